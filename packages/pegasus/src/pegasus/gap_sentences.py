@@ -1,0 +1,388 @@
+"""Gap sentences: the principal sentences of a document, found by counting (Zhang et al. 2020, section 3.1).
+
+PEGASUS cuts the sentences out of a document whose ROUGE-1 F1 against the rest of the document is highest. A selected set
+S and the rest of the document together are the document, and that turns the formula into a count (ours). Let D(w) be how
+often word w occurs in the document, C(w) how often in S, N the number of words and U that of different words. The overlap
+counted with repetitions ("Orig") or without ("Uniq") is
+
+    o_orig = sum over w of min(C(w), D(w) - C(w))            F1 = 2 o / N
+    o_uniq = number of w with 0 < C(w) < D(w)                F1 = 2 o / (U + o)
+
+so within a document the score is a monotone function of one integer, and adding one occurrence of a word changes that
+integer by -1, 0 or 1. Both overlaps are submodular, hence the gain of a sentence never rises while S grows, and the
+sequential strategy may keep stale gains as upper bounds and re-count only the sentence on top (lazy greedy, Minoux 1978):
+the result is that of the plain greedy search. Neither precision nor recall nor logarithmic counts have these properties;
+they are scored in full.
+
+Equal scores are common in short documents. As in the released code the later sentence is taken, unless told otherwise.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from pegasus import draws
+from pegasus.options import GapOptions
+from pegasus.sentences import SentenceWords
+
+_COUNTING = {"orig": 0, "uniq": 1, "log": 2}
+_METRIC = {"f": 0, "precision": 1, "recall": 2}
+_SEARCH = {"ind": 0, "seq": 1, "continuous": 2, "lead": 3, "random": 4}
+_NOISE = {"none": 0, "uniform": 1, "gauss": 2, "gauss-shared": 3}
+
+TASKS = ("random", "lead", "ind-orig")
+"""What the hybrid strategy chooses from; its task tokens are 5, 6 and 7 in this order."""
+
+
+def gap_count(sentences: np.ndarray, ratio: float | np.ndarray) -> np.ndarray:
+    """How many sentences are cut: the product in float32, truncated, at least 1, at most all.
+
+    Args:
+        sentences: (B,) integers, sentences in each document.
+        ratio: the share to cut, one for all or (B,).
+
+    Returns:
+        (B,) int64. For 10 sentences and a ratio of 0.3 it is 3; for none it is 0.
+    """
+    product = np.asarray(sentences, np.float32) * np.asarray(ratio, np.float32)
+    return np.minimum(np.maximum(product, np.float32(1)).astype(np.int64), sentences)
+
+
+def select(
+    words: SentenceWords, options: GapOptions, *, seed: int = 0, epoch: int = 0, documents: np.ndarray | None = None
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Select the gap sentences of a batch of documents.
+
+    Args:
+        words: the numbered words of B documents.
+        options: strategy, ratio, noise and the rest.
+        seed: with `epoch` and a document's number it fixes every draw.
+        epoch: pass over the corpus.
+        documents: (B,) integers, the documents' numbers in the corpus; by default 0..B-1.
+
+    Returns:
+        For each document the selected sentences in document order (int32), and the task (B,) int8: the place in `TASKS`
+        under the hybrid strategy, else -1.
+    """
+    B = len(words.sentence_offsets) - 1
+    numbers = np.arange(B) if documents is None else np.asarray(documents, np.int64)
+    sentences = np.diff(words.sentence_offsets)
+    if options.first_sentences:
+        sentences = np.minimum(sentences, options.first_sentences)
+    ratio: float | np.ndarray = options.ratio
+    if options.ratio_low is not None:
+        ratio = _ratios(options.ratio_low, options.ratio, seed, epoch, numbers)
+    counts = gap_count(sentences, ratio)
+    tasks = np.full(B, -1, np.int8)
+    if options.strategy == "none":
+        return [np.empty(0, np.int32)] * B, tasks
+    if options.strategy == "hybrid":
+        tasks = _tasks(seed, epoch, numbers)
+        searches, counting = np.array([_SEARCH["random"], _SEARCH["lead"], _SEARCH["ind"]])[tasks], 0
+    else:
+        search, _, count = options.strategy.partition("-")
+        searches, counting = np.full(B, _SEARCH[search]), _COUNTING[count or "orig"]
+    if options.ngram > 1:
+        words = _ngrams(words, options.ngram)
+    chosen, _ = _select_batch(
+        *words, sentences, counts, searches, counting, _METRIC[options.metric], _NOISE[options.noise],
+        options.noise_scale, options.ties == "later", seed, epoch, numbers,
+    )  # fmt: skip
+    return np.split(chosen, np.cumsum(counts)[:-1]) if B else [], tasks
+
+
+def importance(words: SentenceWords, options: GapOptions | None = None) -> list[np.ndarray]:
+    """ROUGE of each sentence against the rest of its document.
+
+    For "Pegasus is mythical. It is pure white. It names the model. It is a cool name." with all words counted it is
+    0.125, 0.25, 0.125 and 0.25.
+
+    Args:
+        words: the numbered words of B documents.
+        options: its counting, metric and n-gram size are used; by default "orig", F1 and single words.
+
+    Returns:
+        For each document its sentences' scores, float64 in 0..1.
+    """
+    options = options or GapOptions()
+    counting = _COUNTING[options.strategy.partition("-")[2] or "orig"]
+    sentences = np.diff(words.sentence_offsets)
+    bounds = np.cumsum(sentences)[:-1]
+    if options.ngram > 1:
+        words = _ngrams(words, options.ngram)
+    B = len(sentences)
+    _, scores = _select_batch(
+        *words, sentences, np.minimum(sentences, 1), np.zeros(B, np.int64), counting, _METRIC[options.metric], 0, 0.0, True,
+        0, 0, np.arange(B),
+    )  # fmt: skip
+    return np.split(scores, bounds) if B else []
+
+
+# ---------------------------------------------------------------------------------------------- counting
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(words, C, D, counting):
+    """Add a sentence's words to the counts C of the set; the changes of overlap, set size and rest size."""
+    overlap, size, rest = 0.0, 0.0, 0.0
+    for w in words:
+        x, d = C[w], D[w]
+        if counting == 0:
+            if 2 * (x + 1) <= d:
+                overlap += 1
+            elif 2 * x + 1 != d:
+                overlap -= 1
+            size += 1
+            rest -= 1
+        elif counting == 1:
+            if x == 0:
+                size += 1
+                if d > 1:
+                    overlap += 1
+            elif x + 1 == d:
+                overlap -= 1
+            if x + 1 == d:
+                rest -= 1
+        else:
+            overlap += min(math.log1p(x + 1), math.log1p(d - x - 1)) - min(math.log1p(x), math.log1p(d - x))
+            size += math.log1p(x + 1) - math.log1p(x)
+            rest += math.log1p(d - x - 1) - math.log1p(d - x)
+        C[w] = x + 1
+    return overlap, size, rest
+
+
+@numba.njit(cache=True, nogil=True)
+def _take_back(words, C):
+    for w in words:
+        C[w] -= 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _score(overlap, size, rest, counting, metric):
+    least = 0.1 if counting == 2 else 1.0  # the released code's guard against an empty side
+    size, rest = max(size, least), max(rest, least)
+    if metric == 1:
+        return overlap / size
+    if metric == 2:
+        return overlap / rest
+    return 2.0 * overlap / (size + rest)
+
+
+@numba.njit(cache=True, nogil=True)
+def _best(values, taken, later):
+    """The place of the highest value that is not taken."""
+    best = -1
+    for i in range(len(values)):
+        if not taken[i] and (best < 0 or values[i] > values[best] or (later and values[i] == values[best])):
+            best = i
+    return best
+
+
+# ---------------------------------------------------------------------------------------------- the strategies
+
+
+@numba.njit(cache=True, nogil=True)
+def _independent(scores, m, later, out):
+    """The m best by their own scores, in document order."""
+    taken = np.zeros(len(scores), np.bool_)
+    if m * 8 < len(scores) or m < 8:
+        for _ in range(m):
+            taken[_best(scores, taken, later)] = True
+    else:
+        order = np.argsort(scores, kind="mergesort")  # stable: among equals the later one comes last
+        if later:
+            for k in range(m):
+                taken[order[len(order) - 1 - k]] = True
+        else:
+            order = np.argsort(-scores, kind="mergesort")
+            for k in range(m):
+                taken[order[k]] = True
+    _write(taken, out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sequential(words, ends, n, D, C, whole, counting, metric, m, later, out):
+    """Greedy growth of the set; lazy where the overlap alone orders the candidates."""
+    lazy = metric == 0 and counting < 2
+    values = np.empty(n, np.float64)
+    seen = np.full(n, -1, np.int64)  # the round in which a value was counted
+    taken = np.zeros(n, np.bool_)
+    overlap, size, rest = 0.0, 0.0, whole
+    for pick in range(m):
+        if pick == 0 or not lazy:
+            for i in range(n):
+                if not taken[i]:
+                    values[i] = _candidate(words, ends, i, D, C, overlap, size, rest, counting, metric, lazy)
+                    seen[i] = pick
+        best = _best(values, taken, later)
+        while seen[best] != pick:
+            values[best] = _candidate(words, ends, best, D, C, overlap, size, rest, counting, metric, lazy)
+            seen[best] = pick
+            best = _best(values, taken, later)
+        taken[best] = True
+        more = _add(words[_begin(ends, best) : ends[best]], C, D, counting)
+        overlap, size, rest = overlap + more[0], size + more[1], rest + more[2]
+    _write(taken, out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _candidate(words, ends, i, D, C, overlap, size, rest, counting, metric, lazy):
+    """What sentence i is worth on top of the set: its gain in overlap if that decides, else the score."""
+    sentence = words[_begin(ends, i) : ends[i]]
+    more = _add(sentence, C, D, counting)
+    _take_back(sentence, C)
+    if lazy:
+        return more[0]
+    return _score(overlap + more[0], size + more[1], rest + more[2], counting, metric)
+
+
+@numba.njit(cache=True, nogil=True)
+def _continuous(words, ends, n, D, C, whole, counting, metric, m, later, out):
+    """The best run of m neighbouring sentences, by a sliding window."""
+    best, best_score = 0, -1.0
+    overlap, size, rest = 0.0, 0.0, whole
+    for last in range(n):
+        more = _add(words[_begin(ends, last) : ends[last]], C, D, counting)
+        overlap, size, rest = overlap + more[0], size + more[1], rest + more[2]
+        if last >= m:  # the sentence that leaves: take it back and count what adding it again would change
+            first = words[_begin(ends, last - m) : ends[last - m]]
+            _take_back(first, C)
+            less = _add(first, C, D, counting)
+            _take_back(first, C)
+            overlap, size, rest = overlap - less[0], size - less[1], rest - less[2]
+        if last >= m - 1:
+            score = _score(overlap, size, rest, counting, metric)
+            if score > best_score or (later and score == best_score):
+                best, best_score = last - m + 1, score
+    for k in range(m):
+        out[k] = best + k
+
+
+@numba.njit(cache=True, nogil=True)
+def _begin(ends, i):
+    return ends[i - 1] if i else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _write(taken, out):
+    k = 0
+    for i in range(len(taken)):
+        if taken[i]:
+            out[k] = i
+            k += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, searches, counting, metric, noise,
+                  noise_scale, later, seed, epoch, numbers):  # fmt: skip
+    """The selected sentences of all documents, flat (int32), and the scores of all selectable ones (ind alone)."""
+    B = len(selectable)
+    chosen = np.empty(counts.sum(), np.int32)
+    scores = np.zeros(selectable.sum(), np.float64)
+    types = 0
+    for w in words:
+        types = max(types, w + 1)
+    D, C = np.zeros(types, np.int64), np.zeros(types, np.int64)
+    at, scored = 0, 0
+    for b in range(B):
+        n, m = selectable[b], counts[b]
+        out, own = chosen[at : at + m], scores[scored : scored + n]
+        at, scored = at + m, scored + n
+        search, number = searches[b], numbers[b]
+        if search == 3:
+            for k in range(m):
+                out[k] = k
+            continue
+        if search == 4:
+            taken = np.zeros(n, np.bool_)
+            for i in draws.shuffled(n, m, seed, epoch, number, draws.ORDER):
+                taken[i] = True
+            _write(taken, out)
+            continue
+        first, last = sentence_offsets[b], sentence_offsets[b + 1]
+        start = word_offsets[first]
+        document, ends = words[start : word_offsets[last]], word_offsets[first + 1 : last + 1] - start
+        top = 0
+        for w in document:
+            D[w] += 1
+            top = max(top, w + 1)
+        if counting == 0:
+            whole = float(len(document))
+        elif counting == 1:
+            whole = 0.0
+            for w in range(top):
+                if D[w]:
+                    whole += 1
+        else:
+            whole = 0.0
+            for w in range(top):
+                whole += math.log1p(D[w])
+        if search == 0:
+            for i in range(n):
+                sentence = document[_begin(ends, i) : ends[i]]
+                more = _add(sentence, C, D, counting)
+                _take_back(sentence, C)
+                own[i] = _score(more[0], more[1], whole + more[2], counting, metric)
+                if noise == 1:
+                    own[i] *= 1 + noise_scale * (2 * draws.uniform(seed, epoch, number, draws.NOISE, i) - 1)
+                elif noise == 2:
+                    own[i] *= 1 + noise_scale * draws.gauss(seed, epoch, number, draws.NOISE, i)
+                elif noise == 3:
+                    own[i] *= 1 + noise_scale * draws.gauss(seed, 0, 0, draws.NOISE, i)
+            _independent(own, m, later, out)
+        elif search == 1:
+            _sequential(document, ends, n, D, C, whole, counting, metric, m, later, out)
+        else:
+            _continuous(document, ends, n, D, C, whole, counting, metric, m, later, out)
+        for w in range(top):
+            D[w] = 0
+            C[w] = 0
+    return chosen, scores
+
+
+@numba.njit(cache=True, nogil=True)
+def _ratios(low, high, seed, epoch, numbers):
+    out = np.empty(len(numbers), np.float64)
+    for b in range(len(numbers)):
+        out[b] = low + (high - low) * draws.uniform(seed, epoch, numbers[b], draws.RATIO, 0)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _tasks(seed, epoch, numbers):
+    out = np.empty(len(numbers), np.int8)
+    for b in range(len(numbers)):
+        out[b] = draws.below(3, seed, epoch, numbers[b], draws.TASK, 0)
+    return out
+
+
+# ---------------------------------------------------------------------------------------------- n-grams
+
+
+def _ngrams(words: SentenceWords, n: int) -> SentenceWords:
+    """The n-grams of each sentence, numbered per document, and those across sentences as one more sentence at the end.
+
+    The extra sentence cannot be selected; its n-grams always stay in the rest of the document.
+    """
+    grams: list[int] = []
+    gram_offsets, sentence_offsets = [0], [0]
+    for b in range(len(words.sentence_offsets) - 1):
+        document, ends = words.document(b)
+        numbers: dict[tuple[int, ...], int] = {}
+        across: list[int] = []
+        items, start, limits = document.tolist(), 0, ends.tolist()
+        for end in limits:
+            for i in range(start, end):
+                gram = tuple(items[i : i + n])
+                if len(gram) == n:
+                    inside = i + n <= end
+                    (grams if inside else across).append(numbers.setdefault(gram, len(numbers)))
+            gram_offsets.append(len(grams))
+            start = end
+        grams.extend(across)
+        gram_offsets.append(len(grams))
+        sentence_offsets.append(len(gram_offsets) - 1)
+    return SentenceWords(
+        np.array(grams, np.int32), np.array(gram_offsets, np.int64), np.array(sentence_offsets, np.int64)
+    )
