@@ -114,8 +114,9 @@ def dump(options: Any, hide: Collection[str] = (), *, comments: bool = False) ->
 
     Args:
         options: an instance of a dataclass.
-        hide: dotted names whose values are written as `***`, like fields with the metadata `{"secret":
-        True}`. comments: put each option's help above it.
+        hide: dotted names whose values are written as `***`, as those of fields with the metadata
+            `{"secret": True}` always are.
+        comments: put each option's help above it.
     """
     import yaml
 
