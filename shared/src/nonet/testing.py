@@ -1,0 +1,271 @@
+"""Helpers for tests of every package: real data, optional requirements, devices, commands, two processes.
+
+pytest is imported where it is used, so that nonet does not depend on it.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Any
+
+DATA = "NONET_DATA"  # the folder with real data; by default `shared/data` beside the checkout
+
+
+def data_folder(*parts: str) -> Path:
+    """A folder or file of the real data; the test is skipped, with the reason, where it is absent."""
+    import pytest
+
+    beside = Path(__file__).resolve().parents[4] / "shared" / "data"
+    root = Path(os.environ[DATA]) if os.environ.get(DATA) else beside
+    path = root.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs real data: no {path.name} in the folder that {DATA} names")
+    return path
+
+
+def needs(requirement: str) -> Any:
+    """A mark: skip the test where a requirement is missing.
+
+    Args:
+        requirement: `"cuda"` (a GPU that torch sees), or a distribution or module with or without versions,
+            such as `"rouge-score>=0.1.2"` or `"triton"`.
+    """
+    import pytest
+
+    if requirement == "cuda":
+        return pytest.mark.skipif(not _cuda(), reason="needs a CUDA device")
+    reason = f"needs {requirement}: pip install '{requirement}'"
+    return pytest.mark.skipif(not _installed(requirement), reason=reason)
+
+
+def devices(test: Callable[..., Any]) -> Any:
+    """Run a test with `device="cpu"`, and with `device="cuda"` (marked gpu) where there is one."""
+    import pytest
+
+    cuda = pytest.param("cuda", marks=[pytest.mark.gpu, needs("cuda")])
+    return pytest.mark.parametrize("device", ["cpu", cuda])(test)
+
+
+@contextlib.contextmanager
+def threads(count: int = 2) -> Iterator[None]:
+    """Have torch compute with so many threads inside the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def one_thread() -> contextlib.AbstractContextManager[None]:
+    """Have torch compute with one thread inside the block, for sums in one order."""
+    return threads(1)
+
+
+def run_cli(
+    command: str,
+    *arguments: object,
+    cwd: Path | str | None = None,
+    env: Mapping[str, str | None] | None = None,
+    input: str | None = None,
+    timeout: float = 300,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as a user does, in a process of its own.
+
+    Args:
+        command: the name of an installed program (`"pegasus"`), or of a module that `python -m` runs.
+        *arguments: the words after it.
+        cwd: the folder to run in.
+        env: variables to set beside those of this process; None removes one.
+        input: what stands on standard input; nothing by default.
+        timeout: seconds after which it is killed.
+
+    Returns:
+        With `returncode`, and `stdout` and `stderr` as text.
+    """
+    scripts = [entry for entry in entry_points(group="console_scripts") if entry.name == command]
+    if scripts:
+        module, _, attribute = scripts[0].value.partition(":")
+        start = f"from {module} import {attribute}; sys.exit({attribute}())"
+        code = f"import sys; sys.argv[0] = {command!r}; {start}"
+        words = [sys.executable, "-c", code]
+    else:
+        words = [sys.executable, "-m", command]
+    environment: dict[str, str] = {"OMP_NUM_THREADS": "2", "COLUMNS": "100"}
+    for name, value in {**os.environ, "NONET_PROGRESS": "0", **(env or {})}.items():
+        if value is not None:
+            environment[name] = value
+        else:
+            environment.pop(name, None)
+    return subprocess.run(
+        [*words, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        input=input if input is not None else "",
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=timeout,
+        check=False,
+    )
+
+
+def two_processes(
+    function: Callable[..., Any], *arguments: Any, processes: int = 2, timeout: float = 240
+) -> list[Any]:
+    """Call a function in two processes that torch.distributed joins (gloo, CPU), and collect what it returns.
+
+    `RANK`, `LOCAL_RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` are set, and the process group is
+    there.
+
+    Args:
+        function: a module-level function, of a test file or of an installed module.
+        *arguments: what to call it with, in both processes; must pickle.
+        processes: how many.
+        timeout: seconds after which all are killed.
+
+    Returns:
+        What each returned, by rank.
+
+    Raises:
+        AssertionError: a process failed or took too long; the text has its traceback.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="nonet-"))
+    try:
+        module = sys.modules[function.__module__]
+        job = (function.__module__, getattr(module, "__file__", None), function.__qualname__)
+        (folder / "job").write_bytes(pickle.dumps(job))
+        (folder / "arguments").write_bytes(pickle.dumps(arguments))
+        port = _free_port()
+        children = [_child(folder, rank, processes, port) for rank in range(processes)]
+        _wait(children, folder, time.monotonic() + timeout)
+        return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in range(processes)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _child(folder: Path, rank: int, world: int, port: int) -> "subprocess.Popen[bytes]":
+    variables = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    if sys.platform == "linux":
+        variables["GLOO_SOCKET_IFNAME"] = "lo"
+    code = "import sys; from nonet.testing import _serve; _serve(sys.argv[1])"
+    with open(folder / f"output-{rank}", "wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)],
+            env=os.environ | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _wait(children: "list[subprocess.Popen[bytes]]", folder: Path, deadline: float) -> None:
+    """Wait for all; at the first failure, or after the deadline, kill the rest and say what they printed."""
+    trouble = ""
+    while not trouble and any(child.poll() is None for child in children):
+        failed = [rank for rank, child in enumerate(children) if child.poll() not in (None, 0)]
+        if failed:
+            trouble = f"process {failed[0]} failed"
+        elif time.monotonic() > deadline:
+            trouble = "the processes took too long"
+        else:
+            time.sleep(0.02)
+    broken = [rank for rank, child in enumerate(children) if child.returncode]
+    trouble = trouble or (f"process {broken[0]} failed" if broken else "")
+    for child in children:
+        child.kill()
+        child.wait()
+    if trouble:
+        printed = [
+            f"--- process {rank} ---\n{(folder / f'output-{rank}').read_text(errors='replace')[-4000:]}"
+            for rank in range(len(children))
+        ]
+        raise AssertionError("\n".join([trouble, *printed]))
+
+
+def _serve(folder: str) -> None:
+    """What each of the processes does."""
+    import torch
+    import torch.distributed as distributed
+
+    root, rank, world = Path(folder), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.set_num_threads(1)
+    name, file, qualname = pickle.loads((root / "job").read_bytes())
+    target: Any = _module(name, file)
+    for part in qualname.split("."):
+        target = getattr(target, part)
+    arguments = pickle.loads((root / "arguments").read_bytes())
+    meeting = f"file://{root / 'meeting'}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
+    try:
+        result = target(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(1)  # the other process may wait for this one: no tidy end
+    (root / f"result-{rank}").write_bytes(pickle.dumps(result))
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def _module(name: str, file: str | None) -> Any:
+    """The module by name, or from its file: pytest gives test files names that nobody else can import."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        if file is None:
+            raise
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"no module {name} in {file}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _cuda() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _installed(requirement: str) -> bool:
+    from packaging.requirements import Requirement  # pytest depends on it
+
+    wanted = Requirement(requirement)
+    try:
+        return wanted.specifier.contains(version(wanted.name), prereleases=True)
+    except PackageNotFoundError:
+        module = importlib.util.find_spec(wanted.name.replace("-", "_"))
+        return module is not None and not wanted.specifier
