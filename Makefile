@@ -106,9 +106,9 @@ ci: lint test $(addprefix isolate-,$(PACKAGES))  ## what the workflow runs, here
 bench: $(addprefix bench-,$(PACKAGES))  ## every package's benchmarks
 
 bench-%: $(READY)  ## speed and claim tables of one package against its peers, into benchmarks/results
-	@set -eu; found=; for file in benchmarks/$*/*.py; do \
+	@set -eu; for file in benchmarks/$*/*.py; do \
 	  [ -e "$$file" ] || { echo "make: benchmarks/$* has no benchmark" >&2; exit 2; }; \
-	  echo "== $$file"; PYTHONPATH=benchmarks $(PY) $$file; done
+	  echo "== $$file"; PYTHONPATH=. $(PY) $$file; done
 
 # ------------------------------------------------------------------------------------------------------------- release
 
