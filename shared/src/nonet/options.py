@@ -180,7 +180,7 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     """The known dotted name that was probably meant: a slip of the keys, or a name without its prefix."""
     name = name.replace("-", "_")
     leaves = [option for option in known if option.rpartition(".")[2] == name.rpartition(".")[2]]
-    if len(leaves) == 1:
+    if leaves:
         return leaves[0]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 SHARE = 0.1  # of the whole, between two plain lines
+FRAME = 0.05  # seconds at least between two states of the bar
 PAUSE = 10.0  # seconds at least between two plain lines; where the whole is unknown, three times that
 
 
@@ -52,6 +53,7 @@ class Progress(Generic[T]):
     ) -> None:
         self._open = False
         if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, count=self._count())
             self._bar.stop()
             self._bar = None
         elif not self._silent:
@@ -62,11 +64,13 @@ class Progress(Generic[T]):
         self.done += count
         if self._silent or not self._open:
             return
+        now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, count=self._count())
+            if now - self._said >= FRAME:
+                self._said = now
+                self._bar.update(self._task, completed=self.done, count=self._count())
             return
         share = self.done / self.total if self.total else 0.0
-        now = time.monotonic()
         pause = PAUSE if self.total else 3 * PAUSE
         if now - self._said >= pause and (not self.total or share - self._share >= SHARE) and share < 1:
             self._said, self._share = now, share

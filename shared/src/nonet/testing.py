@@ -257,7 +257,7 @@ def _cuda() -> bool:
         return False
     import torch
 
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())
 
 
 def _installed(requirement: str) -> bool:
