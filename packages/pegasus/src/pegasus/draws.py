@@ -1,8 +1,8 @@
 """Random numbers that are a function of (seed, epoch, document, purpose, count), and of nothing else (ours).
 
-A generator object would make a draw depend on the draws before it, hence on the order of the documents and the number
-of workers. Here each draw is hashed from its coordinates with the finaliser of SplitMix64 (Steele, Lea and Flood
-2014), so that any worker at any time gets the same number.
+A generator object would make a draw depend on the draws before it, hence on the order of the documents and
+the number of workers. Here each draw is hashed from its coordinates with the finaliser of SplitMix64
+(Steele, Lea and Flood 2014), so that any worker at any time gets the same number.
 """
 
 import math

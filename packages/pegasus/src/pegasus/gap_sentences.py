@@ -1,20 +1,21 @@
 """Gap sentences: the principal sentences of a document, found by counting (Zhang et al. 2020, section 3.1).
 
-PEGASUS cuts the sentences out of a document whose ROUGE-1 F1 against the rest of the document is highest. A selected set
-S and the rest of the document together are the document, and that turns the formula into a count (ours). Let D(w) be how
-often word w occurs in the document, C(w) how often in S, N the number of words and U that of different words. The overlap
-counted with repetitions ("Orig") or without ("Uniq") is
+PEGASUS cuts the sentences out of a document whose ROUGE-1 F1 against the rest of the document is highest. A
+selected set S and the rest of the document together are the document, and that turns the formula into a
+count (ours). Let D(w) be how often word w occurs in the document, C(w) how often in S, N the number of words
+and U that of different words. The overlap counted with repetitions ("Orig") or without ("Uniq") is
 
     o_orig = sum over w of min(C(w), D(w) - C(w))            F1 = 2 o / N
     o_uniq = number of w with 0 < C(w) < D(w)                F1 = 2 o / (U + o)
 
-so within a document the score is a monotone function of one integer, and adding one occurrence of a word changes that
-integer by -1, 0 or 1. Both overlaps are submodular, hence the gain of a sentence never rises while S grows, and the
-sequential strategy may keep stale gains as upper bounds and re-count only the sentence on top (lazy greedy, Minoux 1978):
-the result is that of the plain greedy search. Neither precision nor recall nor logarithmic counts have these properties;
-they are scored in full.
+so within a document the score is a monotone function of one integer, and adding one occurrence of a word
+changes that integer by -1, 0 or 1. Both overlaps are submodular, hence the gain of a sentence never rises
+while S grows, and the sequential strategy may keep stale gains as upper bounds and re-count only the
+sentence on top (lazy greedy, Minoux 1978): the result is that of the plain greedy search. Neither precision
+nor recall nor logarithmic counts have these properties; they are scored in full.
 
-Equal scores are common in short documents. As in the released code the later sentence is taken, unless told otherwise.
+Equal scores are common in short documents. As in the released code the later sentence is taken, unless told
+otherwise.
 """
 
 import math
@@ -50,7 +51,12 @@ def gap_count(sentences: np.ndarray, ratio: float | np.ndarray) -> np.ndarray:
 
 
 def select(
-    words: SentenceWords, options: GapOptions, *, seed: int = 0, epoch: int = 0, documents: np.ndarray | None = None
+    words: SentenceWords,
+    options: GapOptions,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    documents: np.ndarray | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Select the gap sentences of a batch of documents.
 
@@ -62,8 +68,8 @@ def select(
         documents: (B,) integers, the documents' numbers in the corpus; by default 0..B-1.
 
     Returns:
-        For each document the selected sentences in document order (int32), and the task (B,) int8: the place in `TASKS`
-        under the hybrid strategy, else -1.
+        For each document the selected sentences in document order (int32), and the task (B,) int8: the place
+        in `TASKS` under the hybrid strategy, else -1.
     """
     B = len(words.sentence_offsets) - 1
     numbers = np.arange(B) if documents is None else np.asarray(documents, np.int64)
@@ -95,8 +101,8 @@ def select(
 def importance(words: SentenceWords, options: GapOptions | None = None) -> list[np.ndarray]:
     """ROUGE of each sentence against the rest of its document.
 
-    For "Pegasus is mythical. It is pure white. It names the model. It is a cool name." with all words counted it is
-    0.125, 0.25, 0.125 and 0.25.
+    For "Pegasus is mythical. It is pure white. It names the model. It is a cool name." with all words
+    counted it is 0.125, 0.25, 0.125 and 0.25.
 
     Args:
         words: the numbered words of B documents.
@@ -113,8 +119,8 @@ def importance(words: SentenceWords, options: GapOptions | None = None) -> list[
         words = _ngrams(words, options.ngram)
     B = len(sentences)
     _, scores = _select_batch(
-        *words, sentences, np.minimum(sentences, 1), np.zeros(B, np.int64), counting, _METRIC[options.metric], 0, 0.0, True,
-        0, 0, np.arange(B),
+        *words, sentences, np.minimum(sentences, 1), np.zeros(B, np.int64), counting,
+        _METRIC[options.metric], 0, 0.0, True, 0, 0, np.arange(B),
     )  # fmt: skip
     return np.split(scores, bounds) if B else []
 
@@ -179,7 +185,8 @@ def _best(values, taken, later):
     return best
 
 
-# ---------------------------------------------------------------------------------------------- the strategies
+# ---------------------------------------------------------------------------------------------- the
+# strategies
 
 
 @numba.njit(cache=True, nogil=True)
@@ -274,9 +281,9 @@ def _write(taken, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, searches, counting, metric, noise,
-                  noise_scale, later, seed, epoch, numbers):  # fmt: skip
-    """The selected sentences of all documents, flat (int32), and the scores of all selectable ones (ind alone)."""
+def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, searches, counting, metric,
+                  noise, noise_scale, later, seed, epoch, numbers):  # fmt: skip
+    """The selected sentences of all documents, flat (int32); the scores of the selectable ones (ind)."""
     B = len(selectable)
     chosen = np.empty(counts.sum(), np.int32)
     scores = np.zeros(selectable.sum(), np.float64)
@@ -361,9 +368,9 @@ def _tasks(seed, epoch, numbers):
 
 
 def _ngrams(words: SentenceWords, n: int) -> SentenceWords:
-    """The n-grams of each sentence, numbered per document, and those across sentences as one more sentence at the end.
+    """The n-grams of each sentence, numbered per document, and those across sentences as one more sentence.
 
-    The extra sentence cannot be selected; its n-grams always stay in the rest of the document.
+    The extra one stands at the end and cannot be selected: its n-grams always stay in the rest.
     """
     grams: list[int] = []
     gram_offsets, sentence_offsets = [0], [0]

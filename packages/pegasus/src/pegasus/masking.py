@@ -1,9 +1,9 @@
-"""From a document and its gap sentences to an input and a target (Zhang et al. 2020, section 3; released code).
+"""From a document and its gap sentences to an input and a target (Zhang et al. 2020, section 3).
 
-The target is the cut sentences in document order, without separators; the input is the document in which each of them
-is replaced by one mask token, or left standing, removed, or exchanged for a random sentence of the document. Optionally
-whole words of the input are then masked for masked language modelling. All of it happens on ids: the text `<mask_1>` in
-a document never becomes a mask.
+The target is the cut sentences in document order, without separators; the input is the document in which
+each of them is replaced by one mask token, or left standing, removed, or exchanged for a random sentence of
+the document. Optionally whole words of the input are then masked for masked language modelling. All of it
+happens on ids: the text `<mask_1>` in a document never becomes a mask.
 """
 
 from typing import NamedTuple
@@ -66,7 +66,9 @@ def build(
     return Example(
         cut(inputs, options.max_input, options.end_cut_inputs),
         cut(target, options.max_target, options.end_cut_targets),
-        labels[: options.max_input] if not lost[0] or not options.end_cut_inputs else _without_last(labels, options.max_input),
+        labels[: options.max_input]
+        if not lost[0] or not options.end_cut_inputs
+        else _without_last(labels, options.max_input),
         lost,
     )
 
@@ -135,14 +137,16 @@ def _build(pieces, ends, chosen, starts_word, task, to_mask, to_random, to_intac
             inputs[at] = MASK_SENTENCE
             at += 1
     inputs[at] = EOS
-    return inputs, target, _mask_words(
-        inputs, starts_word, words, word_mask, word_random, seed, epoch, document
+    return (
+        inputs,
+        target,
+        _mask_words(inputs, starts_word, words, word_mask, word_random, seed, epoch, document),
     )
 
 
 @numba.njit(cache=True, nogil=True)
 def _mask_words(inputs, starts_word, words, word_mask, word_random, seed, epoch, document):
-    """Mask whole words of the input in place; a word is a run of ordinary pieces up to the next word's first piece."""
+    """Mask whole words of the input in place; a word runs up to the first piece of the next."""
     L = len(inputs)
     labels = np.full(L, IGNORE, np.int32)
     if words == 0:

@@ -1,17 +1,20 @@
 """From text to sentences and numbered words, in one pass over the bytes.
 
-The importance of a sentence is counted over words, so a document is reduced to the numbers of its words, sentence by
-sentence. Two rules come from PEGASUS (Zhang et al. 2020, and its released code): a sentence ends after a run of
-`.`, `!` or `?` that whitespace follows; a word is a run of ASCII letters and digits in lower case, and English
-stop-words do not count. Both are English; the rules `unicode` and `subword` (ours) serve other languages.
+The importance of a sentence is counted over words, so a document is reduced to the numbers of its words,
+sentence by sentence. Two rules come from PEGASUS (Zhang et al. 2020, and its released code): a sentence ends
+after a run of `.`, `!` or `?` that whitespace follows; a word is a run of ASCII letters and digits in lower
+case, and English stop-words do not count. Both are English; the rules `unicode` and `subword` (ours) serve
+other languages.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numba
 import numpy as np
+
 from nonet.errors import UserError, needs
 
 # B documents, S sentences in all of them, W words in all of them.
@@ -20,12 +23,15 @@ WordRule = Literal["ascii", "unicode", "subword"]
 SentenceRule = Literal["pegasus", "unicode", "newline", "sentencex"]
 
 STOP_WORDS = frozenset(
-    "i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it "
-    "its itself they them their theirs themselves what which who whom this that these those am is are was were be been "
-    "being have has had having do does did doing a an the and but if or because as until while of at by for with about "
-    "against between into through during before after above below to from up down in out on off over under again "
-    "further then once here there when where why how all any both each few more most other some such no nor not only "
-    "own same so than too very s t can will just don should now".split()
+    """
+    i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her
+    hers herself it its itself they them their theirs themselves what which who whom this that these
+    those am is are was were be been being have has had having do does did doing a an the and but if or
+    because as until while of at by for with about against between into through during before after
+    above below to from up down in out on off over under again further then once here there when where
+    why how all any both each few more most other some such no nor not only own same so than too very s
+    t can will just don should now
+    """.split()
 )
 """The 127 English words that PEGASUS leaves out of the importance of a sentence."""
 
@@ -33,8 +39,8 @@ STOP_WORDS = frozenset(
 class SentenceWords(NamedTuple):
     """The words of a batch of documents as numbers.
 
-    Words are numbered from 0 within each document, in order of first appearance; words that do not count (stop-words)
-    are absent. All offsets are cumulative over the batch, so that every level is one flat array.
+    Words are numbered from 0 within each document, in order of first appearance; words that do not count
+    (stop-words) are absent. All offsets are cumulative over the batch, so that every level is one flat array.
     """
 
     words: np.ndarray
@@ -77,7 +83,10 @@ def cut_texts(texts: Sequence[str], words: SentenceWords, byte_ends: np.ndarray)
             before += len(text)
         else:
             data = text.encode("utf-8", "surrogatepass")
-            pieces = [data[i:j].decode("utf-8", "surrogatepass") for i, j in zip(starts, ends.tolist(), strict=False)]
+            pieces = [
+                data[i:j].decode("utf-8", "surrogatepass")
+                for i, j in zip(starts, ends.tolist(), strict=False)
+            ]
             sentences.append(pieces)
             before += len(data)
     return sentences
@@ -96,7 +105,8 @@ def words_of_sentences(documents: Sequence[Sequence[str]], *, stop_words: bool =
 
 
 _UNICODE_WORD = re.compile(
-    # scripts written without spaces count character by character; elsewhere a word is a run of letters and digits
+    # scripts written without spaces count character by character; elsewhere a word is a run of letters and
+    # digits
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
     r"|[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     r"\U00020000-\U0003ffff]+"
@@ -114,8 +124,9 @@ def number_words(
 
     Args:
         documents: B documents, each a list of sentences.
-        rule: `ascii` as PEGASUS; `unicode`: runs of letters and digits of any script in case-folded form, Chinese,
-            Japanese, Thai, Lao, Khmer and Burmese by character; `subword`: the pieces that `encode` gives.
+        rule: `ascii` as PEGASUS; `unicode`: runs of letters and digits of any script in case-folded form,
+            Chinese, Japanese, Thai, Lao, Khmer and Burmese by character; `subword`: the pieces that `encode`
+            gives.
         stop_words: leave English stop-words out (rules `ascii` and `unicode`).
         encode: text to piece ids, for `subword`.
 
@@ -150,7 +161,9 @@ def number_words(
 
 _ENDS = {
     "pegasus": re.compile(r"[.!?]+[ \t\n\v\f\r]+"),
-    "unicode": re.compile(r"[.!?\u2026\u061f\u06d4]+\s+|[\u3002\uff01\uff1f\uff61\u0964\u0965\u104b\u17d4]+\s*"),
+    "unicode": re.compile(
+        r"[.!?\u2026\u061f\u06d4]+\s+|[\u3002\uff01\uff1f\uff61\u0964\u0965\u104b\u17d4]+\s*"
+    ),
     "newline": re.compile(r"\n+"),
 }
 
@@ -160,9 +173,9 @@ def split_sentences(text: str, rule: SentenceRule = "pegasus", language: str = "
 
     Args:
         text: any text; "" has no sentences.
-        rule: `pegasus`: after `.`, `!`, `?` and whitespace; `unicode`: also after the full stops of Chinese, Japanese,
-            Hindi, Arabic, Urdu, Burmese and Khmer; `newline`: after every line; `sentencex`: the package of that name
-            (extra `segment`), which knows the abbreviations of some 200 languages.
+        rule: `pegasus`: after `.`, `!`, `?` and whitespace; `unicode`: also after the full stops of Chinese,
+            Japanese, Hindi, Arabic, Urdu, Burmese and Khmer; `newline`: after every line; `sentencex`: the
+            package of that name (extra `segment`), which knows the abbreviations of some 200 languages.
         language: ISO 639-1 code, for `sentencex` alone.
     """
     if rule == "sentencex":
@@ -177,7 +190,7 @@ def split_sentences(text: str, rule: SentenceRule = "pegasus", language: str = "
         return sentences
     ends = [match.end() for match in _ENDS[rule].finditer(text)]
     bounds = [0, *ends] if ends and ends[-1] == len(text) else [0, *ends, len(text)]
-    return [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+    return [text[a:b] for a, b in itertools.pairwise(bounds) if a < b]
 
 
 def check_script(sentences: Sequence[str], words: int, where: str) -> None:
@@ -189,14 +202,15 @@ def check_script(sentences: Sequence[str], words: int, where: str) -> None:
         where: where the sample comes from, for the message.
 
     Raises:
-        UserError: more than a fifth of the letters lie outside ASCII, and there is less than one word a sentence.
+        UserError: more than a fifth of the letters lie outside ASCII, and there is less than one word a
+            sentence.
     """
     letters = [character for sentence in sentences for character in sentence if character.isalpha()]
     foreign = sum(not character.isascii() for character in letters)
     if foreign > 0.2 * len(letters) and words < len(sentences):
         raise UserError(
-            f"{where}: {foreign / len(letters):.0%} of the letters are outside ASCII and the ASCII rule finds "
-            f"{words} words in {len(sentences)} sentences; use --words unicode or --words subword"
+            f"{where}: {foreign / len(letters):.0%} of the letters are outside ASCII and the ASCII rule "
+            f"finds {words} words in {len(sentences)} sentences; use --words unicode or --words subword"
         )
 
 
@@ -251,7 +265,9 @@ def _scan_batch(
     data: np.ndarray, segments: np.ndarray, documents: np.ndarray, split: bool, stop_words: bool
 ) -> tuple[SentenceWords, np.ndarray]:
     """Run the byte pass over a batch; also the end of each sentence in bytes, (S,) int64."""
-    lengths = segments[documents[1:]] - segments[documents[:-1]] if len(documents) > 1 else np.zeros(1, np.int64)
+    lengths = (
+        segments[documents[1:]] - segments[documents[:-1]] if len(documents) > 1 else np.zeros(1, np.int64)
+    )
     longest = int(lengths.max(initial=0))
     slots = 1 << max(4, longest.bit_length())  # at most longest/2 + 1 words, so at most half full
     room = len(data) // 2 + len(segments) + 1
@@ -262,7 +278,9 @@ def _scan_batch(
         np.empty(len(documents), np.int64),
     )
     tables = np.zeros(slots, np.uint64), np.full(slots, -1, np.int32), np.empty(slots, np.int32)
-    counts = _scan(data, segments, documents.astype(np.int64), split, stop_words, _CLASSES, _STOP_TABLE, *tables, *out)
+    counts = _scan(
+        data, segments, documents.astype(np.int64), split, stop_words, _CLASSES, _STOP_TABLE, *tables, *out
+    )
     words, word_offsets, byte_ends, sentence_offsets = out
     total_words, total_sentences = counts
     numbered = SentenceWords(
@@ -276,8 +294,9 @@ def _scan(data, segments, documents, split, stop_words, classes, stop_table, has
           words, word_offsets, byte_ends, sentence_offsets):  # fmt: skip
     """One pass over the bytes: words hashed (FNV-1a), numbered per document, sentences cut.
 
-    Two words of one document that share a 64-bit hash would count as one: for 50,000 different words the chance is
-    7e-11. The table is not cleared between documents; a slot is empty when its stamp is not the document's number.
+    Two words of one document that share a 64-bit hash would count as one: for 50,000 different words the
+    chance is 7e-11. The table is not cleared between documents; a slot is empty when its stamp is not the
+    document's number.
     """
     W = 0
     S = 0

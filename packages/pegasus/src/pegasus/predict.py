@@ -1,0 +1,125 @@
+"""Summaries of a stream of documents, in the order they came, whatever the batches."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from nonet.data.batching import OrderedBatches
+from pegasus.data import pad
+from pegasus.masking import EOS, PAD, cut
+from pegasus.options import DecodeOptions
+
+if TYPE_CHECKING:
+    from pegasus.model import Summarizer
+    from pegasus.tokenizer import Tokenizer
+
+WINDOW = 1024  # documents read ahead, to batch those of similar length
+
+
+class Summary(NamedTuple):
+    """What a model wrote of one document."""
+
+    text: str
+    score: float
+    """normalised log-probability"""
+    tokens: int
+    """of the summary, with the end token"""
+    cut: int
+    """document tokens beyond the longest input"""
+
+
+def pick_device(name: str = "auto") -> str:
+    """The device to run on: `auto` is the first GPU, else the CPU."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def summarize_texts(
+    model: str | Path,
+    documents: Iterable[str],
+    options: DecodeOptions | None = None,
+    *,
+    batch_tokens: int = 8192,
+    device: str = "auto",
+) -> Iterator[str]:
+    """Summaries of documents, one by one in their order.
+
+    Args:
+        model: folder of a model and its tokenizer, or a hub name.
+        documents: texts; an empty one gets an empty summary.
+        options: decoding; its defaults are those of `DecodeOptions`.
+        batch_tokens: padded document tokens a batch.
+        device: `cpu`, `cuda`, `cuda:1`, ... or `auto`.
+    """
+    from pegasus.model import load_model
+    from pegasus.tokenizer import Tokenizer
+
+    loaded = load_model(model).to(pick_device(device))
+    for summary in summarize(
+        loaded, Tokenizer.load(model), documents, options or DecodeOptions(), batch_tokens=batch_tokens
+    ):
+        yield summary.text
+
+
+def summarize(
+    model: "Summarizer",
+    tokenizer: "Tokenizer",
+    documents: Iterable[str],
+    options: DecodeOptions,
+    *,
+    batch_tokens: int = 8192,
+) -> Iterator[Summary]:
+    """Summaries of documents with their scores, in order; see `summarize_texts`.
+
+    Documents of similar length share a batch, out of windows of 1024.
+    """
+    window: list[str] = []
+    for document in documents:
+        window.append(document)
+        if len(window) == WINDOW:
+            yield from _window(model, tokenizer, window, options, batch_tokens)
+            window = []
+    yield from _window(model, tokenizer, window, options, batch_tokens)
+
+
+def _window(
+    model: "Summarizer",
+    tokenizer: "Tokenizer",
+    documents: list[str],
+    options: DecodeOptions,
+    batch_tokens: int,
+) -> Iterator[Summary]:
+    import torch
+
+    from pegasus.decoding import generate
+
+    encoded = [np.array([*tokenizer.encode(text), EOS], np.int32) for text in documents]
+    rows = [cut(ids, options.max_input, True) for ids in encoded]
+    found: dict[int, Summary] = {
+        i: Summary("", 0.0, 0, 0) for i, text in enumerate(documents) if not text.strip()
+    }
+    todo = np.array([i for i in range(len(documents)) if i not in found], np.int64)
+    order = todo[np.argsort([len(rows[i]) for i in todo], kind="stable")]
+    device = model.device
+    batches = OrderedBatches(
+        [len(rows[i]) for i in order], max_tokens=max(batch_tokens, options.max_input)
+    ).epoch(0)
+    for places in batches if len(order) else []:
+        batch = [int(i) for i in order[places]]
+        ids = torch.from_numpy(pad([rows[i] for i in batch], PAD)).to(device)
+        lengths = torch.tensor([len(rows[i]) for i in batch], device=device)
+        mask = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
+        tokens, scores = generate(model, ids, mask, options)
+        for i, line, score in zip(batch, tokens.tolist(), scores.tolist(), strict=True):
+            written = line[: line.index(EOS)] if EOS in line else [token for token in line if token != PAD]
+            text = tokenizer.decode(written)
+            found[i] = Summary(
+                text, score, len(written) + (EOS in line), max(0, len(encoded[i]) - len(rows[i]))
+            )
+    for i in range(len(documents)):
+        yield found[i]
