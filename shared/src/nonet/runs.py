@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from nonet.errors import UserError
 from nonet.files import replacing, write_json, write_text
@@ -47,7 +47,6 @@ class Run:
         self.folder, self.package, self.verb, self.writes = folder, package, verb, writes
         self._start = time.monotonic()
         self._before = 0.0  # seconds of the sessions before this one, up to the last metrics line
-        self._metrics: TextIO | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -130,19 +129,17 @@ class Run:
             raise ValueError("'seconds' is the run's own clock: name the number otherwise")
         if not self.writes:
             return
-        if self._metrics is None:
-            self._metrics = open(self.folder / "metrics.jsonl", "a", buffering=1, encoding="utf-8")  # noqa: SIM115
         seconds = round(self._before + time.monotonic() - self._start, 3)
         line: dict[str, Any] = {"step": int(step), "seconds": seconds}
         line |= {name: _number(value) for name, value in metrics.items()}
-        self._metrics.write(json.dumps(line) + "\n")
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     def rewind(self, step: int | None) -> None:
         """Drop the metrics beyond a step (and half a line that a killed run left), at once or not at all."""
         path = self.folder / "metrics.jsonl"
         if not self.writes or not path.exists():
             return
-        self._close()
         kept = [line for line in read_metrics(self.folder) if step is None or line["step"] <= step]
         with replacing(path) as part, open(part, "w", encoding="utf-8") as file:
             for line in kept:
@@ -158,7 +155,6 @@ class Run:
 
     def finish(self, exit: int) -> None:
         """Note when and how this session ended; the first call counts."""
-        self._close()
         if not self.writes:
             return
         record = read_record(self.folder)
@@ -203,11 +199,6 @@ class Run:
         text, first = dump(options), self.folder / "options.yaml"
         if not first.exists() or first.read_text(encoding="utf-8") != text:
             write_text(self.folder / name, text)
-
-    def _close(self) -> None:
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
