@@ -111,7 +111,7 @@ def test_complete_wheel_passes(tmp_path):
     [
         ({"without": ["toy/presets/small.yaml"]}, "lacks toy/presets/small.yaml"),
         ({"extra": ["tests/test_toy.py"]}, "files that are not in toy/: tests/test_toy.py"),
-        ({"requires": "nonet @ file:///home/me/shared"}, "a path of this machine"),
+        ({"requires": "nonet @ file:///checkout/shared"}, "a path of this machine"),
     ],
 )
 def test_wheel_with_a_fault_is_refused(change, message, tmp_path):
