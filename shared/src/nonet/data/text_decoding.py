@@ -12,7 +12,7 @@ from nonet.data.text_sources import STDIN, Source, Tally
 from nonet.errors import UserError, needs
 
 BLOCK = 1 << 18  # bytes read at once
-PACKED_BLOCK = 1 << 16  # bytes of a .zst file unpacked at once
+PACKED_BLOCK = 1 << 14  # bytes of a .zst file unpacked at once
 
 
 class Damaged(Exception):

@@ -105,13 +105,13 @@ def find_sources(paths: Sequence[Path | str], format: str | None = None) -> tupl
             if not found:
                 raise UserError(f"{path}: no file in this folder can be read; known suffixes are {KNOWN}")
             sources += found
-            ignored += left
+            ignored += len(left)
         elif path.exists():
             sources.append(_named(path, format))
         elif any(c in str(path) for c in "*?["):
             found, left = _in_glob(path, format)
             sources += found
-            ignored += left
+            ignored += len(left)
         else:
             raise UserError(f"{path}: no such file or folder; check the path (relative to {Path.cwd()})")
     return sources, ignored
@@ -135,30 +135,30 @@ def _named(path: Path, format: str | None) -> Source:
     return source
 
 
-def _in_folder(folder: Path, format: str | None) -> tuple[list[Source], int]:
+def _in_folder(folder: Path, format: str | None) -> tuple[list[Source], list[Path]]:
     files: list[Path] = []
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [Path(here, name) for name in names if not name.startswith(".")]
-    found = [_recognise(path, format) for path in sorted(files)]
-    return [source for source in found if source], sum(source is None for source in found)
+    return _sorted_out(sorted(files), format)
 
 
-def _in_glob(pattern: Path, format: str | None) -> tuple[list[Source], int]:
+def _in_glob(pattern: Path, format: str | None) -> tuple[list[Source], list[Path]]:
     matches = sorted(Path(match) for match in glob.glob(str(pattern), recursive=True))
     if not matches:
         raise UserError(f"{pattern}: no file matches this pattern; check it (relative to {Path.cwd()})")
-    found: dict[Path, Source] = {}  # `**` meets both a folder and the files in it
-    ignored = 0
+    found: dict[Path, Source] = {}  # by path, as `**` meets both a folder and the files in it
+    ignored: dict[Path, None] = {}
     for match in matches:
-        if match.is_dir():
-            inside, left = _in_folder(match, format)
-            found |= {source.path: source for source in inside}
-            ignored += left
-        else:
-            found[match] = _named(match, format)
+        sources, left = _in_folder(match, format) if match.is_dir() else _sorted_out([match], format)
+        found |= {source.path: source for source in sources}
+        ignored |= dict.fromkeys(left)
     if not found:
-        raise UserError(
-            f"{pattern}: only folders match, and no file in them can be read; known suffixes are {KNOWN}"
-        )
-    return list(found.values()), ignored
+        raise UserError(f"{pattern}: no file that matches can be read; known suffixes are {KNOWN}")
+    return list(found.values()), list(ignored)
+
+
+def _sorted_out(paths: list[Path], format: str | None) -> tuple[list[Source], list[Path]]:
+    found = [_recognise(path, format) for path in paths]
+    ignored = [path for path, source in zip(paths, found, strict=True) if source is None]
+    return [source for source in found if source is not None], ignored
