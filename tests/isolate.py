@@ -97,8 +97,12 @@ def check_wheel(wheel: Path, source: Path) -> None:
         header = archive.read(metadata).decode().split("\n\n")[0]
     if leaks := [line for line in header.splitlines() if "file:" in line]:
         raise NotAlone(f"{wheel.name}: a path of this machine in its metadata: {leaks[0]}")
-    files = (path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    expected = {path.relative_to(source.parent).as_posix() for path in files}
+    names = (path.relative_to(source.parent) for path in source.rglob("*") if path.is_file())
+    expected = {
+        name.as_posix()
+        for name in names
+        if "__pycache__" not in name.parts and not any(part.startswith(".") for part in name.parts)
+    }
     if missing := sorted(expected - inside):
         raise NotAlone(f"{wheel.name} lacks {', '.join(missing)}: does a pattern of .gitignore match it?")
     if extra := sorted(inside - expected):
