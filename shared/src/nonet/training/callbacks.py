@@ -94,9 +94,10 @@ class FiniteLoss(L.Callback):
 class Metrics(L.Callback):
     """Writes what a module logs to the run's metrics.jsonl.
 
-    In training, a line every few steps has the mean over these steps of everything logged (names that begin with
-    `val` aside), the learning rate `lr` and `steps_per_second`. After a validation, a line has what begins with
-    `val`. A checkpoint keeps the sums of a line that is not complete, so that a resumed run writes the same lines.
+    In training, a line every few steps has the mean over these steps of everything logged (names that begin
+    with `val` aside), the learning rate `lr` and `steps_per_second`. After a validation, a line has what
+    begins with `val`. A checkpoint keeps the sums of a line that is not complete, so that a resumed run
+    writes the same lines.
 
     Args:
         run: where to.

@@ -1,8 +1,9 @@
 """Checkpoints of a run: last.ckpt to go on from, best.ckpt by a validated number; whole or not at all.
 
-A checkpoint is taken between two steps, when everything that belongs to the first one is done: the optimiser, the
-hooks, the validation if one was due. Resuming therefore takes nothing from Lightning's inner counters but the number
-of steps: positions in the data and random numbers are functions of it (nonet.training.data, nonet.training.seeds).
+A checkpoint is taken between two steps, when everything that belongs to the first one is done: the optimiser,
+the hooks, the validation if one was due. Resuming therefore takes nothing from Lightning's inner counters but
+the number of steps: positions in the data and random numbers are functions of it (nonet.training.data,
+nonet.training.seeds).
 """
 
 import os
@@ -87,7 +88,7 @@ def read_weights(path: str | Path, prefix: str = "model.") -> dict[str, Tensor]:
 
 
 class StateOfRun(L.Callback):
-    """Plain values that a checkpoint keeps and that a resumed run must share: seed, batch size, tokenizer hash.
+    """Plain values that a checkpoint keeps and a resumed run must share: seed, batch size, tokenizer hash.
 
     Args:
         **settings: by the name of the option, so that the error can say which one to change back.
@@ -119,12 +120,12 @@ class StateOfRun(L.Callback):
 
 
 def refuse_other_settings(kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a UserError that names the first setting that differs; those that one side lacks are not compared."""
+    """Raise a UserError that names the first setting that differs; what one side lacks is not compared."""
     for name, value in now.items():
         if name in kept and kept[name] != value:
             raise UserError(
-                f"{name} is {value} here but {kept[name]} in the checkpoint: resume with {name} {kept[name]}, "
-                "or start a new run"
+                f"{name} is {value} here but {kept[name]} in the checkpoint: "
+                f"resume with {name} {kept[name]}, or start a new run"
             )
 
 
@@ -134,7 +135,8 @@ class Checkpoints(L.Callback):
     Args:
         run: whose folder; nothing is written on other ranks than the first.
         every: steps between two; one more is saved at the end.
-        monitor: name of the validated number that best.ckpt has the best of; without one there is no best.ckpt.
+        monitor: name of the validated number that best.ckpt has the best of; without one there is no
+            best.ckpt.
         mode: whether the least or the greatest is best.
         finite: looks at losses before anything is saved.
         interrupts: knows whether somebody wants the run to end.
@@ -227,6 +229,16 @@ class Checkpoints(L.Callback):
             self.run.rewind(trainer.global_step)
         self._resumed = False
 
+    def settle(self, trainer: L.Trainer) -> None:
+        """Put into the files what a validation after the end of training found: the weights are the same."""
+        self.pending = False
+        if trainer.is_global_zero:
+            checkpoint = read_checkpoint(self.last_path)
+            checkpoint["callbacks"][self.state_key] = self.state_dict()
+            WholeFiles().save_checkpoint(checkpoint, self.last_path)
+            if self.best_step == trainer.global_step:
+                _link(self.last_path, self.run.checkpoints / "best.ckpt")
+
     def on_train_batch_start(
         self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -260,11 +272,8 @@ class Checkpoints(L.Callback):
         if value != value or (self.best is not None and not self._better(value, self.best)):
             return
         self.best, self.best_step, self.pending = value, trainer.global_step, False
-        best = self.run.checkpoints / "best.ckpt"
         if trainer.state.fn == TrainerFn.FITTING:
-            self._write(trainer, best)
-        elif trainer.is_global_zero:
-            _link(self.last_path, best)
+            self._write(trainer, self.run.checkpoints / "best.ckpt")
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Save the end."""

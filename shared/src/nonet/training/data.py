@@ -1,6 +1,7 @@
 """Training and validation data of one run: batches that follow from the step alone.
 
-The number of the next batch is steps made times batches a step; nothing else about the data is stored or restored.
+The number of the next batch is steps made times batches a step; nothing else about the data is stored or
+restored.
 """
 
 import hashlib
@@ -23,8 +24,8 @@ FINGERPRINT_BATCHES = 8  # batches of epoch 0 that tell one order of examples fr
 class StepData(L.LightningDataModule):
     """What a trainer of `build_trainer` trains and validates on.
 
-    A data set's item is `dataset[(epoch, index)]`. Every rank takes its share of each batch. A checkpoint keeps a
-    fingerprint of the batches: a resumed run with another batch size, seed or data set is refused.
+    A data set's item is `dataset[(epoch, index)]`. Every rank takes its share of each batch. A checkpoint
+    keeps a fingerprint of the batches: a resumed run with another batch size, seed or data set is refused.
 
     Args:
         train_dataset: the examples to learn from.

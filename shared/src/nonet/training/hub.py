@@ -1,7 +1,7 @@
 """Models as folders in the Hugging Face layout: found, loaded with an account of their weights, saved whole.
 
-A folder has config.json, model.safetensors (in parts if it is large), the tokenizer's files, README.md (the card) and
-nonet.json, which lists our files with their hashes: what we may replace later, and nothing else.
+A folder has config.json, model.safetensors (in parts if it is large), the tokenizer's files, README.md (the
+card) and nonet.json, which lists our files with their hashes: what we may replace later, and nothing else.
 """
 
 import json
@@ -125,9 +125,10 @@ def load_account(
         counts = ", ".join(f"{len(found)} {heading}" for heading, found in lists.items())
         raise UserError(
             f"the weights do not fit the model: {matched} of {total} matched, {counts}; "
-            f"{bad / max(names, 1):.0%} is over {limit:.0%}: is it another model, or are names spelt otherwise?"
+            f"{bad / max(names, 1):.0%} is over {limit:.0%}: another model, or other names?"
         )
-    return Account(matched, *(tuple(found) for found in lists.values()), table=table)
+    absent, extra, other = (tuple(found) for found in lists.values())
+    return Account(matched, absent, extra, other, table)
 
 
 def save_folder(

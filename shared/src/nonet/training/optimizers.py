@@ -1,9 +1,9 @@
 """AdamW and Adafactor as the papers set them, with a schedule, in the form Lightning wants.
 
-Adafactor (Shazeer & Stern 2018, algorithms 4 and 5) is torch's, with PEGASUS's settings: no momentum, clipping
-threshold d = 1, second-moment decay 1 - t^-0.8, steps relative to the size of a weight matrix, max(RMS(p), 1e-3), and
-eps1 such that the variance is at least 1e-30. Its rate is min(lr, 1/sqrt(t)): lr 1e-2 without a schedule is
-PEGASUS's pre-training rate, 0.01, 0.01 and 0.005 at t = 1, 10000 and 40000.
+Adafactor (Shazeer & Stern 2018, algorithms 4 and 5) is torch's, with PEGASUS's settings: no momentum,
+clipping threshold d = 1, second-moment decay 1 - t^-0.8, steps relative to the size of a weight matrix,
+max(RMS(p), 1e-3), and eps1 such that the variance is at least 1e-30. Its rate is min(lr, 1/sqrt(t)): lr 1e-2
+without a schedule is PEGASUS's pre-training rate, 0.01, 0.01 and 0.005 at t = 1, 10000 and 40000.
 """
 
 from typing import Any

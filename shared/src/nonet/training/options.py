@@ -1,4 +1,4 @@
-"""The options of training that every package shares: devices, length, precision, optimiser; plain data, no torch."""
+"""The options of training: devices, length, precision, optimiser; plain data, so that help loads no torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -35,11 +35,14 @@ class TrainerOptions:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """auto: GPUs where there are any"""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """ddp: a copy of the model on each device; fsdp: weights, gradients and optimiser shared out (FSDP2); auto: ddp on several devices"""
+    """ddp: a copy of the model on each device; fsdp: weights, gradients and optimiser shared out (FSDP2);
+    auto: ddp on several devices"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """bf16: mixed, weights stay fp32; auto: bf16 on GPUs that have it, else fp32; fp16 is refused, because such models overflow in it"""
+    """bf16: mixed, weights stay fp32; auto: bf16 on GPUs that have it, else fp32; fp16 is refused, because
+    such models overflow in it"""
     deterministic: bool = False
-    """only kernels that give the same bits every time; on a GPU slower, and what resuming to the bit takes there"""
+    """only kernels that give the same bits every time; on a GPU slower, and what resuming to the bit takes
+    there"""
 
     def __post_init__(self) -> None:
         if self.precision == "fp16":
@@ -63,7 +66,8 @@ class OptimizerOptions:
     """Which optimiser, at which rate."""
 
     name: Literal["adamw", "adafactor"] = "adamw"
-    """adafactor keeps two vectors a matrix where adamw keeps two matrices; it multiplies the rate by the size of each weight matrix, hence wants about 1e-2 where adamw wants 1e-4"""
+    """adafactor keeps two vectors a matrix where adamw keeps two matrices; it multiplies the rate by the size
+    of each weight matrix, hence wants about 1e-2 where adamw wants 1e-4"""
     lr: float = 1e-4
     """peak learning rate; adafactor uses at most 1/sqrt(step) of it"""
     weight_decay: float = 0.0

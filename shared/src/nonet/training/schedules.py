@@ -1,8 +1,9 @@
 """Learning rates as pure functions of the step, so that a resumed run needs no memory of them.
 
-A factor multiplies the optimiser's `lr`. Step 0 is the first one. With a warm-up of W steps, `linear`, `cosine` and
-`constant` rise as (t + 1)/W; `rsqrt` is min((t + 1)/W, sqrt(W/t)): PEGASUS fine-tunes with W = 10000, which at lr 1e-4
-gives 1e-8, 5e-5, 1e-4 and 5e-5 at t = 0, 4999, 9999 and 40000 (Zhang et al. 2020, released code).
+A factor multiplies the optimiser's `lr`. Step 0 is the first one. With a warm-up of W steps, `linear`,
+`cosine` and `constant` rise as (t + 1)/W; `rsqrt` is min((t + 1)/W, sqrt(W/t)): PEGASUS fine-tunes with W =
+10000, which at lr 1e-4 gives 1e-8, 5e-5, 1e-4 and 5e-5 at t = 0, 4999, 9999 and 40000 (Zhang et al. 2020,
+released code).
 """
 
 import math

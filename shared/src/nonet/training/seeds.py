@@ -1,7 +1,7 @@
 """Randomness as a function of (seed, step, micro-batch, rank), so that a run can be resumed at any step.
 
-Nothing of a generator's state is stored: before each micro-batch torch's generators (CPU and GPU) are seeded anew.
-What happened before - validation, data loading, a restart - cannot shift the dropout masks that follow.
+Nothing of a generator's state is stored: before each micro-batch torch's generators (CPU and GPU) are seeded
+anew. What happened before - validation, data loading, a restart - cannot shift the dropout masks that follow.
 """
 
 import random

@@ -1,7 +1,7 @@
 """Several devices: which strategy of Lightning runs, means over all of them, and sharding of weights.
 
-One device, data parallelism (DDP), sharded data parallelism (FSDP2) and several machines (torchrun, SLURM) take the
-same code path; only the strategy object differs.
+One device, data parallelism (DDP), sharded data parallelism (FSDP2) and several machines (torchrun, SLURM)
+take the same code path; only the strategy object differs.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,10 @@ def global_mean(loss_sum: Tensor, count: Tensor | float) -> Tensor:
     """A mean over the tokens of all processes, whose gradient is right after processes average theirs.
 
     Each process has sum_r of its losses and count_r of its tokens. What comes back is
-    sum_r * processes / (count_1 + count_2 + ...). Its mean over the processes is the mean over all tokens, and DDP and
-    FSDP average gradients, so that they get exactly the gradient of that mean. In one process it is
-    `loss_sum / count`. Without any token it is 0, with gradient 0.
+    sum_r * processes / (count_1 + count_2 + ...). Its mean over the processes is the mean over all tokens,
+    and DDP and FSDP average gradients, so that they get exactly the gradient of that mean. In one process it
+    is `loss_sum / count`. Without any token it is 0, with gradient 0. The batches of an accumulated step
+    count alike, however many tokens they have.
 
     Args:
         loss_sum: sum of the losses of this process's tokens, a scalar.
@@ -57,8 +58,8 @@ def shard(model: nn.Module, mesh: "DeviceMesh", *, blocks: Sequence[nn.Module] |
     Args:
         model: what `training_step` calls.
         mesh: Lightning's mesh, with a dimension `data_parallel`; or one of one dimension.
-        blocks: parts that are gathered one after the other; by default the members of its outermost `ModuleList`s,
-            which are the layers of a transformer.
+        blocks: parts that are gathered one after the other; by default the members of its outermost
+            `ModuleList`s, which are the layers of a transformer.
 
     Returns:
         `model`.

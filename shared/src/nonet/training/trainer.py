@@ -1,7 +1,7 @@
-"""The trainer that every package uses: Lightning's, set up so that a run can be stopped and resumed at any step.
+"""The trainer of every package: Lightning's, set up so that a run can be stopped and resumed at any step.
 
-One Lightning epoch is the whole run: the data goes on across its own epochs for ever (nonet.data.batching), and
-`steps` ends it. Metrics, checkpoints and progress are ours and go to the run's folder.
+One Lightning epoch is the whole run: the data goes on across its own epochs for ever (nonet.data.batching),
+and `steps` ends it. Metrics, checkpoints and progress are ours and go to the run's folder.
 """
 
 import logging
@@ -33,8 +33,8 @@ __all__ = ["Trainer", "build_trainer", "global_mean", "shard", "sharded"]
 class Trainer(L.Trainer):
     """Lightning's trainer, with two differences in `fit`.
 
-    Checkpoints are read with `weights_only=True`, and an interruption (Ctrl-C, SIGTERM) leaves as KeyboardInterrupt,
-    after last.ckpt is saved.
+    Checkpoints are read with `weights_only=True`, and an interruption (Ctrl-C, SIGTERM) leaves as
+    KeyboardInterrupt, after last.ckpt is saved.
 
     Attributes:
         checkpoints: the callback that saves; it knows `best_path`, `last_path`, `best` and `best_step`.
@@ -72,7 +72,7 @@ class Trainer(L.Trainer):
         ):  # interrupted in the validation after its last step: no step is left to resume with
             checkpoints.rewind(self)
             self.validate(model, val_dataloaders, datamodule=datamodule, verbose=False)
-            checkpoints.pending = False
+            checkpoints.settle(self)
 
 
 def build_trainer(
