@@ -142,12 +142,12 @@ def _inline(text: str) -> str:
             parts[place] = f"<code>{part}</code>"
             continue
         part = re.sub(r"\[([^\]]+)\]\(((?:https?://|#|[\w./-]+)[^\s()]*)\)", _link, part)
-        part = re.sub(r"\*\*(\S(?:.*?\S)?)\*\*", r"<strong>\1</strong>", part)
-        parts[place] = re.sub(r"(?<![\w*])\*(\S(?:[^*]*?\S)?)\*(?![\w*])", r"<em>\1</em>", part)
+        part = re.sub(r"\*\*(\S(?:.*?\S)?)\*\*(?!\*)", r"<strong>\1</strong>", part)
+        parts[place] = re.sub(r"(?<![\w*])\*([^\s*<](?:[^*<]*[^\s*<])?)\*(?![\w*])", r"<em>\1</em>", part)
     return "".join(parts)
 
 
 def _link(match: "re.Match[str]") -> str:
-    text, address = match[1], match[2]
+    text, address = match[1], match[2].replace("*", "%2A")  # no emphasis inside
     scheme = address.partition(":")[0] if ":" in address.split("/")[0] else ""
     return f'<a href="{address}">{text}</a>' if scheme in ("", "http", "https") else match[0]
