@@ -20,7 +20,7 @@ from nonet.testing import needs
 
 ALL_TYPES = ("rouge1", "rouge2", "rouge3", "rouge9", "rougeL", "rougeLsum")
 PIECES = [
-    *"a b c the cat cats running runs relational national nationally conditionalli x_y 3.5 don't".split(),
+    *"a b c was wa the cat cats running runs relational national nationally x_y 3.5 don't".split(),
     *"Kelvin \u212aelvin K İstanbul İİx é naïve ÉTÉ ß ΑΣ ﬁne 𝔸b ١٢ \ud800 ... - ,".split(),
     *["\n", "\n\n", "\r\n", "\t", "\v", "\u2028", "\x85", "\0", "", " "],
 ]
@@ -82,7 +82,7 @@ def test_by_hand(target: str, prediction: str, kind: str, expected: Score) -> No
 
 def test_stems_only_from_four_letters_on_and_only_when_asked() -> None:
     assert score("cats", "cat", ["rouge1"])["rouge1"].fmeasure == 1.0
-    assert score("as", "a", ["rouge1"])["rouge1"].fmeasure == 0.0
+    assert score("was", "wa", ["rouge1"])["rouge1"].fmeasure == 0.0
     assert score("cats", "cat", ["rouge1"], stemmer=False)["rouge1"].fmeasure == 0.0
 
 

@@ -125,9 +125,8 @@ def paired_permutation(a: ArrayLike, b: ArrayLike, seed: int = 0, resamples: int
     difference = _differences(a, b)
     _at_least_one(resamples)
     n = len(difference)
-    limit = abs(float(difference.sum())) * (1 - 1e-12) - 1e-12 * float(
-        np.abs(difference).sum()
-    )  # ties count as hits
+    slack = 1e-12 * float(np.abs(difference).sum())  # sums that are equal on paper count as equal
+    limit = abs(float(difference.sum())) - slack
     exact = n < 63 and 2**n <= resamples
     total = 2**n if exact else resamples
     random = np.random.default_rng(seed)
