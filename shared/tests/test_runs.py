@@ -260,7 +260,8 @@ def test_the_commit_of_a_package_and_whether_its_checkout_is_clean(tmp_path, mon
     monkeypatch.syspath_prepend(str(root))
     assert machine.commit("toycommit") is None  # no checkout
     git(root, "init", "--quiet")
-    assert machine.commit("toycommit") is None  # in a checkout that does not know it
+    git(root, "commit", "--quiet", "--allow-empty", "-m", "nothing")
+    assert machine.commit("toycommit") is None  # in a checkout that does not know it, as in a `.venv`
     git(root, "add", ".")
     git(root, "commit", "--quiet", "-m", "first")
     head = git(root, "rev-parse", "HEAD")
