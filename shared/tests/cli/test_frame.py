@@ -149,8 +149,8 @@ def test_help_shows_the_values_of_a_preset(program, capsys):
             "(see 'toyprog --help')",
         ),
         (
-            "gsg build --imags x",
-            "toyprog gsg build: no option --imags; did you mean --images? (see 'toyprog gsg build --help')",
+            "gsg build --preset papr",
+            "toyprog gsg build: no preset 'papr'; did you mean 'paper'?",
         ),
         ("learn --images x --fail user", "toyprog learn: photos: empty; name another folder"),
         ("learn --images x --preset a", "toyprog learn: no preset 'a': this verb has none"),
