@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nonet.data.parallel import ordered_map
-
 from nonet.data.shards import Shards, ShardWriter
 from nonet.data.text import Record, TextReader
 from nonet.errors import UserError

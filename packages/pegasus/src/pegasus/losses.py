@@ -8,9 +8,9 @@ all of them.
 from typing import NamedTuple
 
 import torch
-from nonet.kernels.linear_cross_entropy import linear_cross_entropy
 from torch import Tensor, nn
 
+from nonet.kernels.linear_cross_entropy import linear_cross_entropy
 from pegasus.model import Summarizer
 
 # Shapes: B documents, L input tokens, T target tokens, V vocabulary, D width.
@@ -70,6 +70,24 @@ class GapSentenceLoss(nn.Module):
             hidden.flatten(0, 1), weight, labels.flatten(), label_smoothing=smoothing, reduction="sum"
         )
         return Term(total, (labels != -100).sum(), factor)
+
+
+class Objective(nn.Module):
+    """A model and its losses as one module, from a batch to loss terms; what several devices share out.
+
+    Args:
+        model: PEGASUS or PEGASUS-X.
+        losses: the loss terms.
+    """
+
+    def __init__(self, model: Summarizer, losses: GapSentenceLoss) -> None:
+        super().__init__()
+        self.model, self.losses = model, losses
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Term]:
+        """The loss terms of a batch, see `GapSentenceLoss`."""
+        terms: dict[str, Term] = self.losses(self.model, batch)
+        return terms
 
 
 def shift_right(labels: Tensor) -> Tensor:

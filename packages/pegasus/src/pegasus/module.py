@@ -2,12 +2,12 @@
 
 import lightning as L
 import torch
-from nonet.training.trainer import global_mean
 from torch import Tensor
 
 from nonet.training.optimizers import build_optimizer
 from nonet.training.options import OptimizerOptions
-from pegasus.losses import GapSentenceLoss
+from nonet.training.trainer import global_mean, shard, sharded
+from pegasus.losses import GapSentenceLoss, Objective
 from pegasus.model import Summarizer, zero_start
 
 
@@ -28,12 +28,17 @@ class SummarizerModule(L.LightningModule):
         self, model: Summarizer, losses: GapSentenceLoss, optimizer: OptimizerOptions, steps: int
     ) -> None:
         super().__init__()
-        self.model, self.losses, self.optimizer_options, self.steps = model, losses, optimizer, steps
+        self.objective, self.optimizer_options, self.steps = Objective(model, losses), optimizer, steps
         self._sums: dict[str, Tensor] = {}
+
+    def configure_model(self) -> None:
+        """Share the weights out over the devices, if the strategy asks for it."""
+        if self.device_mesh is not None and not sharded(self.objective):
+            shard(self.objective, self.device_mesh)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """The loss of one batch: each term's mean over its tokens on all devices, weighted and added."""
-        terms = self.losses(self.model, batch)
+        terms = self.objective(batch)
         means = {name: global_mean(term.total, term.count) for name, term in terms.items()}
         loss = torch.stack([means[name] * term.weight for name, term in terms.items()]).sum()
         self.log_dict({f"train/{name}": value.detach() for name, value in means.items()}, batch_size=1)
@@ -42,7 +47,7 @@ class SummarizerModule(L.LightningModule):
 
     def on_train_batch_end(self, *_: object) -> None:
         """Keep the decoder's start vector at zero."""
-        zero_start(self.model)
+        zero_start(self.objective.model)
 
     def on_validation_epoch_start(self) -> None:
         """Begin new sums."""
@@ -50,14 +55,14 @@ class SummarizerModule(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Add the batch's losses and token counts."""
-        for name, term in self.losses(self.model, batch).items():
+        for name, term in self.objective(batch).items():
             add = torch.stack([term.total.double(), term.count.double()])
             self._sums[name] = self._sums.get(name, torch.zeros_like(add)) + add
 
     def on_validation_epoch_end(self) -> None:
         """Nats a token over the validation set, on all devices together."""
         total = 0.0
-        for name, weight in (("gsg", 1.0), ("mlm", self.losses.word_weight)):
+        for name, weight in (("gsg", 1.0), ("mlm", self.objective.losses.word_weight)):
             if name in self._sums:
                 value, count = self.trainer.strategy.reduce(self._sums[name], reduce_op="sum").tolist()
                 self.log(f"val/{name}", value / max(count, 1.0), batch_size=1)

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(GapOptions, WordOptions, CorpusOptions):
-    """Build pre-training shards from raw text; an interrupted build goes on when the command is given again.
-    Build pre-training shards from raw text; an interrupted build goes on when the command is given again."""
+class Places:
+    """What is read and written."""
 
     input: tuple[Path, ...]
     """corpus: .txt, .jsonl, .json, .csv, .tsv, .parquet, also .gz or .zst; folders and globs; - for standard
@@ -23,6 +22,12 @@ class Options(GapOptions, WordOptions, CorpusOptions):
     """folder of the tokenizer, or its SentencePiece model"""
     out: Path
     """folder for the shards"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CorpusOptions, WordOptions, GapOptions, Places):
+    """Build pre-training shards from raw text; an interrupted build goes on when given again."""
+
     text_field: str | None = None
     """field with the text, or with a list of sentences; none: the first of text, document, article, abstract,
     body, content, source"""

@@ -8,9 +8,8 @@ from pegasus.options import DecodeOptions, part
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DecodeOptions):
-    """Write one summary a line, in the order of the documents; an interrupted run goes on when given again.
-    Write one summary a line, in the order of the documents; an interrupted run goes on when given again."""
+class Places:
+    """What is read and written."""
 
     model: str
     """folder of a model with its tokenizer, or a hub name such as owner/name"""
@@ -19,6 +18,12 @@ class Options(DecodeOptions):
     out: Path | None = None
     """file for the summaries: .jsonl gets text, score, tokens and place of each, anything else a line each;
     none: standard output"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DecodeOptions, Places):
+    """Write one summary a line, in the documents' order; an interrupted run goes on when given again."""
+
     text_field: str | None = None
     """field with the document; none: the first known name"""
     unit: Literal["line", "paragraph", "file", "wikitext"] = "line"

@@ -1,0 +1,213 @@
+"""Pre-train a model on gap sentences."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nonet.training.options import OptimizerOptions, TrainerOptions
+from pegasus.options import CorpusOptions, GapOptions, MaskOptions, ModelOptions, WordOptions
+
+if TYPE_CHECKING:
+    from nonet.data.shards import Shards
+    from nonet.runs import Run
+    from pegasus.tokenizer import Tokenizer
+
+FEW_TOKENS = 1_000_000
+"""target tokens below which pre-training from scratch has been seen to end in constant output"""
+ENOUGH = 0.5
+"""nats by which the validation loss has to be below the entropy of single tokens"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Pre-train a model on shards or raw text: gap sentences, with fresh masks in every epoch."""
+
+    tokenizer: Path
+    """folder of the tokenizer, or its SentencePiece model"""
+    data: Path | None = None
+    """shards of `gsg build`"""
+    texts: tuple[Path, ...] = ()
+    """raw text instead of shards; encoded once into the run folder"""
+    text_field: str | None = None
+    """field with the text, for raw text; none: the first known name"""
+    unit: Literal["line", "paragraph", "file", "wikitext"] = "line"
+    """what a document is in raw .txt files"""
+    init: str | None = None
+    """folder or hub name of a model to go on from; none: a new model of the shape below"""
+    out: Path | None = None
+    """run folder; none: runs/pegasus/pretrain-TIME"""
+    resume: Path | None = None
+    """run folder to go on with; give the same options"""
+    masks_each_epoch: Literal["fresh", "fixed"] = "fresh"
+    """fresh: select and mask anew in every epoch; fixed: the selection stored in the shards"""
+    val_share: float = 0.01
+    """share of the documents kept for validation, at most 2,000"""
+    batch: int = 256
+    """documents a batch, over all devices"""
+    max_tokens: int | None = None
+    """padded tokens a batch at most, inputs and targets together; none: no limit"""
+    label_smoothing: float = 0.0
+    """probability taken from the right token and spread over the vocabulary"""
+    word_weight: float = 1.0
+    """weight of the masked-word loss, if masks.words is set"""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    """shape of a new model"""
+    gaps: GapOptions | None = None
+    """selection; none: what the shards were built with"""
+    masks: MaskOptions = field(default_factory=MaskOptions)
+    """what replaces sentences and words; lengths"""
+    words: WordOptions = field(default_factory=WordOptions)
+    """sentence and word rules, for raw text"""
+    corpus: CorpusOptions = field(default_factory=CorpusOptions)
+    """which documents are kept, for raw text"""
+    trainer: TrainerOptions = field(
+        default_factory=lambda: TrainerOptions(steps=500_000, validate_every=5000)
+    )
+    """length, devices, precision"""
+    optimizer: OptimizerOptions = field(
+        default_factory=lambda: OptimizerOptions(name="adafactor", lr=0.01, schedule="constant")
+    )
+    """Adafactor with a rate of 0.01 is the paper's: the rate falls with 1/sqrt(step) from step 10,000"""
+
+
+def run(options: Options) -> int:
+    """Pre-train, save the model, draw the page, and say whether the run was long enough."""
+    from nonet.data.batching import BucketedBatches, OrderedBatches
+    from nonet.errors import UserError
+    from nonet.runs import Run
+    from pegasus.data import GapSentenceData, hold_out
+    from pegasus.losses import GapSentenceLoss
+    from pegasus.model import check_vocabulary, load_model, new_model, parameters
+    from pegasus.tokenizer import Tokenizer
+    from pegasus.training import Sets, fit, folder_of, lowest
+
+    if (options.data is None) == (not options.texts):
+        raise UserError("give either --data SHARDS or --texts FILES")
+    tokenizer = Tokenizer.load(options.tokenizer)
+    seed = options.trainer.seed
+    resumed = folder_of(options.resume)
+    record = (
+        Run.resume(resumed, options)
+        if resumed
+        else Run.create("pegasus", "pretrain", options, seed=seed, folder=options.out)
+    )
+    with record:
+        shards = _shards(options, tokenizer, record)
+        gaps = options.gaps or GapOptions(**shards.meta["gaps"])
+        train_rows, val_rows = hold_out(len(shards), options.val_share, seed=seed)
+        fixed = options.masks_each_epoch == "fixed"
+        train = GapSentenceData(
+            shards, gaps, options.masks, tokenizer.starts_word, seed=seed, fixed=fixed, rows=train_rows
+        )
+        val = GapSentenceData(
+            shards, gaps, options.masks, tokenizer.starts_word, seed=seed, fixed=True, rows=val_rows
+        )
+        tokens = _target_tokens(train)
+        if tokens < FEW_TOKENS:
+            record.say(
+                f"warning: {tokens:,} target tokens an epoch; below {FEW_TOKENS:,} a model trained from scratch "
+                "tends to "
+                "write the same words whatever the document"
+            )
+        model = (
+            load_model(options.init) if options.init else new_model(options.model, len(tokenizer), seed=seed)
+        )
+        check_vocabulary(model, tokenizer, options.init or "new model")
+        record.say(
+            f"{parameters(model):,} parameters, {len(train):,} documents, {tokens:,} target tokens an epoch"
+        )
+        sets = Sets(
+            train,
+            BucketedBatches(train.lengths, batch=options.batch, max_tokens=options.max_tokens, seed=seed),
+            val if len(val) else None,
+            OrderedBatches(val.lengths, batch=options.batch) if len(val) else None,
+        )
+        model, metrics = fit(
+            model, sets, record, trainer=options.trainer, optimizer=options.optimizer,
+            losses=GapSentenceLoss(label_smoothing=options.label_smoothing, word_weight=options.word_weight),
+            state={"tokenizer": tokenizer.sha256, "batch": options.batch},
+        )  # fmt: skip
+        if record.writes:
+            loss = lowest(metrics, "val/gsg")
+            entropy = _entropy(val if len(val) else train)
+            verdict = _verdict(loss, entropy, gaps)
+            record.say(verdict)
+            _save(options, model, tokenizer, record, {"val/gsg": loss, "unigram entropy": entropy}, verdict)
+            print(record.folder)
+    return 0
+
+
+def _shards(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards":
+    from nonet.cli.progress import progress
+    from nonet.data.shards import Shards
+    from nonet.data.text import TextReader
+    from nonet.errors import UserError
+    from pegasus.building import build_shards
+
+    if options.data is not None:
+        shards = Shards(options.data)
+    else:
+        reader = TextReader(options.texts, unit=options.unit)
+        with progress(label="encoding", unit="documents") as bar:
+            shards, counts = build_shards(
+                reader, tokenizer, record.folder / "data", words=options.words,
+                gaps=options.gaps or GapOptions(), corpus=options.corpus, seed=options.trainer.seed,
+                text_field=options.text_field, progress=bar.advance,
+            )  # fmt: skip
+        record.say("; ".join(f"{name}: {number:,}" for name, number in sorted(counts.items()) if number))
+    if shards.meta.get("tokenizer") != tokenizer.sha256:
+        raise UserError(
+            f"{options.data}: built with another tokenizer than {options.tokenizer}; build it again"
+        )
+    if len(shards) < 2:
+        raise UserError(
+            f"{options.data or record.folder / 'data'}: {len(shards)} documents are too few to train on"
+        )
+    return shards
+
+
+def _target_tokens(data: Any) -> int:
+    """Target tokens of one epoch, estimated from at most 1,000 documents."""
+    import numpy as np
+
+    sample = np.linspace(0, len(data) - 1, min(1000, len(data)), dtype=int)
+    return int(np.mean([len(data.example((0, int(i))).target_ids) for i in sample]) * len(data))
+
+
+def _entropy(data: Any) -> float:
+    """Entropy of single target tokens, in nats: what a model reaches that ignores the document."""
+    import numpy as np
+
+    from pegasus.statistics import entropy
+
+    sample = np.linspace(0, len(data) - 1, min(2000, len(data)), dtype=int)
+    counts = np.zeros(len(data.starts_word), np.int64)
+    for i in sample:
+        np.add.at(counts, data.example((0, int(i))).target_ids, 1)
+    return entropy(counts)
+
+
+def _verdict(loss: float | None, entropy: float, gaps: GapOptions) -> str:
+    if loss is None or gaps.strategy == "none":
+        return "no gap-sentence loss was validated: nothing to say about how far the model came"
+    gain = entropy - loss
+    said = f"validation loss {loss:.3f} nats a token, {gain:.3f} below the entropy of single tokens ({entropy:.3f})"
+    if gain < ENOUGH:
+        return f"{said}: too little (at least {ENOUGH}); fine-tuning will not benefit, train longer or on more text"
+    return said
+
+
+def _save(
+    options: Options,
+    model: Any,
+    tokenizer: "Tokenizer",
+    record: "Run",
+    scores: dict[str, float | None],
+    verdict: str,
+) -> None:
+    from nonet.report.run_page import run_page
+    from nonet.training.hub import save_folder
+    from pegasus.cards import pretraining_card
+
+    save_folder(model, tokenizer, record.model, pretraining_card(options, model, scores, verdict))
+    run_page(record.folder).save(record.folder / "report.html")
