@@ -101,7 +101,6 @@ def _in_process(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterato
 def _in_processes(
     payload: bytes, items: Iterable[Any], workers: int, window: int, chunk: int
 ) -> Iterator[Any]:
-    others = set(multiprocessing.active_children())
     ours: set[Any] = set()
     spawn = multiprocessing.get_context("spawn")  # no copies of locks, threads or CUDA of this process
     pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(payload,))
@@ -119,8 +118,10 @@ def _in_processes(
                 except Exception as error:  # from the items; what came before it is finished first
                     more, broken = False, error
                 else:
+                    others = set(multiprocessing.active_children()) if len(ours) < workers else None
                     waiting.append((first, group, pool.submit(_work, group)))
-                    ours = ours or set(multiprocessing.active_children()) - others
+                    if others is not None:  # the pool starts a process now and then while it is given work
+                        ours |= set(multiprocessing.active_children()) - others
             if waiting:
                 first, group, future = waiting.popleft()
                 results, failure = _received(future, item_name(first, group[0]))
@@ -133,10 +134,10 @@ def _in_processes(
     except BrokenExecutor as error:
         raise _died(item_name(first, group[0]), ours) from error
     finally:
-        pool.shutdown(wait=done, cancel_futures=True)
         if not done:
             for process in ours:
                 process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
         for process in ours:
             process.join()
 
