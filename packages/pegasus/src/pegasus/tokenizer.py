@@ -5,7 +5,7 @@ A SentencePiece model supplies the pieces; its ids from 2 on are shifted by 103 
     0 pad    1 end    2 sentence mask    3 word mask    4..104 reserved    105 unknown    106.. pieces
 
 A newline is the piece `<n>`. It is made from newlines alone: text that happens to contain `<n>`, `<mask_1>`,
-`<pad>` or `</s>` is spelt with ordinary pieces and comes back as it was. Masks are put in as ids, not as text.
+`<pad>` or `</s>` is spelt with ordinary pieces and comes back as it was. Masks are put in as ids alone.
 """
 
 import hashlib

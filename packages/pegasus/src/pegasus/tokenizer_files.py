@@ -88,8 +88,8 @@ def _from_json(path: Path) -> tuple[bytes, list[str]]:
         or model.get("unk_id") != _FIRST
     ):
         raise UserError(
-            f"{path} starts with {', '.join(names[:4])} and has unknown at {model.get('unk_id')}; PEGASUS has "
-            "<pad>, </s>, <mask_1>, <mask_2> and unknown at 105: train a tokenizer with `pegasus tokenizer train`"
+            f"{path} starts with {', '.join(names[:4])} and has unknown at {model.get('unk_id')}; PEGASUS "
+            "has <pad>, </s>, <mask_1>, <mask_2> and unknown at 105: train one with `pegasus tokenizer train`"
         )
     if names[2] != "<mask_1>":
         notes.append(f"{path.name} swaps the names of the masks; id 2 is taken for sentences, 3 for words")
