@@ -15,7 +15,8 @@ from typing import Any
 from nonet.data.parallel import as_exception, call_each, numbered_chunks
 from nonet.errors import RunFailed, needs
 
-WINDOW = 64  # chunks a task slot
+WINDOW = 64  # chunks for each task slot
+BLOCKS = 4  # tasks for each slot that a window is cut into; a task costs Ray some milliseconds
 OBJECT_STORE = 512 << 20  # bytes of shared memory for a Ray that we start ourselves; more spills to disk
 
 _loaded: tuple[str, Callable[[Any], Any]] | None = None  # in a worker: digest and function
@@ -82,7 +83,12 @@ def _connect(ray: Any, workers: int) -> None:
 
 def _one_window(ready: list[tuple[int, list[Any]]], shared: dict[str, Any], slots: int) -> Iterator[Any]:
     pa, data = _needed("pyarrow"), _needed("ray.data")
-    blocks = [pa.table({"group": pa.array([pickle.dumps(group)], pa.large_binary())}) for _, group in ready]
+    packed = [pickle.dumps(group) for _, group in ready]
+    size = -(-len(packed) // (BLOCKS * slots))
+    blocks = [
+        pa.table({"group": pa.array(packed[at : at + size], pa.large_binary())})
+        for at in range(0, len(packed), size)
+    ]
     dataset = data.from_arrow(blocks)
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
@@ -92,10 +98,10 @@ def _one_window(ready: list[tuple[int, list[Any]]], shared: dict[str, Any], slot
     )
     done = 0
     for batch in mapped.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for packed in batch.column("results").to_pylist():
+        for received in batch.column("results").to_pylist():
             first, group = ready[done]
             done += 1
-            results, failure = pickle.loads(packed)
+            results, failure = pickle.loads(received)
             yield from results
             if failure is not None:
                 raise as_exception(failure, first + len(results), group[len(results)])
