@@ -240,8 +240,10 @@ def _finished(
     ):
         if given and field not in given and field not in settings:
             reason = "not in config.json: transformers' default"
-        elif choices.max_positions is not None and field == "max_position_embeddings":
+        elif field == "max_position_embeddings" and choices.max_positions is not None:
             reason = "as asked for"
+        elif field == "max_position_embeddings" and not given:
+            reason = "assumed, as published"
         else:
             reason = where
         facts.append(Fact(field, str(getattr(config, field)), reason))

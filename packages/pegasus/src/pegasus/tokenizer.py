@@ -9,10 +9,9 @@ A newline is the piece `<n>`. It is made from newlines alone: text that happens 
 """
 
 import hashlib
-import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +268,7 @@ def describe(tokenizer: Tokenizer) -> dict[str, Any]:
             len(text.removeprefix("\u2581")) == 1 for text, _, kind in model.pieces if kind == 1
         ),
         "type": kinds.get(model.model_type, f"type {model.model_type}"),
-        "ids": json.dumps(tokenizer.ids.__dict__),
+        **{f"{name} id": value for name, value in asdict(tokenizer.ids).items()},
         "sha256": tokenizer.sha256,
-        "notes": list(tokenizer.notes),
+        "notes": "; ".join(tokenizer.notes) or "none",
     }

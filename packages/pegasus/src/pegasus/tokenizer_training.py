@@ -1,14 +1,17 @@
 """Learning a SentencePiece vocabulary (Kudo 2018 for unigram) with the settings of PEGASUS."""
 
 import io
+import random
 import re
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, TypeVar
 
 import sentencepiece
 
 from nonet.errors import UserError
 from pegasus.tokenizer_files import reserved_names
+
+T = TypeVar("T")
 
 LONGEST = 4000
 """bytes; SentencePiece leaves out longer lines without a word, so they are cut"""
@@ -53,7 +56,7 @@ def train(
     def counted() -> Iterator[str]:
         nonlocal count
         for text in texts:
-            for line in _lines(text):
+            for line in lines_of(text):
                 count += 1
                 yield line
 
@@ -96,7 +99,7 @@ def _reason(said: str, vocab_size: int, count: int) -> str:
     return f"SentencePiece cannot learn {vocab_size} pieces from {count} lines of text: {said}"
 
 
-def _lines(text: str) -> Iterator[str]:
+def lines_of(text: str) -> Iterator[str]:
     """The lines of a text, without reserved strings, cut so that none is longer than LONGEST bytes."""
     for line in text.splitlines():
         line = _RESERVED.sub(lambda found: "< " + found[0][1:], line).replace("\0", "").strip()
@@ -108,3 +111,22 @@ def _lines(text: str) -> Iterator[str]:
             line = line[cut:].lstrip()
         if line:
             yield line
+
+
+def sample(items: Iterable[T], size: int, seed: int = 0) -> list[T]:
+    """At most `size` items, every set of that size being equally likely, in their order (Vitter 1985,
+    method R).
+
+    Args:
+        items: read once; only `size` of them are held.
+        size: how many to keep.
+        seed: of the choice.
+    """
+    generator = random.Random(seed)
+    kept: list[tuple[int, T]] = []
+    for i, item in enumerate(items):
+        if i < size:
+            kept.append((i, item))
+        elif (slot := generator.randrange(i + 1)) < size:
+            kept[slot] = (i, item)
+    return [item for _, item in sorted(kept, key=lambda pair: pair[0])]
