@@ -58,6 +58,7 @@ def fit(
         on the CPU; and the run's numbers, one entry for each line of `metrics.jsonl`.
     """
     kind, config = type(model), model.config
+    model.train()
     module = SummarizerModule(model, losses, optimizer, trainer.steps)
     data = StepData(
         sets.train, sets.train_batches, collate, sets.val, sets.val_batches,

@@ -22,12 +22,15 @@ def run(options: Options) -> int:
     import shutil
     import time
 
+    import torch
+
     from nonet.cli.progress import progress
     from nonet.files import write_json
     from nonet.metrics.rouge import score_pairs
     from pegasus.toy import reports
 
     start = time.monotonic()
+    torch.set_num_threads(1)  # the model is so small that a second thread would only wait
     if (options.out / "demo.json").exists():
         shutil.rmtree(options.out)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +84,7 @@ def _prepare(texts: list[str], options: Options) -> tuple[Any, Any]:
 
     corpus = options.out / "corpus.txt"
     write_text(corpus, "".join(text + "\n" for text in texts))
-    tokenizer = Tokenizer.train(texts, 260, options.out / "tokenizer")
+    tokenizer = Tokenizer.train(texts, 190, options.out / "tokenizer")
     shards, _ = build_shards(
         TextReader([corpus]), tokenizer, options.out / "shards", words=WordOptions(), gaps=GapOptions(),
         corpus=CorpusOptions(), seed=options.seed,
@@ -105,12 +108,12 @@ def _pretrain(tokenizer: Any, shards: Any, options: Options) -> tuple[Any, list[
     data = GapSentenceData(shards, GapOptions(), MaskOptions(), tokenizer.starts_word, seed=options.seed)
     model = new_model(ModelOptions(**SHAPE), len(tokenizer), seed=options.seed)
     trainer = TrainerOptions(
-        steps=300, seed=options.seed, accelerator="cpu", validate_every=0, checkpoint_every=0, log_every=10
+        steps=250, seed=options.seed, accelerator="cpu", validate_every=0, checkpoint_every=0, log_every=10
     )
-    optimizer = OptimizerOptions(lr=3e-3, schedule="linear", warmup=30)
+    optimizer = OptimizerOptions(lr=3e-3, schedule="linear", warmup=25)
     with Run.create("pegasus", "demo", options, seed=options.seed, folder=options.out / "pretrain") as run:
         model, curve = fit(
-            model, Sets(data, BucketedBatches(data.lengths, batch=32, seed=options.seed)), run,
+            model, Sets(data, BucketedBatches(data.lengths, batch=24, seed=options.seed)), run,
             trainer=trainer, optimizer=optimizer, losses=GapSentenceLoss(), state={},
         )  # fmt: skip
     return model, curve

@@ -20,7 +20,7 @@ class Options:
     """Fine-tune a model on document-summary pairs; `--limit 100` is the paper's low-resource protocol."""
 
     train: tuple[Path, ...]
-    """pairs: .jsonl, .csv, .tsv, .parquet (or .gz, .zst), .source beside .target, .tfrecord, AESLC's .subject"""
+    """pairs: .jsonl, .csv, .tsv, .parquet (or .gz, .zst), .source beside .target, .tfrecord, .subject"""
     val: tuple[Path, ...] = ()
     """pairs for validation; none: nothing is validated and the last weights are kept"""
     init: str | None = None

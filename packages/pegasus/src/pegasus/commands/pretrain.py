@@ -105,8 +105,8 @@ def run(options: Options) -> int:
         tokens = _target_tokens(train)
         if tokens < FEW_TOKENS:
             record.say(
-                f"warning: {tokens:,} target tokens an epoch; below {FEW_TOKENS:,} a model trained from scratch "
-                "tends to "
+                f"warning: {tokens:,} target tokens an epoch; below {FEW_TOKENS:,} "
+                "a model trained from scratch tends to "
                 "write the same words whatever the document"
             )
         model = (
@@ -191,9 +191,9 @@ def _verdict(loss: float | None, entropy: float, gaps: GapOptions) -> str:
     if loss is None or gaps.strategy == "none":
         return "no gap-sentence loss was validated: nothing to say about how far the model came"
     gain = entropy - loss
-    said = f"validation loss {loss:.3f} nats a token, {gain:.3f} below the entropy of single tokens ({entropy:.3f})"
+    said = f"validation loss {loss:.3f} nats a token, {gain:.3f} below that of single tokens ({entropy:.3f})"
     if gain < ENOUGH:
-        return f"{said}: too little (at least {ENOUGH}); fine-tuning will not benefit, train longer or on more text"
+        return f"{said}: under {ENOUGH}; fine-tuning will not benefit: train longer, or on more text"
     return said
 
 
