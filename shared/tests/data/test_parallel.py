@@ -3,11 +3,12 @@
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 from itertools import count, islice
-from operator import itemgetter, neg
+from operator import itemgetter, methodcaller, neg
 
 import pytest
 
@@ -133,14 +134,12 @@ def test_an_error_names_its_item_after_the_results_before_it(work, workers, chun
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_record_is_named_by_its_place_once(workers):
+def test_a_record_is_named_by_its_place_and_only_once(work, workers):
     records = [Record({"a": 1}, "a.jsonl:1"), Record({}, "a.jsonl:2")]
-    with pytest.raises(ItemFailed, match=r"^item 2 \(a\.jsonl:2\): IndexError"):
-        list(
-            ordered_map(
-                itemgetter(9), records[1:] and [records[1]] * 0 + [(0,) * 10, records[1]], workers=workers
-            )
-        )
+    with pytest.raises(UserError, match=r"^a\.jsonl:2: no field 'a'; fields are none$"):
+        list(ordered_map(methodcaller("field", "a"), records, workers=workers))
+    with pytest.raises(ItemFailed, match=r"^item 1 \(a\.jsonl:1\): IndexError: tuple index out of range$"):
+        list(ordered_map(itemgetter(9), records, workers=workers))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -210,7 +209,10 @@ if __name__ == "__main__":
     deadline = time.monotonic() + 10
     while any(running(int(pid)) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(running(int(pid)) for pid in pids)
+    left = [int(pid) for pid in pids if running(int(pid))]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
 
 
 def running(pid):
