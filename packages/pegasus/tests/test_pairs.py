@@ -1,4 +1,4 @@
-"""Pairs out of every layout, bad ones, TFRecord against a writer of its own, and the counts of the real data sets."""
+"""Pairs of every layout, bad ones, TFRecord against a writer of its own, the counts of the real data."""
 
 import gzip
 import json
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nonet.errors import UserError
 from nonet.testing import data_folder
-
 from pegasus.data_sets import DATA_SETS, Part, data_set
 from pegasus.duplicates import find_duplicates, normalised
 from pegasus.layouts import detect
@@ -133,8 +133,8 @@ def test_parallel_files_pair_up_line_by_line(tmp_path):
         list(PairReader(tmp_path / "test.source"))
     with pytest.raises(UserError, match=r"test.source has 2 lines and .*test.target has 3"):
         list(PairReader(tmp_path / "test.source", skip_bad=True))
+    (tmp_path / "val.source").write_text("x\n")
     with pytest.raises(UserError, match=r"other half val.target is not there"):
-        (tmp_path / "val.source").write_text("x\n")
         PairReader(tmp_path / "val.source")
     with pytest.raises(UserError, match=r"has test.source, val.source; name the one"):
         PairReader(tmp_path)
@@ -149,10 +149,13 @@ def test_stack_exchange_style_names_are_parallel_files(tmp_path):
 def test_aeslc_subject_files(tmp_path):
     (tmp_path / "b_2.subject").write_text("Hi.\nCall me\nby ten please.\n\n@subject\nCall\n")
     (tmp_path / "a_1.subject").write_text(
-        "Hello Bob,\nwe meet at noon.\n\nlost part\n\n@subject\nMeeting\n\n@ann0\nNoon\n\n@ann1\nmeet up\n\n@ann2\nx\n"
+        "Hello Bob,\nwe meet at noon.\n\nlost part\n\n@subject\nMeeting\n\n"
+        "@ann0\nNoon\n\n@ann1\nmeet up\n\n@ann2\nx\n"
     )
     pairs = list(PairReader(tmp_path))
-    assert pairs[0][:4] == ("Hello Bob,\nwe meet at noon.", ["Meeting"], str(tmp_path / "a_1.subject"), ["Hello Bob,", "we meet at noon."])  # fmt: skip
+    assert pairs[0].document == "Hello Bob,\nwe meet at noon."
+    assert pairs[0].sentences == ["Hello Bob,", "we meet at noon."]
+    assert (pairs[0].summaries, pairs[0].where) == (["Meeting"], str(tmp_path / "a_1.subject"))
     assert pairs[1].document == "Hi.\nCall me\nby ten please."
     assert [pair.summaries for pair in PairReader(tmp_path, annotations=True)] == [
         ["Meeting", "Noon", "meet up", "x"],
@@ -238,7 +241,7 @@ def test_inputs_that_are_no_pairs(tmp_path):
         PairReader([])
 
 
-# ------------------------------------------------------------------------------------------------------ TFRecord
+# --------------------------------------------------------------------------------------------------- TFRecord
 
 
 def crc_by_bits(data: bytes) -> int:
@@ -340,7 +343,7 @@ def test_damaged_tfrecord_files_are_refused(tmp_path, change, message):
         list(read_tfrecords(path))
 
 
-# ---------------------------------------------------------------------------------------------------- duplicates
+# ------------------------------------------------------------------------------------------------- duplicates
 
 
 def test_duplicates_by_hand():
@@ -351,7 +354,7 @@ def test_duplicates_by_hand():
     assert normalised("  ...  ") == "..."
 
 
-# ------------------------------------------------------------------------------------------------- the real data
+# ---------------------------------------------------------------------------------------------- the real data
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ _TABLE = _table()
 
 
 @numba.njit(cache=True, nogil=True)
-def _crc(data, table):
+def _crc(data: np.ndarray, table: np.ndarray) -> Any:
     value = np.uint32(0xFFFFFFFF)
     for byte in data:
         value = table[(value ^ byte) & np.uint32(0xFF)] ^ (value >> np.uint32(8))
