@@ -9,6 +9,7 @@ A newline is the piece `<n>`. It is made from newlines alone: text that happens 
 """
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ from pegasus import sentencepiece_model, tokenizer_files
 OFFSET = 103
 """what is added to a SentencePiece id above 1"""
 NEWLINE = "<n>"
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,9 @@ class Tokenizer:
             ids: (P,) int32, one text after the other.
             ends: (n,) int64, where each text ends in `ids`.
         """
+        symbol = " " if self._newline is None else NEWLINE
         texts = [
-            sentence if sentence.isprintable() and NEWLINE not in sentence else _with_symbols(sentence)
+            sentence if sentence.isprintable() else _mended(sentence).replace("\n", symbol)
             for sentence in sentences
         ]
         pieces = self._pieces.encode(texts, return_type="numpy", num_threads=threads)
@@ -137,7 +141,7 @@ class Tokenizer:
 
     def _spelt_out(self, text: str) -> np.ndarray:
         """SentencePiece ids of a text whose literal `<n>` must stay three characters: cut after each `<`."""
-        text = unicodedata.normalize("NFKC", _one_newline(text))
+        text = unicodedata.normalize("NFKC", _mended(text))
         parts = text.split(NEWLINE)
         parts = [
             ("" if i == 0 else NEWLINE[1:]) + part + ("" if i == len(parts) - 1 else NEWLINE[:1])
@@ -239,12 +243,10 @@ class Tokenizer:
         return tokenizer
 
 
-def _one_newline(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-def _with_symbols(text: str) -> str:
-    return _one_newline(text).replace("\n", NEWLINE)
+def _mended(text: str) -> str:
+    """The text with one kind of newline, without NUL characters, and without halves of surrogate pairs."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _may_become_newline(text: str) -> bool:

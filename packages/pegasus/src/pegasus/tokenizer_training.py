@@ -103,8 +103,9 @@ def lines_of(text: str) -> Iterator[str]:
     """The lines of a text, without reserved strings, cut so that none is longer than LONGEST bytes."""
     for line in text.splitlines():
         line = _RESERVED.sub(lambda found: "< " + found[0][1:], line).replace("\0", "").strip()
-        while len(line.encode("utf-8", "replace")) > LONGEST:
-            cut = len(line.encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore"))
+        line = line.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
+        while len(line.encode("utf-8")) > LONGEST:
+            cut = len(line.encode("utf-8")[:LONGEST].decode("utf-8", "ignore"))
             space = line.rfind(" ", 0, cut)
             cut = space if space > 0 else cut
             yield line[:cut]
