@@ -230,6 +230,8 @@ class Tokenizer:
             part.write_bytes(self.model)
         tokenizer_files.write_json_files(folder, sentencepiece_model.parse(self.model))
 
+    save_pretrained = save  # what transformers and `nonet.training.hub.save_folder` call it
+
     @classmethod
     def train(
         cls, texts: Iterable[str], vocab_size: int, out: str | Path | None = None, **options: Any
