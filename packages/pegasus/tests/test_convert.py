@@ -308,6 +308,8 @@ def test_older_files_with_copies_of_the_embeddings_are_read(tiny):
     edit_weights(tiny, change)
     source = open_source(tiny)
     assert source.ignored == {"copies of the embeddings": 3}
+    edit_weights(tiny, lambda weights: weights.pop("model.shared.weight"))
+    assert "model.shared.weight" in open_source(tiny).arrays
     edit_weights(tiny, lambda weights: weights["lm_head.weight"].add_(1))
     with pytest.raises(UserError, match=r"lm_head\.weight differs from model\.shared\.weight"):
         open_source(tiny)

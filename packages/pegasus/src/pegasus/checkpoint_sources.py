@@ -161,11 +161,13 @@ def _hf(folder: Path) -> Source:
     # Older files repeat shared weights, and name the bare model without `model.`
     bare = not any(name.startswith("model.") for name in tensors)
     tensors = {f"model.{name}" if bare else name: tensor for name, tensor in tensors.items()}
-    for twin in ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"):
-        tensors.setdefault("model.shared.weight", tensors.get(twin))
-    if tensors["model.shared.weight"] is None:
-        raise UserError(f"{folder}: no model.shared.weight among its {len(tensors) - 1} weights; no PEGASUS")
-    kept, ignored = {}, {}
+    twins = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+    there = [name for name in ("model.shared.weight", *twins) if name in tensors]
+    if not there:
+        raise UserError(f"{folder}: no model.shared.weight among its {len(tensors)} weights; no PEGASUS")
+    tensors.setdefault("model.shared.weight", tensors[there[0]])
+    kept: dict[str, Any] = {}
+    ignored: dict[str, int] = {}
     for name, tensor in tensors.items():
         if name.endswith(("embed_tokens.weight", "lm_head.weight")):
             shared = tensors["model.shared.weight"]

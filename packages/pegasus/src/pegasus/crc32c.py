@@ -38,7 +38,7 @@ def unmasked(stored: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _crc(data, tables):
+def _crc(data: np.ndarray, tables: np.ndarray) -> np.uint32:
     crc = np.uint32(0xFFFFFFFF)
     at = 0
     for _ in range(len(data) // 8):

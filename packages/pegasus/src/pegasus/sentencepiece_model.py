@@ -74,10 +74,11 @@ def without_dummy_prefix(proto: bytes) -> bytes:
     out = bytearray()
     seen = False
     for number, value in protobuf.fields(proto):
-        if number == _NORMALIZER and not isinstance(value, int):
+        content = value if isinstance(value, int) else bytes(value)
+        if number == _NORMALIZER and isinstance(content, bytes):
             seen = True
-            value = bytes(value) + protobuf.field(_ADD_DUMMY_PREFIX, 0)  # the last of equal fields counts
-        out += protobuf.field(number, value if isinstance(value, int) else bytes(value))
+            content += protobuf.field(_ADD_DUMMY_PREFIX, 0)  # the last of equal fields counts
+        out += protobuf.field(number, content)
     if not seen:
         out += protobuf.field(_NORMALIZER, protobuf.field(_ADD_DUMMY_PREFIX, 0))
     return bytes(out)

@@ -3,7 +3,7 @@
     uv venv flaxenv && uv pip install --python flaxenv einops flax jax ml_collections scipy
     PYTHONPATH=RELEASED_CODE JAX_PLATFORMS=cpu flaxenv/bin/python make_flax_checkpoint.py
 
-RELEASED_CODE is a checkout of the authors' repository (github.com/google-research/pegasus). The checkpoints
+RELEASED_CODE is a checkout of the authors' repository. The checkpoints
 are what `flax.training.checkpoints` writes: a msgpack of the training state. PEGASUS-X is in bfloat16.
 `flax/expected.npz` holds inputs, targets and the logits of both models.
 """
