@@ -443,6 +443,7 @@ def test_several_reference_files_and_documents(tmp_path, capsys):
     [
         ("--ref r.txt", "give either --pred PREDICTIONS or --model MODEL"),
         ("--pred p.txt", "give either --ref REFERENCES or --data PAIRS"),
+        ("--pred r.txt --ref r.txt --exclude p.txt", "p.txt:1: 'a' is not the number of an item, 1 to 3"),
         ("--model m --ref r.txt", "--model needs documents to summarise"),
         ("--pred p.txt --ref r.txt", "p.txt has 2 predictions but there are 3 references"),
         ("--pred p.txt --ref r.txt p.txt", "r.txt has 3 references and p.txt has 2"),
@@ -461,6 +462,8 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert command(*arguments.split(), "--out", "out", cwd=tmp_path) == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_is_asked_for_summaries_in_order(tmp_path, monkeypatch, capsys):

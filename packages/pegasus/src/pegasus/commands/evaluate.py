@@ -1,5 +1,6 @@
 """Score predictions, or a model, against references."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,29 +77,29 @@ def run(options: Options) -> int:
     from nonet.runs import Run
     from pegasus.evaluation import compare
     from pegasus.evaluation_page import comparison_text, text
-    from pegasus.predictions import read_lines, read_numbers
+    from pegasus.predictions import read_numbers
 
     _check(options)
     items = _items(options)
+    said = items.said(options)  # a missing file or model is noticed before there is a run folder
+    others = items.chosen(_read(options, options.against), str(options.against)) if options.against else None
+    left_out = read_numbers(options.exclude, items.records) if options.exclude else None
     folder = options.out is not None or options.model is not None
     seed = options.seed if options.model else options.bootstrap_seed
     record = Run.create("pegasus", "evaluate", options, seed=seed, folder=options.out) if folder else None
     with record or nullcontext():
-        report = _score(options, items, items.said(options))
+        report = _score(options, items, list(said))
         print(text(report))
         found: dict[str, Any] = {"scores": report.as_dict()}
         comparison = []
-        if options.against:
-            others = read_lines(options.against, escaped=options.newline == "escaped")
-            other = _score(options, items, items.chosen(others, str(options.against)))
+        if others is not None:
+            other = _score(options, items, others)
             comparison = compare(report, other, seed=options.bootstrap_seed)
             print(comparison_text(comparison, (options.model or str(options.pred), str(options.against))))
             found["against"] = other.as_dict()
             found["comparison"] = [vars(row) for row in comparison]
-        if options.exclude:
-            left_out = read_numbers(options.exclude, items.records)
-            keep = [i for i, number in enumerate(items.numbers) if number not in left_out]
-            rest = report.select(keep)
+        if left_out is not None:
+            rest = report.select([i for i, number in enumerate(items.numbers) if number not in left_out])
             print(f"without {len(report) - len(rest):,} items of {options.exclude}:\n{text(rest)}")
             found["without_excluded"] = rest.as_dict()
         if record is not None:
@@ -119,15 +120,12 @@ class _Items:
     limited: bool
     rouge_l: "RougeL"
 
-    def said(self, options: Options) -> list[str]:
-        """The predictions: read, or written by the model."""
-        from pegasus.predictions import read_lines
-
-        if options.model is None:
-            assert options.pred is not None  # checked before
-            texts = read_lines(options.pred, escaped=options.newline == "escaped")
-            return self.chosen(texts, str(options.pred))
-        return list(_summaries(options, self.documents or []))
+    def said(self, options: Options) -> Iterator[str]:
+        """The predictions: read, or written by the model, which is loaded and has written the first one."""
+        if options.pred is not None:
+            return iter(self.chosen(_read(options, options.pred), str(options.pred)))
+        written = _summaries(options, self.documents or [])
+        return itertools.chain(list(itertools.islice(written, 1)), written)
 
     def chosen(self, texts: list[str], name: str) -> list[str]:
         """The predictions that belong to the items, out of one for each record."""
@@ -139,6 +137,12 @@ class _Items:
                 "they must pair up one to one"
             )
         return [texts[number] for number in self.numbers]
+
+
+def _read(options: Options, path: Path) -> list[str]:
+    from pegasus.predictions import read_lines
+
+    return read_lines(path, escaped=options.newline == "escaped")
 
 
 def _check(options: Options) -> None:
