@@ -130,12 +130,9 @@ def _shards(path: Path) -> dict[str, Any]:
     from nonet.data.shards import Shards
 
     shards = Shards(path)
-    facts: dict[str, Any] = {"documents": len(shards)}
-    try:
-        facts["tokens"] = int(shards.lengths("pieces").sum())
-    except (KeyError, UserError):
-        facts["tokens"] = "no column of pieces"
-    return facts | dict(_flat(shards.meta))
+    has_pieces = not len(shards) or "pieces" in shards.columns
+    tokens = int(shards.lengths("pieces").sum()) if has_pieces else "no column of pieces"
+    return {"documents": len(shards), "tokens": tokens, **dict(_flat(shards.meta))}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
