@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from nonet.training.optimizers import build_optimizer, make_optimizer, parameter_groups
 from nonet.training.options import OptimizerOptions
-from torch import nn
 
 ADAFACTOR = OptimizerOptions(name="adafactor", lr=1e-2)
 
 
 def adafactor_of_the_paper(weights, gradients, lr, eps1=1e-30, eps2=1e-3, d=1.0):
-    """Shazeer & Stern 2018, algorithms 4 (matrices) and 5 (vectors), with relative steps min(lr, 1/sqrt(t))."""
+    """Shazeer & Stern 2018, algorithms 4 (matrices) and 5 (vectors), relative steps min(lr, 1/sqrt(t))."""
     x, row, column, v = weights.astype(np.float64), 0.0, 0.0, 0.0
     for t, gradient in enumerate(gradients.astype(np.float64), 1):
         beta2 = 1 - t**-0.8

@@ -85,8 +85,9 @@ def test_rows_that_average_over_steps_are_the_same_after_resuming(sessions):
 def train(folder: Path, optimizer: str, log_every: int, event: tuple | None) -> None:
     """One session of a run."""
     import lightning as L
-    import nonet.training.checkpoints as checkpoints
     import torch
+
+    import nonet.training.checkpoints as checkpoints
     from nonet.data.batching import OrderedBatches, RandomBatches
     from nonet.runs import Run
     from nonet.training.data import StepData
@@ -177,7 +178,8 @@ def train(folder: Path, optimizer: str, log_every: int, event: tuple | None) -> 
 
     torch.set_num_threads(1)
     options = TrainerOptions(
-        steps=STEPS, accumulate=ACCUMULATE, clip=1.0, seed=3, validate_every=VALIDATE, checkpoint_every=SAVE, log_every=log_every
+        steps=STEPS, accumulate=ACCUMULATE, clip=1.0, seed=3, validate_every=VALIDATE, checkpoint_every=SAVE,
+        log_every=log_every,
     )  # fmt: skip
     seed_all(options.seed)
     resumed = folder.exists()
@@ -245,8 +247,8 @@ def outcome(folder: Path, exits: list[int], ended: int) -> dict:
     unique = [row for number, row in enumerate(rows) if row not in rows[:number]]
     files = sorted(path.name for path in (folder / "checkpoints").iterdir())
     return {
-        "exits": exits, "metrics": unique, "last": digest("last.ckpt"), "best": digest("best.ckpt"), "files": files,
-        "first session ended at": ended,
+        "exits": exits, "metrics": unique, "last": digest("last.ckpt"), "best": digest("best.ckpt"),
+        "files": files, "first session ended at": ended,
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nonet.errors import UserError
 from nonet.training.schedules import factor, scheduler
 

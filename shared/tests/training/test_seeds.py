@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nonet.training.seeds import seed_all, step_seed
 
 small = st.integers(0, 2**40)

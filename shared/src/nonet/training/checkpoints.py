@@ -61,7 +61,7 @@ def read_checkpoint(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder, not a checkpoint") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a checkpoint, or a damaged one ({reason})") from error
     if not isinstance(found, dict) or "state_dict" not in found:
         raise UserError(f"{path}: not a checkpoint of a run (no state_dict in it)")

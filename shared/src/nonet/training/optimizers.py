@@ -6,10 +6,12 @@ max(RMS(p), 1e-3), and eps1 such that the variance is at least 1e-30. Its rate i
 without a schedule is PEGASUS's pre-training rate, 0.01, 0.01 and 0.005 at t = 1, 10000 and 40000.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nonet.training.options import OptimizerOptions
 from nonet.training.schedules import scheduler
@@ -45,8 +47,54 @@ def make_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim.
     """
     groups = parameter_groups(module, options.weight_decay)
     if options.name == "adafactor":
-        return torch.optim.Adafactor(groups, lr=options.lr, beta2_decay=-0.8, eps=ADAFACTOR_EPS, d=1.0)
+        return Adafactor(groups, lr=options.lr, beta2_decay=-0.8, eps=ADAFACTOR_EPS, d=1.0)
     return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps)
+
+
+class Adafactor(torch.optim.Adafactor):
+    """torch's Adafactor, which also takes weights that FSDP2 shares out; torch's own cannot.
+
+    Sums over a sharded weight cross the devices: five small ones for a matrix, two for a vector, each step.
+    """
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; returns what `closure` returns."""
+        if not any(_is_sharded(p) for group in self.param_groups for p in group["params"]):
+            return super().step(closure)
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        self._step_sharded(parameter, parameter.grad, group)
+        return loss
+
+    def _step_sharded(self, x: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Algorithms 4 and 5 in operations that sharded tensors know."""
+        state, (eps1, eps2) = self.state[x], group["eps"]
+        square = gradient.square()
+        seen = {"variance": square}
+        if x.dim() > 1:
+            seen = {"row_var": _mean(square, -1), "col_var": _mean(square, -2)}
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state.update({name: torch.zeros_like(value) for name, value in seen.items()})
+        state["step"] += 1
+        step = state["step"].item()
+        weight, rate = step ** group["beta2_decay"], min(float(group["lr"]), step**-0.5)
+        alpha = max(eps2, _rms(x)) * rate
+        if group["weight_decay"]:
+            x.mul_(1 - float(group["lr"]) * group["weight_decay"])
+        for name, value in seen.items():
+            state[name].mul_(1 - weight).add_(value * weight)
+        if x.dim() > 1:
+            row_mean = _mean(state["row_var"], -2).clamp(min=eps1)
+            variance = state["row_var"] * state["col_var"] / row_mean
+        else:
+            variance = state["variance"]
+        update = gradient * variance.clamp(min=eps1 * eps1).rsqrt()
+        x.sub_(update * (alpha / max(1.0, _rms(update) / group["d"])))
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -70,3 +118,23 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 def _is_norm(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower()
+
+
+def _mean(x: Tensor, dim: int) -> Tensor:
+    """The mean along a dimension, kept; whole on every device where the dimension is sharded."""
+    total = x.sum(dim, keepdim=True)
+    if _is_sharded(total):
+        from torch.distributed.tensor import Replicate
+
+        whole = [Replicate() if placement.is_partial() else placement for placement in total.placements]
+        total = total.redistribute(placements=whole)
+    return total / x.shape[dim]
+
+
+def _rms(x: Tensor) -> float:
+    total = x.square().sum()
+    return math.sqrt((total.full_tensor() if _is_sharded(total) else total).item() / x.numel())
+
+
+def _is_sharded(x: Tensor) -> bool:
+    return hasattr(x, "full_tensor")  # a DTensor; not every build of torch has them

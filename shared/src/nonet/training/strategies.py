@@ -44,6 +44,40 @@ def global_mean(loss_sum: Tensor, count: Tensor | float) -> Tensor:
     return loss_sum * scale.to(loss_sum.dtype)
 
 
+class RunningMeans:
+    """Means over a whole data set, on all devices: sums and counts, added up batch by batch.
+
+    For validation: `add` in `validation_step`, `take` in `on_validation_epoch_end`. (Lightning's own way,
+    `log(..., batch_size=n, sync_dist=True)`, cuts the average number of examples a device to an integer.)
+
+    Args:
+        *names: of the means; the same on all devices.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, name: str, total: Tensor, count: Tensor | float) -> None:
+        """Add the sum of a batch's losses and their number."""
+        count = torch.as_tensor(count, device=total.device)
+        both = torch.stack([total.detach().double(), count.detach().double()]).cpu()
+        self._sums[name] = self._sums[name] + both if name in self._sums else both
+
+    def take(self) -> dict[str, float]:
+        """The means of all that was added since the last call; names without any are left out.
+
+        All devices have to call it.
+        """
+        sums = torch.stack([self._sums.pop(name, torch.zeros(2, dtype=torch.float64)) for name in self.names])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            if torch.distributed.get_backend() == "nccl":
+                sums = sums.cuda()
+            torch.distributed.all_reduce(sums)
+        pairs = zip(self.names, sums.tolist(), strict=True)
+        return {name: total / count for name, (total, count) in pairs if count}
+
+
 def shard(model: nn.Module, mesh: "DeviceMesh", *, blocks: Sequence[nn.Module] | None = None) -> nn.Module:
     """Share a model's weights out over the devices (FSDP2), block by block, in place.
 

@@ -19,6 +19,7 @@ from nonet.training.checkpoints import Checkpoints, StateOfRun, WholeFiles
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import SeedEveryStep
 from nonet.training.strategies import (
+    RunningMeans,
     choose_accelerator,
     choose_precision,
     global_mean,
@@ -27,7 +28,7 @@ from nonet.training.strategies import (
     sharded,
 )
 
-__all__ = ["Trainer", "build_trainer", "global_mean", "shard", "sharded"]
+__all__ = ["RunningMeans", "Trainer", "build_trainer", "global_mean", "shard", "sharded"]
 
 
 class Trainer(L.Trainer):
@@ -150,3 +151,4 @@ def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r".*validation_step.* but have no .val_dataloader")
