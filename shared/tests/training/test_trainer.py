@@ -12,6 +12,7 @@ from torch import nn
 from nonet.data.batching import OrderedBatches, RandomBatches
 from nonet.errors import RunFailed, UserError
 from nonet.runs import Run, read_metrics
+from nonet.testing import devices
 from nonet.training.checkpoints import StateOfRun, read_checkpoint, read_weights
 from nonet.training.data import StepData
 from nonet.training.optimizers import build_optimizer
@@ -303,6 +304,37 @@ def test_data_and_trainer_must_agree_on_the_length(run):
         StepData(Numbers(), RandomBatches(12, 4, 0), collate, Numbers())
     with pytest.raises(ValueError, match="belongs to no trainer"):
         data().indices(0)
+
+
+@devices
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_resumed_run_equals_an_undisturbed_one_in_every_precision(tmp_path, device, precision):
+    class Noisy(Line):
+        def __init__(self):
+            super().__init__()
+            layers = [nn.Linear(1, 64), nn.Dropout(0.3), nn.LayerNorm(64), nn.Linear(64, 1)]
+            self.model = nn.Sequential(*layers)
+
+    accelerator = {"cpu": "cpu", "cuda": "gpu"}[device]
+    options = dataclasses.replace(OPTIONS, accelerator=accelerator, precision=precision, deterministic=True)
+    found = {}
+    try:
+        for name, sessions in {"undisturbed": [6], "resumed": [3, 6]}.items():
+            folder = tmp_path / name
+            for steps in sessions:
+                resume = folder.exists()
+                session = dataclasses.replace(options, steps=steps)
+                with (
+                    Run.resume(folder)
+                    if resume
+                    else Run.create("nonet", "train", options, folder=folder) as run
+                ):
+                    _, module = fit(run, Noisy(), session, resume)
+            found[name] = losses(run), [p.tolist() for p in module.parameters()]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert found["resumed"] == found["undisturbed"]
+    assert len(set(found["resumed"][0])) == 6
 
 
 def test_devices_and_precision_follow_from_the_machine(monkeypatch):

@@ -21,7 +21,7 @@ from nonet.runs import Run
 Signals = (signal.SIGINT, signal.SIGTERM)
 
 
-class FiniteLoss(L.Callback):
+class FiniteLoss(L.Callback):  # type: ignore[misc]
     """Ends a run whose loss is not finite, and says which examples it came from.
 
     Losses stay on the device; they are looked at every few steps, together, and before anything is saved.
@@ -91,7 +91,7 @@ class FiniteLoss(L.Callback):
         return next((name for name in _gather(found) if name is not None), None)
 
 
-class Metrics(L.Callback):
+class Metrics(L.Callback):  # type: ignore[misc]
     """Writes what a module logs to the run's metrics.jsonl.
 
     In training, a line every few steps has the mean over these steps of everything logged (names that begin
@@ -175,7 +175,7 @@ class Metrics(L.Callback):
         self._sums, self._count, self._steps, self._start = {}, 0, 0, time.perf_counter()
 
 
-class ShowProgress(L.Callback):
+class ShowProgress(L.Callback):  # type: ignore[misc]
     """A bar of the steps done, on the first rank.
 
     Args:
@@ -213,7 +213,7 @@ class ShowProgress(L.Callback):
             bar.__exit__(None if error is None else type(error), error, None)
 
 
-class Interrupts(L.Callback):
+class Interrupts(L.Callback):  # type: ignore[misc]
     """Turns Ctrl-C and SIGTERM into a wish that is looked at between two steps, so that nothing is half done.
 
     A second signal raises KeyboardInterrupt at once; the last checkpoint stays as it was.
@@ -254,7 +254,7 @@ class Interrupts(L.Callback):
         self._before = {}
 
 
-class ValidateAtEnd(L.Callback):
+class ValidateAtEnd(L.Callback):  # type: ignore[misc]
     """Lets Lightning validate after the last step, whether or not the interval ends there."""
 
     def on_train_batch_end(

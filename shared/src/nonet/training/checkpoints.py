@@ -27,7 +27,7 @@ from nonet.training.callbacks import FiniteLoss, Interrupts
 SETTINGS = "nonet_settings"  # the key in a checkpoint of what a resumed run must share
 
 
-class WholeFiles(TorchCheckpointIO):
+class WholeFiles(TorchCheckpointIO):  # type: ignore[misc]
     """Writes a checkpoint beside its place, then renames it; reads tensors and plain values only."""
 
     def save_checkpoint(
@@ -87,7 +87,7 @@ def read_weights(path: str | Path, prefix: str = "model.") -> dict[str, Tensor]:
     return found
 
 
-class StateOfRun(L.Callback):
+class StateOfRun(L.Callback):  # type: ignore[misc]
     """Plain values that a checkpoint keeps and a resumed run must share: seed, batch size, tokenizer hash.
 
     Args:
@@ -129,7 +129,7 @@ def refuse_other_settings(kept: Mapping[str, Any], now: Mapping[str, Any]) -> No
             )
 
 
-class Checkpoints(L.Callback):
+class Checkpoints(L.Callback):  # type: ignore[misc]
     """Keeps last.ckpt and best.ckpt of a run; goes on from one; saves and ends when the run is interrupted.
 
     Args:

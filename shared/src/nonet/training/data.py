@@ -21,7 +21,7 @@ from nonet.training.checkpoints import refuse_other_settings
 FINGERPRINT_BATCHES = 8  # batches of epoch 0 that tell one order of examples from another
 
 
-class StepData(L.LightningDataModule):
+class StepData(L.LightningDataModule):  # type: ignore[misc]
     """What a trainer of `build_trainer` trains and validates on.
 
     A data set's item is `dataset[(epoch, index)]`. Every rank takes its share of each batch. A checkpoint

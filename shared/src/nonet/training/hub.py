@@ -10,7 +10,8 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,8 @@ def local_or_hub(name: str | os.PathLike[str]) -> str:
         UserError: a path without a folder, a file, or a folder that holds no model.
     """
     text = os.fspath(name)
+    if not text:
+        raise UserError("no model is named: give a folder, or a hub name like owner/name")
     path = Path(text).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -81,7 +84,8 @@ def load_pretrained(
     """
     where = local_or_hub(name)
     try:
-        model, info = kind.from_pretrained(where, output_loading_info=True, **options)
+        with _no_bars():
+            model, info = kind.from_pretrained(where, output_loading_info=True, **options)
     except OSError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{name}: cannot be loaded as {kind.__name__}: {reason[:300]}") from error
@@ -162,7 +166,8 @@ def save_folder(
     token = secrets.token_hex(4)
     part, old = (folder.with_name(f".{folder.name}.{token}.{word}") for word in ("part", "old"))
     try:
-        model.save_pretrained(part, **({} if state is None else {"state_dict": dict(state)}))
+        with _no_bars():
+            model.save_pretrained(part, **({} if state is None else {"state_dict": dict(state)}))
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
         (part / "README.md").write_text(card, encoding="utf-8", newline="\n")
@@ -177,6 +182,20 @@ def save_folder(
             old.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the bars that transformers draws for each file."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def _refuse_foreign(folder: Path, overwrite: bool) -> None:

@@ -51,7 +51,7 @@ def make_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim.
     return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps)
 
 
-class Adafactor(torch.optim.Adafactor):
+class Adafactor(torch.optim.Adafactor):  # type: ignore[misc]
     """torch's Adafactor, which also takes weights that FSDP2 shares out; torch's own cannot.
 
     Sums over a sharded weight cross the devices: five small ones for a matrix, two for a vector, each step.

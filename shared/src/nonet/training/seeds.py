@@ -32,7 +32,7 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-class SeedEveryStep(L.Callback):
+class SeedEveryStep(L.Callback):  # type: ignore[misc]
     """Seeds torch's generators before every micro-batch.
 
     Args:

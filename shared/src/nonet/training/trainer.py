@@ -31,7 +31,7 @@ from nonet.training.strategies import (
 __all__ = ["RunningMeans", "Trainer", "build_trainer", "global_mean", "shard", "sharded"]
 
 
-class Trainer(L.Trainer):
+class Trainer(L.Trainer):  # type: ignore[misc]
     """Lightning's trainer, with two differences in `fit`.
 
     Checkpoints are read with `weights_only=True`, and an interruption (Ctrl-C, SIGTERM) leaves as
