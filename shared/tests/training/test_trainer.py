@@ -312,6 +312,7 @@ def test_a_resumed_run_equals_an_undisturbed_one_in_every_precision(tmp_path, de
     class Noisy(Line):
         def __init__(self):
             super().__init__()
+            torch.manual_seed(1)
             layers = [nn.Linear(1, 64), nn.Dropout(0.3), nn.LayerNorm(64), nn.Linear(64, 1)]
             self.model = nn.Sequential(*layers)
 
@@ -324,11 +325,8 @@ def test_a_resumed_run_equals_an_undisturbed_one_in_every_precision(tmp_path, de
             for steps in sessions:
                 resume = folder.exists()
                 session = dataclasses.replace(options, steps=steps)
-                with (
-                    Run.resume(folder)
-                    if resume
-                    else Run.create("nonet", "train", options, folder=folder) as run
-                ):
+                run = Run.resume(folder) if resume else Run.create("nonet", "train", options, folder=folder)
+                with run:
                     _, module = fit(run, Noisy(), session, resume)
             found[name] = losses(run), [p.tolist() for p in module.parameters()]
     finally:
