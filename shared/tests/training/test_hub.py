@@ -58,6 +58,19 @@ def test_other_weights_can_be_saved_than_the_models_own(tmp_path):
     assert all(not value.any() for value in again.state_dict().values())
 
 
+def test_of_several_processes_only_the_first_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    for rank in (1, 0):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        folder = save_folder(Written(), None, tmp_path / "model", "")
+        assert folder.exists() == (rank == 0)
+
+
+class Written:
+    def save_pretrained(self, folder):
+        Path(folder).mkdir()
+
+
 def test_a_folder_of_ours_is_replaced_only_if_that_is_allowed(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()  # an empty one is nobody's

@@ -146,6 +146,8 @@ def save_folder(
 ) -> Path:
     """Write a model, its tokenizer and its card as a folder, whole or not at all.
 
+    Of several processes only the first one writes.
+
     Args:
         model: of transformers, or anything with `save_pretrained(folder)`.
         tokenizer: likewise; None for none.
@@ -161,6 +163,8 @@ def save_folder(
         UserError: it exists, and holds something, and may not be replaced.
     """
     folder = Path(folder)
+    if not _first_process():
+        return folder
     _refuse_foreign(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(4)
@@ -196,6 +200,12 @@ def _no_bars() -> Iterator[None]:
     finally:
         if drawn:
             logging.enable_progress_bar()
+
+
+def _first_process() -> bool:
+    import torch.distributed as distributed
+
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def _refuse_foreign(folder: Path, overwrite: bool) -> None:
