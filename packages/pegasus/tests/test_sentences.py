@@ -130,3 +130,11 @@ def test_a_corpus_that_the_ascii_rule_cannot_count_is_refused():
     ):
         check_script(sentences, 0, "corpus.txt")
     check_script(["plain English text"], 3, "corpus.txt")
+
+
+def test_texts_of_many_short_words_need_the_larger_table():
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    every = [a + b for a in letters for b in letters]  # 1,296 different words in 3,888 bytes
+    for words in (every, list(letters), every * 3):
+        numbered, _ = words_of_texts([" ".join(words)], stop_words=False)
+        assert numbered.words.tolist() == [words.index(word) for word in words]

@@ -37,8 +37,8 @@ def pretraining_card(
     return ModelCard(
         title="PEGASUS, pre-trained on gap sentences",
         what=(
-            "An encoder-decoder that learnt to write the sentences cut out of a document (Zhang et al. 2020), "
-            "to be fine-tuned on document-summary pairs; by itself it writes sentences, not summaries."
+            "An encoder-decoder that learnt to write the sentences cut out of a document (Zhang et al. 2020) "
+            "and is to be fine-tuned on pairs; by itself it writes sentences, not summaries."
         ),
         tags=("summarization", "pegasus", "gap-sentence-generation"),
         base=options.init,

@@ -18,6 +18,7 @@ Equal scores are common in short documents. As in the released code the later se
 otherwise.
 """
 
+import itertools
 import math
 
 import numba
@@ -95,7 +96,8 @@ def select(
         *words, sentences, counts, searches, counting, _METRIC[options.metric], _NOISE[options.noise],
         options.noise_scale, options.ties == "later", seed, epoch, numbers,
     )  # fmt: skip
-    return np.split(chosen, np.cumsum(counts)[:-1]) if B else [], tasks
+    bounds = [0, *np.cumsum(counts).tolist()]
+    return [chosen[start:end] for start, end in itertools.pairwise(bounds)], tasks
 
 
 def importance(words: SentenceWords, options: GapOptions | None = None) -> list[np.ndarray]:
@@ -129,8 +131,26 @@ def importance(words: SentenceWords, options: GapOptions | None = None) -> list[
 
 
 @numba.njit(cache=True, nogil=True)
+def _gain(words, C, D, uniq):
+    """Add a sentence's words to the counts C of the set; the change of the overlap, an integer."""
+    gain = 0
+    if uniq:
+        for w in words:
+            x, d = C[w], D[w]
+            gain += (x == 0 and d > 1) - (x > 0 and x + 1 == d)
+            C[w] = x + 1
+    else:
+        for w in words:
+            x = C[w]
+            half = 2 * x + 1 - D[w]
+            gain += (half < 0) - (half > 0)
+            C[w] = x + 1
+    return gain
+
+
+@numba.njit(cache=True, nogil=True)
 def _add(words, C, D, counting):
-    """Add a sentence's words to the counts C of the set; the changes of overlap, set size and rest size."""
+    """Add a sentence's words to the counts C; the changes of overlap, set size and rest size in any counting."""
     overlap, size, rest = 0.0, 0.0, 0.0
     for w in words:
         x, d = C[w], D[w]
@@ -209,39 +229,49 @@ def _independent(scores, m, later, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def _sequential(words, ends, n, D, C, whole, counting, metric, m, later, out):
-    """Greedy growth of the set; lazy where the overlap alone orders the candidates."""
-    lazy = metric == 0 and counting < 2
-    values = np.empty(n, np.float64)
-    seen = np.full(n, -1, np.int64)  # the round in which a value was counted
+def _lazy_greedy(words, ends, n, D, C, uniq, m, later, out):
+    """Greedy growth of the set by the gain in overlap; a gain counted in an earlier round is an upper bound."""
+    gains = np.empty(n, np.int64)
+    counted = np.zeros(n, np.int64)  # the round in which a gain was counted
     taken = np.zeros(n, np.bool_)
-    overlap, size, rest = 0.0, 0.0, whole
+    for i in range(n):
+        gains[i] = _try(words[_begin(ends, i) : ends[i]], C, D, uniq)
     for pick in range(m):
-        if pick == 0 or not lazy:
-            for i in range(n):
-                if not taken[i]:
-                    values[i] = _candidate(words, ends, i, D, C, overlap, size, rest, counting, metric, lazy)
-                    seen[i] = pick
-        best = _best(values, taken, later)
-        while seen[best] != pick:
-            values[best] = _candidate(words, ends, best, D, C, overlap, size, rest, counting, metric, lazy)
-            seen[best] = pick
-            best = _best(values, taken, later)
+        best = _best(gains, taken, later)
+        while counted[best] != pick:
+            gains[best] = _try(words[_begin(ends, best) : ends[best]], C, D, uniq)
+            counted[best] = pick
+            best = _best(gains, taken, later)
         taken[best] = True
-        more = _add(words[_begin(ends, best) : ends[best]], C, D, counting)
-        overlap, size, rest = overlap + more[0], size + more[1], rest + more[2]
+        _gain(words[_begin(ends, best) : ends[best]], C, D, uniq)
     _write(taken, out)
 
 
 @numba.njit(cache=True, nogil=True)
-def _candidate(words, ends, i, D, C, overlap, size, rest, counting, metric, lazy):
-    """What sentence i is worth on top of the set: its gain in overlap if that decides, else the score."""
-    sentence = words[_begin(ends, i) : ends[i]]
-    more = _add(sentence, C, D, counting)
+def _try(sentence, C, D, uniq):
+    gain = _gain(sentence, C, D, uniq)
     _take_back(sentence, C)
-    if lazy:
-        return more[0]
-    return _score(overlap + more[0], size + more[1], rest + more[2], counting, metric)
+    return gain
+
+
+@numba.njit(cache=True, nogil=True)
+def _greedy(words, ends, n, D, C, whole, counting, metric, m, later, out):
+    """Greedy growth of the set by its score, every candidate counted in every round."""
+    scores = np.empty(n, np.float64)
+    taken = np.zeros(n, np.bool_)
+    overlap, size, rest = 0.0, 0.0, whole
+    for _ in range(m):
+        for i in range(n):
+            if not taken[i]:
+                sentence = words[_begin(ends, i) : ends[i]]
+                more = _add(sentence, C, D, counting)
+                _take_back(sentence, C)
+                scores[i] = _score(overlap + more[0], size + more[1], rest + more[2], counting, metric)
+        best = _best(scores, taken, later)
+        taken[best] = True
+        more = _add(words[_begin(ends, best) : ends[best]], C, D, counting)
+        overlap, size, rest = overlap + more[0], size + more[1], rest + more[2]
+    _write(taken, out)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -287,10 +317,11 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
     B = len(selectable)
     chosen = np.empty(counts.sum(), np.int32)
     scores = np.zeros(selectable.sum(), np.float64)
+    exact = metric == 0 and counting < 2  # the overlap, an integer, orders the candidates
     types = 0
     for w in words:
         types = max(types, w + 1)
-    D, C = np.zeros(types, np.int64), np.zeros(types, np.int64)
+    D, C = np.zeros(types, np.int32), np.zeros(types, np.int32)
     at, scored = 0, 0
     for b in range(B):
         n, m = selectable[b], counts[b]
@@ -328,9 +359,15 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
         if search == 0:
             for i in range(n):
                 sentence = document[_begin(ends, i) : ends[i]]
-                more = _add(sentence, C, D, counting)
-                _take_back(sentence, C)
-                own[i] = _score(more[0], more[1], whole + more[2], counting, metric)
+                if exact:
+                    gain = _gain(sentence, C, D, counting == 1)
+                    if gain > 0:  # both sides of a partition together: N words, or U different ones and o once more
+                        own[i] = 2.0 * gain / (whole + gain * (counting == 1))
+                else:
+                    more = _add(sentence, C, D, counting)
+                    own[i] = _score(more[0], more[1], whole + more[2], counting, metric)
+                for w in sentence:
+                    C[w] = 0
                 if noise == 1:
                     own[i] *= 1 + noise_scale * (2 * draws.uniform(seed, epoch, number, draws.NOISE, i) - 1)
                 elif noise == 2:
@@ -338,8 +375,10 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
                 elif noise == 3:
                     own[i] *= 1 + noise_scale * draws.gauss(seed, 0, 0, draws.NOISE, i)
             _independent(own, m, later, out)
+        elif search == 1 and exact:
+            _lazy_greedy(document, ends, n, D, C, counting == 1, m, later, out)
         elif search == 1:
-            _sequential(document, ends, n, D, C, whole, counting, metric, m, later, out)
+            _greedy(document, ends, n, D, C, whole, counting, metric, m, later, out)
         else:
             _continuous(document, ends, n, D, C, whole, counting, metric, m, later, out)
         for w in range(top):

@@ -7,6 +7,7 @@ case, and English stop-words do not count. Both are English; the rules `unicode`
 other languages.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ def words_of_texts(texts: Sequence[str], *, stop_words: bool = True) -> tuple[Se
         stop_words: leave English stop-words out.
 
     Returns:
-        The numbered words, and the end of each sentence in the bytes of all texts together, (S,) int64;
+        The numbered words, and the end of each sentence in the bytes of all texts one byte apart, (S,) int64;
         `cut_texts` makes sentences of them.
     """
     data, segments = _join([[text] for text in texts])
@@ -80,7 +81,7 @@ def cut_texts(texts: Sequence[str], words: SentenceWords, byte_ends: np.ndarray)
         starts = [0, *ends[:-1].tolist()]
         if text.isascii():
             sentences.append([text[i:j] for i, j in zip(starts, ends.tolist(), strict=False)])
-            before += len(text)
+            before += len(text) + 1
         else:
             data = text.encode("utf-8", "surrogatepass")
             pieces = [
@@ -88,7 +89,7 @@ def cut_texts(texts: Sequence[str], words: SentenceWords, byte_ends: np.ndarray)
                 for i, j in zip(starts, ends.tolist(), strict=False)
             ]
             sentences.append(pieces)
-            before += len(data)
+            before += len(data) + 1
     return sentences
 
 
@@ -216,41 +217,62 @@ def check_script(sentences: Sequence[str], words: int, where: str) -> None:
 
 # ---------------------------------------------------------------------------------------------- the byte pass
 
-_SEPARATOR, _WORD, _STOP, _SPACE = 0, 1, 2, 3  # what a byte is
+_SEPARATOR, _STOP, _SPACE = 0, 1, 2  # what a byte between words is
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_ONES, _LOW, _HIGH = (np.uint64(byte * 0x0101010101010101) for byte in (0x01, 0x7F, 0x80))
 
 
-def _byte_classes() -> np.ndarray:
-    classes = np.full(256, _SEPARATOR, np.uint8)
-    for byte in range(256):
-        character = chr(byte)
-        if byte < 128 and character.isalnum():
-            classes[byte] = _WORD
+def _byte_kinds() -> np.ndarray:
+    kinds = np.full(256, _SEPARATOR, np.uint8)
     for byte in b".!?":
-        classes[byte] = _STOP
+        kinds[byte] = _STOP
     for byte in b" \t\n\v\f\r":
-        classes[byte] = _SPACE
-    return classes
+        kinds[byte] = _SPACE
+    return kinds
 
 
-_CLASSES = _byte_classes()
-_FNV_BASIS, _FNV_PRIME = np.uint64(14695981039346656037), np.uint64(1099511628211)  # FNV-1a, 64 bits
+_KINDS = _byte_kinds()
 
 
 def _join(documents: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """All segments as one byte array (uint8) and the (segments+1,) int64 offsets of each."""
-    pieces = [segment.encode("utf-8", "surrogatepass") for segments in documents for segment in segments]
-    offsets = np.zeros(len(pieces) + 1, np.int64)
-    np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
-    return np.frombuffer(b"".join(pieces), np.uint8), offsets
+    """All segments as bytes with a zero behind each, and where each begins: (segments+1,) int64.
+
+    Segment g is bytes starts[g] to starts[g+1]-1. Fifteen more zeros follow, so that bytes can be read eight at
+    a time.
+    """
+    segments = [segment for sentences in documents for segment in sentences]
+    joined = "\0".join([*segments, "\0" * 15])
+    if joined.isascii():
+        data, lengths = joined.encode(), np.fromiter(map(len, segments), np.int64, len(segments))
+    else:
+        pieces = [segment.encode("utf-8", "surrogatepass") for segment in segments]
+        data, lengths = b"\0".join([*pieces, bytes(15)]), np.fromiter(map(len, pieces), np.int64, len(pieces))
+    starts = np.zeros(len(segments) + 1, np.int64)
+    np.cumsum(lengths + 1, out=starts[1:])
+    return np.frombuffer(data, np.uint8), starts
 
 
-def _stop_hashes() -> np.ndarray:
+@numba.njit(cache=True, nogil=True)
+def _mix(value):
+    """Spread a packed word over 64 bits; words of up to eight bytes differ in it because it is a bijection."""
+    value = (value ^ (value >> np.uint64(32))) * _MIX
+    return value ^ (value >> np.uint64(29))
+
+
+@functools.cache
+def _stop_table() -> np.ndarray:
     """The stop-words' hashes in an open-addressing table of 512 slots, 0 where empty."""
+
+    def mix(value: int) -> int:  # `_mix` in Python's integers, so that importing compiles nothing
+        value = (value ^ value >> 32) * int(_MIX) % 2**64
+        return value ^ value >> 29
+
     table = np.zeros(512, np.uint64)
     for word in sorted(STOP_WORDS):
-        value = int(_FNV_BASIS)
-        for byte in word.encode():
-            value = (value ^ byte) * int(_FNV_PRIME) % 2**64
+        value, data = 0, word.encode()
+        for start in range(0, len(data) - len(data) % 8, 8):
+            value = mix(value ^ int.from_bytes(data[start : start + 8], "little"))
+        value = mix(value ^ int.from_bytes(data[len(data) - len(data) % 8 :], "little"))
         slot = value & 511
         while table[slot]:
             slot = (slot + 1) & 511
@@ -258,113 +280,120 @@ def _stop_hashes() -> np.ndarray:
     return table
 
 
-_STOP_TABLE = _stop_hashes()
-
-
 def _scan_batch(
     data: np.ndarray, segments: np.ndarray, documents: np.ndarray, split: bool, stop_words: bool
 ) -> tuple[SentenceWords, np.ndarray]:
     """Run the byte pass over a batch; also the end of each sentence in bytes, (S,) int64."""
-    lengths = (
-        segments[documents[1:]] - segments[documents[:-1]] if len(documents) > 1 else np.zeros(1, np.int64)
-    )
-    longest = int(lengths.max(initial=0))
-    slots = 1 << max(4, longest.bit_length())  # at most longest/2 + 1 words, so at most half full
-    room = len(data) // 2 + len(segments) + 1
-    out = (
-        np.empty(room, np.int32),
-        np.empty(room + 1, np.int64),
-        np.empty(room, np.int64),
-        np.empty(len(documents), np.int64),
-    )
-    tables = np.zeros(slots, np.uint64), np.full(slots, -1, np.int32), np.empty(slots, np.int32)
-    counts = _scan(
-        data, segments, documents.astype(np.int64), split, stop_words, _CLASSES, _STOP_TABLE, *tables, *out
-    )
-    words, word_offsets, byte_ends, sentence_offsets = out
-    total_words, total_sentences = counts
-    numbered = SentenceWords(
-        words[:total_words].copy(), word_offsets[: total_sentences + 1].copy(), sentence_offsets
-    )
-    return numbered, byte_ends[:total_sentences].copy()
+    longest = int((segments[documents[1:]] - segments[documents[:-1]]).max(initial=0))
+    most = len(data) // 2 + 1  # words, and sentences; memory that is not touched costs nothing
+    words, word_offsets = np.empty(most, np.int32), np.empty(most + 1, np.int64)
+    byte_ends, sentence_offsets = np.empty(most, np.int64), np.empty(len(documents), np.int64)
+    eights = np.frombuffer(data, np.uint64, len(data) // 8)
+    for share in (4, 2):  # bytes a slot of the table of words; with two there is room for any text
+        table = np.zeros((2 << max(6, (longest // share).bit_length()), 2), np.uint64)
+        W, S = _scan(
+            data, eights, segments, documents.astype(np.int64), share, split, stop_words, _KINDS, _stop_table(),
+            table, words, word_offsets, byte_ends, sentence_offsets,
+        )  # fmt: skip
+        if W >= 0:
+            break
+    numbered = SentenceWords(words[:W].copy(), word_offsets[: S + 1].copy(), sentence_offsets)
+    return numbered, byte_ends[:S].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _letters(eights, i):
+    """The eight bytes from byte i on in lower case, and a mask whose high bits mark ASCII letters and digits.
+
+    Byte b is in first..last if adding 128 - first sets its high bit and adding 127 - last does not; bytes below 128
+    do not carry into their neighbours.
+    """
+    shift = np.uint64((i & 7) * 8)
+    block = (eights[i >> 3] >> shift) | ((eights[(i >> 3) + 1] << np.uint64(1)) << (np.uint64(63) - shift))
+    seven = block & _LOW
+    lower = seven | (_ONES * np.uint64(0x20))
+    letter = (lower + _ONES * np.uint64(0x80 - 0x61)) & ~(lower + _ONES * np.uint64(0x7F - 0x7A))
+    digit = (seven + _ONES * np.uint64(0x80 - 0x30)) & ~(seven + _ONES * np.uint64(0x7F - 0x39))
+    letter &= ~block & _HIGH
+    return block | (letter >> np.uint64(2)), letter | (digit & ~block & _HIGH)
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)
-def _scan(data, segments, documents, split, stop_words, classes, stop_table, hashes, stamps, numbers,
+def _scan(data, eights, segments, documents, share, split, stop_words, kinds, stop_table, table,
           words, word_offsets, byte_ends, sentence_offsets):  # fmt: skip
-    """One pass over the bytes: words hashed (FNV-1a), numbered per document, sentences cut.
+    """One pass over the bytes, eight at a time within words: words hashed, numbered per document, sentences cut.
 
-    Two words of one document that share a 64-bit hash would count as one: for 50,000 different words the
-    chance is 7e-11. The table is not cleared between documents; a slot is empty when its stamp is not the
-    document's number.
+    The table of a document's words is open-addressed. A slot has a word's hash, and the document that put it there
+    with the word's number (document << 32 | number, documents counted from 1, the number all ones for a stop-word),
+    so that nothing has to be cleared between documents. A document has at least one slot for `share` of its bytes; if
+    its different words fill three quarters of them, the result is (-1, -1). Longer words may share a 64-bit hash and
+    then count as one: for 50,000 different words the chance is 7e-11.
     """
+    stop_number = np.int64(0xFFFFFFFF)
     W = 0
     S = 0
     word_offsets[0] = 0
     sentence_offsets[0] = 0
     for document in range(len(documents) - 1):
         first, last = documents[document], documents[document + 1]
-        size = segments[last] - segments[first]
-        mask = np.uint64(15)
-        while mask < np.uint64(size):
+        owner = np.int64(document + 1)
+        mask = np.uint64(63)
+        while np.int64(mask) * share < segments[last] - segments[first]:
             mask = (mask << np.uint64(1)) | np.uint64(1)
-        types = 0
+        room = np.int64(mask - (mask >> np.uint64(2)))
+        types, held_slots = np.int64(0), np.int64(0)
         for segment in range(first, last):
-            begin, end = segments[segment], segments[segment + 1]
-            in_word = False
-            after_stop = False  # the byte before is a terminator
-            after_space = False  # ... or whitespace behind one: a sentence ends before the next other byte
-            value = _FNV_BASIS
-            sentence_start = begin
-            for i in range(begin, end + 1):
-                kind = classes[data[i]] if i < end else _SEPARATOR
-                if kind == _WORD:
-                    if after_space:
-                        byte_ends[S] = i
-                        S += 1
-                        word_offsets[S] = W
-                        sentence_start = i
-                    after_stop = False
-                    after_space = False
-                    byte = data[i]
-                    if 65 <= byte <= 90:
-                        byte += np.uint8(32)
-                    value = (value ^ np.uint64(byte)) * _FNV_PRIME
-                    in_word = True
-                    continue
-                if in_word:
+            i, end = segments[segment], segments[segment + 1] - 1
+            sentence_start = i
+            while i < end:
+                block, marks = _letters(eights, i)
+                if marks & np.uint64(0x80):  # a word, to its end; a zero byte ends the segment
+                    value = np.uint64(0)
+                    while marks == _HIGH:
+                        value = _mix(value ^ block)
+                        i += 8
+                        block, marks = _letters(eights, i)
+                    other = ~marks & _HIGH
+                    tail = ((other & (~other + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)  # ones below it
+                    value = _mix(value ^ (block & tail))
+                    i += np.int64(((tail & _ONES) * _ONES) >> np.uint64(56))
                     slot = value & mask
-                    while stamps[slot] == document and hashes[slot] != value:
+                    held = np.int64(table[slot, 1])
+                    while (held >> 32 == owner) & (table[slot, 0] != value):
                         slot = (slot + np.uint64(1)) & mask
-                    if stamps[slot] != document:
-                        stamps[slot] = document
-                        hashes[slot] = value
-                        numbers[slot] = types
-                        if stop_words:
-                            probe = value & np.uint64(511)
-                            while stop_table[probe] != 0 and stop_table[probe] != value:
-                                probe = (probe + np.uint64(1)) & np.uint64(511)
-                            if stop_table[probe] == value:
-                                numbers[slot] = -1
-                        if numbers[slot] >= 0:
-                            types += 1
-                    if numbers[slot] >= 0:
-                        words[W] = numbers[slot]
-                        W += 1
-                    in_word = False
-                    value = _FNV_BASIS
-                if i == end or not split:
+                        held = np.int64(table[slot, 1])
+                    new = held >> 32 != owner  # half of the words are: no branch, it could not be foretold
+                    number = types if new else held & stop_number
+                    if stop_words and new:
+                        probe = value & np.uint64(511)
+                        while stop_table[probe] != 0 and stop_table[probe] != value:
+                            probe = (probe + np.uint64(1)) & np.uint64(511)
+                        if stop_table[probe] == value:
+                            number = stop_number
+                    held_slots += new
+                    if held_slots > room:
+                        return -1, -1
+                    types += new & (number != stop_number)
+                    table[slot, 0] = value
+                    table[slot, 1] = np.uint64((owner << 32) | number)
+                    words[W] = number
+                    W += number != stop_number
+                    if i >= end:
+                        break
+                kind = kinds[data[i]]
+                i += 1
+                if kind != _STOP or not split:
                     continue
-                if kind == _SPACE:
-                    after_space = after_space or after_stop
-                else:
-                    if after_space:
-                        byte_ends[S] = i
-                        S += 1
-                        word_offsets[S] = W
-                        sentence_start = i
-                    after_space = False
-                after_stop = kind == _STOP
+                while i < end and kinds[data[i]] == _STOP:
+                    i += 1
+                if i == end or kinds[data[i]] != _SPACE:
+                    continue
+                while i < end and kinds[data[i]] == _SPACE:
+                    i += 1
+                byte_ends[S] = i  # terminators, then whitespace: a sentence ends
+                S += 1
+                word_offsets[S] = W
+                sentence_start = i
             if not split or sentence_start < end:
                 byte_ends[S] = end
                 S += 1

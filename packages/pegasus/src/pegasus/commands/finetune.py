@@ -135,7 +135,7 @@ def _pairs(options: Options, side: str, tokenizer: Any, record: "Run") -> "tuple
     limit = options.limit if side == "train" else options.val_limit
     reader = read_pairs(
         paths, dataset=options.dataset, text_field=options.text_field, summary_field=options.summary_field,
-        limit=limit, skip_bad=options.skip_bad,
+        limit=limit, skip_bad=options.skip_bad, longer="count",
     )  # fmt: skip
     pairs = list(reader)
     record.say(f"{side}: {reader.describe()}")
