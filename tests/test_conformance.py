@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from itertools import pairwise
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -99,7 +100,7 @@ def test_help_of_the_verb_is_quick_and_names_every_option(entry, tmp_path):
     shown = entry.run("--help", cwd=tmp_path, COLUMNS="200").out
     assert entry.verb.example in shown.splitlines()[0]
     for name in names(entry.module.Options):
-        assert f"--{name.replace('_', '-')}" in shown or f"--{name}" in shown
+        assert re.search(rf"--{re.escape(name.rstrip('_').replace('_', '-'))}\b", shown), name
 
 
 # --------------------------------------------------------------------------------------------- the front door
@@ -211,7 +212,7 @@ def test_missing_files_are_refused_and_nothing_is_left_behind(entry, tmp_path):
         return  # `demo` needs no file
     outcome = entry.run(*words, cwd=tmp_path)
     assert_refused(outcome)
-    assert any(word in outcome.err for word in inputs), outcome.err
+    assert any(Path(word).name in outcome.err for word in inputs), outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
