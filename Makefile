@@ -105,10 +105,12 @@ ci: lint test $(addprefix isolate-,$(PACKAGES))  ## what the workflow runs, here
 
 bench: $(addprefix bench-,$(PACKAGES))  ## every package's benchmarks
 
-bench-%: $(READY)  ## speed and claim tables of one package against its peers, into benchmarks/results
-	@set -eu; for file in benchmarks/$*/*.py; do \
-	  [ -e "$$file" ] || { echo "make: benchmarks/$* has no benchmark" >&2; exit 2; }; \
-	  echo "== $$file"; PYTHONPATH=. $(PY) $$file; done
+bench-%: $(READY)  ## one package's speed and claim tables, kept in benchmarks/results and shown in its README
+	@set -eu; \
+	[ -n "$(wildcard benchmarks/$*/*.py)" ] || { echo "make: benchmarks/$* has no benchmark" >&2; exit 2; }; \
+	for file in $(sort $(wildcard benchmarks/$*/speed*.py)) $(sort $(wildcard benchmarks/$*/claim*.py)); do \
+	  module=$$(basename $$file .py); echo "== $$module"; $(PY) -m benchmarks.$*.$$module; done; \
+	$(PY) -m benchmarks.render
 
 # ------------------------------------------------------------------------------------------------------------- release
 
