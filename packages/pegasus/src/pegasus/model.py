@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from nonet.errors import UserError
+from nonet.training.hub import load_pretrained, local_folder
 from pegasus.options import ModelOptions
 
 SIZES = {"tiny": (2, 128, 4), "small": (6, 512, 8), "base": (12, 768, 12), "large": (16, 1024, 16)}
@@ -199,22 +200,18 @@ def load_model(folder: str | Path, *, positions: PositionStyle | Literal["auto"]
     Raises:
         UserError: no such folder, or another kind of model.
     """
-    from nonet.training.hub import local_or_hub
-
-    name = local_or_hub(str(folder))
-    config = AutoConfig.from_pretrained(name)
+    where = local_folder(folder)
+    config = AutoConfig.from_pretrained(where)
     if config.model_type == "pegasus_x":
-        return PegasusXForConditionalGeneration.from_pretrained(name)
+        return load_pretrained(PegasusXForConditionalGeneration, where)
     if config.model_type != "pegasus":
-        raise UserError(
-            f"{folder}: a model of type {config.model_type!r}; this package runs pegasus and pegasus_x"
-        )
+        kind = config.model_type
+        raise UserError(f"{folder}: a model of type {kind!r}; this package runs pegasus and pegasus_x")
     if positions == "auto":
         stored = getattr(config, "position_style", None)
-        positions = stored or (
-            "tf" if str(folder).startswith("google/") or config.vocab_size == 96103 else "hf"
-        )
-    model = Pegasus.from_pretrained(name, config=config)
+        google = str(folder).startswith("google/") or config.vocab_size == 96103
+        positions = stored or ("tf" if google else "hf")
+    model = load_pretrained(Pegasus, where, config=config)
     model.set_positions(positions)
     return model
 

@@ -56,12 +56,17 @@ def summarize_texts(
         batch_tokens: padded document tokens a batch.
         device: `cpu`, `cuda`, `cuda:1`, ... or `auto`.
     """
+    from nonet.training.hub import local_folder
     from pegasus.model import load_model
     from pegasus.tokenizer import Tokenizer
 
     loaded = load_model(model).to(pick_device(device))
     for summary in summarize(
-        loaded, Tokenizer.load(model), documents, options or DecodeOptions(), batch_tokens=batch_tokens
+        loaded,
+        Tokenizer.load(local_folder(model)),
+        documents,
+        options or DecodeOptions(),
+        batch_tokens=batch_tokens,
     ):
         yield summary.text
 

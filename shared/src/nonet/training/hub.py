@@ -42,6 +42,10 @@ class Account(NamedTuple):
     table: str
 
 
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]  # what is fetched from the hub: no code,
+HUB_PICKLES = ["pytorch_model*.bin"]  # and pickles, which are read with weights_only, only for want of better
+
+
 def local_or_hub(name: str | os.PathLike[str]) -> str:
     """A model's folder if there is one, else its name on the hub, as transformers takes both.
 
@@ -66,6 +70,31 @@ def local_or_hub(name: str | os.PathLike[str]) -> str:
     if not HUB_NAME.fullmatch(text) or ("/" in text and Path(first).is_dir()) or text.count("..") > 0:
         raise UserError(f"no folder {text}; a hub name looks like owner/name")
     return text
+
+
+def local_folder(name: str | os.PathLike[str]) -> Path:
+    """The folder of a model, fetched from the hub (or found in its cache) if the name is one of the hub's.
+
+    Args:
+        name: a folder, or `owner/name`.
+
+    Raises:
+        UserError: no such folder, or the hub cannot be reached or has no such model.
+    """
+    where = local_or_hub(name)
+    if Path(where).is_dir():
+        return Path(where)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(where, allow_patterns=HUB_FILES))
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(where, allow_patterns=HUB_PICKLES)
+        return folder
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where}: neither a folder nor to be had from the hub: {reason}") from error
 
 
 def load_pretrained(

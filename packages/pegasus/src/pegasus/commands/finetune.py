@@ -73,7 +73,7 @@ def run(options: Options) -> int:
     from nonet.errors import UserError
     from nonet.report.run_page import run_page
     from nonet.runs import Run
-    from nonet.training.hub import save_folder
+    from nonet.training.hub import local_folder, save_folder
     from pegasus.cards import finetuning_card
     from pegasus.losses import GapSentenceLoss
     from pegasus.model import check_vocabulary, load_model, new_model, parameters
@@ -82,7 +82,7 @@ def run(options: Options) -> int:
 
     if options.init is None and options.tokenizer is None:
         raise UserError("give --init MODEL, or --tokenizer TOKENIZER for a new model")
-    tokenizer = Tokenizer.load(options.tokenizer or str(options.init))
+    tokenizer = Tokenizer.load(options.tokenizer or local_folder(str(options.init)))
     seed = options.trainer.seed
     resumed = folder_of(options.resume)
     record = (

@@ -47,13 +47,14 @@ def run(options: Options) -> int:
 
     from nonet.cli.progress import progress
     from nonet.data.text import TextReader
+    from nonet.training.hub import local_folder
     from pegasus.corpus import source
     from pegasus.model import check_vocabulary, load_model
     from pegasus.predict import pick_device, summarize
     from pegasus.tokenizer import Tokenizer
 
     model = load_model(options.model).to(pick_device(options.device))
-    tokenizer = Tokenizer.load(options.model)
+    tokenizer = Tokenizer.load(local_folder(options.model))
     check_vocabulary(model, tokenizer, options.model)
     reader = TextReader(options.input, unit=options.unit, keep_blank=True)
     done, finish, write = _sink(options)
