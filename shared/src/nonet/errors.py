@@ -9,7 +9,7 @@ class UserError(ValueError):
 
 
 class RunFailed(RuntimeError):
-    """A run that cannot go on (a loss that is not finite, say). Commands print one line and exit with code 1."""
+    """A run that cannot go on, as a loss is not finite. Commands print one line and exit with code 1."""
 
 
 def needs(module: str, *, to: str, install: str) -> ModuleType:

@@ -14,8 +14,8 @@ from typing import Any
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write to a temporary file beside `path` that takes its place when the block ends well.
 
-    The temporary name is `.NAME.HEX.part`: hidden, in the same folder, so that the rename is atomic. If the block
-    raises, the temporary file is removed and `path` stays as it was.
+    The temporary name is `.NAME.HEX.part`: hidden, in the same folder, so that the rename is atomic. If the
+    block raises, the temporary file is removed and `path` stays as it was.
 
     Args:
         path: the file to write; its folder is made if it is missing.
