@@ -64,7 +64,8 @@ def versus(
         A row: `ours_seconds` and `peer_seconds` (medians, a call), `ratio` = peer / ours (median; 2.0: ours
         is twice as fast) with `ratio_low` and `ratio_high`, `noise_low` and `noise_high` (ours against ours),
         `wall_ratio` (the median by the wall clock; CPU only), `verdict`: "faster" or "slower" where the whole
-        range of the ratio lies on one side of 1 and outside the noise, else "no difference shown".
+        range of the ratio lies on one side of 1 and outside the noise, else "no difference shown"; it takes
+        three rounds.
 
     Raises:
         Disagreement: `same` said no.
@@ -253,6 +254,8 @@ def _calls(turn: Callable[..., tuple[float, float]], function: Callable[[], Any]
 
 
 def _verdict(ratios: Sequence[float], noise: Sequence[float]) -> str:
+    if len(ratios) < 3:
+        return "too few rounds"
     margin = max(max(noise), 1 / min(noise))
     if min(ratios) > margin:
         return "faster"

@@ -85,6 +85,8 @@ def _origin(run: dict[str, Any]) -> str:
     versions = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
     known = {"date", "command", "commit", "versions", "machine", "load_at_start"}
     more = "".join(f"; {key}: {value}" for key, value in run.items() if key not in known)
+    if run["load_at_start"] is not None:
+        where.append(f"load {run['load_at_start']:.1f} at the start")
     return f"`{run['command']}` at {run['commit']} on {run['date']} ({'; '.join(where)}; {versions}{more})."
 
 

@@ -1,6 +1,7 @@
 """benchmarks/: timing, weighing, keeping and rendering of results."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -88,12 +89,13 @@ def test_rounds_and_units_are_checked():
 @pytest.mark.parametrize(
     ("ratios", "noise", "verdict"),
     [
-        ([1.3, 1.6], [0.9, 1.2], "faster"),
-        ([1.15, 1.6], [0.9, 1.2], "no difference shown"),  # inside the noise
-        ([1.15, 1.6], [0.8, 1.0], "no difference shown"),  # 1 / 0.8 is noise as well
-        ([0.9, 2.0], [1.0, 1.0], "no difference shown"),
-        ([0.5, 0.7], [0.9, 1.1], "slower"),
-        ([1.0], [1.0], "no difference shown"),
+        ([1.3, 1.6, 1.5], [0.9, 1.2, 1.0], "faster"),
+        ([1.15, 1.6, 1.5], [0.9, 1.2, 1.0], "no difference shown"),  # inside the noise
+        ([1.15, 1.6, 1.5], [0.8, 1.0, 1.0], "no difference shown"),  # 1 / 0.8 is noise as well
+        ([0.9, 2.0, 2.0], [1.0, 1.0, 1.0], "no difference shown"),
+        ([0.5, 0.7, 0.6], [0.9, 1.1, 1.0], "slower"),
+        ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], "no difference shown"),
+        ([5.0, 5.0], [1.0, 1.0], "too few rounds"),
     ],
 )
 def test_a_claim_needs_the_whole_range_outside_the_noise(ratios, noise, verdict):
@@ -205,6 +207,7 @@ def test_render_puts_the_table_between_the_marks_and_check_only_looks(tmp_path):
     assert text.endswith("\n<!-- end -->\n\ntext\n")
     assert "old" not in text
     assert "data: toy data" in text
+    assert re.search(r"\d cores, \d+ GiB; load \d+\.\d at the start; python 3", text)
     assert not render.render(readme, results=tmp_path), "a second time there is nothing to do"
 
 
@@ -244,3 +247,23 @@ def test_importing_the_harness_is_cheap():
     root = Path(harness.__file__).parents[1]
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_the_loss_benchmark_runs(capsys):
+    from benchmarks.pegasus import speed_loss
+
+    (row,) = speed_loss.main(tiny=True)
+    assert row["name"] == "loss, 16 x 8, V = 101, float32, cpu, 40% padding"
+    assert row["name"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_the_loss_benchmark_sees_a_difference(broken):
+    from benchmarks.pegasus import speed_loss
+
+    given = speed_loss.inputs(speed_loss.TINY)
+    right = speed_loss.step(given, speed_loss.peer)
+    wrong = [part if isinstance(part, float) else part.clone() for part in right]
+    wrong[broken] = wrong[broken] * 1.001
+    assert speed_loss.same(tuple(wrong), right) is not True
+    assert speed_loss.same(right, right) is True

@@ -103,8 +103,14 @@ def row(case: Case, **options: Any) -> Row:
     kind = str(case.dtype).removeprefix("torch.")
     name = f"loss, {case.rows:,} x {case.width:,}, V = {case.vocabulary:,}, {kind}, {case.device}"
     name += f", {case.padding:.0%} padding" if case.padding else ""
-    clock = "cuda" if case.device == "cuda" else "cpu"
-    timed = versus(name, partial(step, given, ours), partial(step, given, peer), same, clock=clock, **options)
+    timed = versus(
+        name,
+        partial(step, given, ours),
+        partial(step, given, peer),
+        same,
+        clock="cuda" if case.device == "cuda" else "cpu",
+        **options,
+    )
     del given
     return timed | {
         "ours, peak MiB": round(memory(case, ours)),

@@ -326,19 +326,10 @@ def test_autocast_to_float16_is_refused():
 @pytest.mark.skipif(OTHER_FORM, reason="this is the second run")
 def test_triton_form_passes_the_same_tests():
     environment = os.environ | {"NONET_KERNELS": "triton", "TRITON_INTERPRET": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        __file__,
-        "-k",
-        "not compile",
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    options = ["-qx", "-pno:cacheprovider", "-k", "not compile"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", __file__, *options], capture_output=True, text=True, env=environment
+    )
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     assert " passed" in ran.stdout
 
