@@ -73,6 +73,8 @@ class Positions(nn.Embedding):
     ) -> Tensor:
         """The rows of the next `input_ids_shape[1]` positions (L, width), as in transformers."""
         end = past_key_values_length + input_ids_shape[1]
+        if position_ids is not None:
+            end = int(position_ids.max()) + 1
         if end > self.weight.shape[0]:
             more = sinusoids(
                 end - self.weight.shape[0], self.embedding_dim, self.style, start=self.weight.shape[0]
@@ -198,10 +200,14 @@ def load_model(folder: str | Path, *, positions: PositionStyle | Literal["auto"]
             checkpoints (they were trained with it) and `hf` for those that transformers trained.
 
     Raises:
-        UserError: no such folder, or another kind of model.
+        UserError: no such folder, a damaged one, or another kind of model.
     """
     where = local_folder(folder)
-    config = AutoConfig.from_pretrained(where)
+    try:
+        config = AutoConfig.from_pretrained(where)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder}: config.json cannot be used: {reason[:200]}") from error
     if config.model_type == "pegasus_x":
         return load_pretrained(PegasusXForConditionalGeneration, where)
     if config.model_type != "pegasus":

@@ -109,14 +109,17 @@ def load_pretrained(
         **options: for `from_pretrained`.
 
     Raises:
-        UserError: no such model, or over a tenth of its weights does not match.
+        UserError: no such model, a damaged one, or over a tenth of its weights does not match.
     """
+    from safetensors import SafetensorError
+
     where = local_or_hub(name)
     try:
         with _no_bars():
             model, info = kind.from_pretrained(where, output_loading_info=True, **options)
-    except OSError as error:
-        reason = " ".join(str(error).split())
+    except (OSError, SafetensorError) as error:
+        damage = "damaged safetensors file: " if isinstance(error, SafetensorError) else ""
+        reason = damage + " ".join(str(error).split())
         raise UserError(f"{name}: cannot be loaded as {kind.__name__}: {reason[:300]}") from error
     mismatched = [entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]]
     missing, unexpected = info["missing_keys"], info["unexpected_keys"]
