@@ -267,3 +267,16 @@ def test_the_loss_benchmark_sees_a_difference(broken):
     wrong[broken] = wrong[broken] * 1.001
     assert speed_loss.same(tuple(wrong), right) is not True
     assert speed_loss.same(right, right) is True
+
+
+@pytest.mark.slow
+def test_the_loss_takes_one_chunk_at_a_time():
+    from benchmarks.pegasus import speed_loss
+
+    from nonet.kernels.linear_cross_entropy import CHUNK_BYTES
+
+    case = speed_loss.Case(rows=16_384, width=8, vocabulary=4096, padding=0)  # two chunks
+    chunk, logits = CHUNK_BYTES["cpu"] / MIB, 16_384 * 4096 * 4 / MIB
+    assert logits == 2 * chunk
+    assert chunk < speed_loss.memory(case, speed_loss.ours) < 1.2 * chunk
+    assert speed_loss.memory(case, speed_loss.peer) > 2 * logits

@@ -219,7 +219,10 @@ def test_only_gradients_that_are_wanted_are_computed(wanted):
     parts = {"hidden": hidden, "weight": weight, "bias": bias}
     for name, part in parts.items():
         part.requires_grad_(name == wanted)
-    loss = linear_cross_entropy(hidden, weight, labels, bias=bias, chunk=10)
+    with Largest() as seen:
+        loss = linear_cross_entropy(hidden, weight, labels, bias=bias, chunk=10)
+    assert (seen.shapes.count((101, 24)) > 0) == (wanted == "weight")
+    assert (seen.shapes.count((101,)) > 0) == (wanted == "bias")
     exact, _ = torch_loss(hidden, weight, bias, labels)
     assert loss.item() == pytest.approx(exact.item())
     assert loss.requires_grad == (wanted != "nothing")
