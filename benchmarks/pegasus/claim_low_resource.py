@@ -1,16 +1,16 @@
 """Does pre-training on gap sentences help fine-tuning on few pairs? On e-mails and their subjects, on a CPU.
 
-`python -m benchmarks.pegasus.claim_low_resource` trains a model of 0.7 million weights on the bodies of the AESLC
-training e-mails (no subjects), fine-tunes it on the first 1,000 pairs, and measures nats a subject token on
-held-out e-mails. About 70 CPU minutes for all arms and three seeds.
+`python -m benchmarks.pegasus.claim_low_resource` trains a model of 0.7 million weights on the bodies of the
+AESLC training e-mails (no subjects), fine-tunes it on the first 1,000 pairs, and measures nats a subject
+token on held-out e-mails. About 70 CPU minutes for all arms and three seeds.
 
-Said before it was run: both gap-sentence arms end below "none" and below "none, longer"; "random" and "ind-orig"
-are not told apart, because the subject of an e-mail follows its first line (see claim_proxy.py). ROUGE is close
-to zero for every arm at this size and is printed for that reason alone.
+Said before it was run: both gap-sentence arms end below "none" and below "none, longer"; "random" and
+"ind-orig" are not told apart, because the subject of an e-mail follows its first line (see claim_proxy.py).
+ROUGE is close to zero for every arm at this size and is printed for that reason alone.
 
-The arms: no pre-training; no pre-training and as many more fine-tuning steps as pre-training takes, stopped when
-validation stops improving; gap sentences chosen at random; by importance (ind-orig); masked words alone. The
-first 100 development e-mails choose the weights, the other 1,860 are scored.
+The arms: no pre-training; no pre-training and as many more fine-tuning steps as pre-training takes, stopped
+when validation stops improving; gap sentences chosen at random; by importance (ind-orig); masked words
+alone. The first 100 development e-mails choose the weights, the other 1,860 are scored.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from benchmarks.pegasus.experiment import (
     rouge,
     run_arms,
 )
-from nonet.metrics.stats import t_interval
 
+from nonet.metrics.stats import t_interval
 from pegasus.options import DecodeOptions, MaskOptions, ModelOptions
 
 ARMS = {
@@ -68,7 +68,9 @@ def setting(work: Path, corpus: Path, tiny: bool = False) -> Setting:
 def emails(path: Path) -> Pairs:
     """Bodies and subjects."""
     records = jsonl(path)
-    return Pairs([" ".join(record["body"]) for record in records], [[record["subject"]] for record in records])
+    return Pairs(
+        [" ".join(record["body"]) for record in records], [[record["subject"]] for record in records]
+    )
 
 
 def arm(of: Setting, name: str, seed: int, folder: Path, train: Path, dev: Path) -> dict[str, Any]:
@@ -77,9 +79,13 @@ def arm(of: Setting, name: str, seed: int, folder: Path, train: Path, dev: Path)
     from pegasus.tokenizer import Tokenizer
 
     held_out = emails(dev)
-    choose, score = held_out.first(CHOOSING), Pairs(held_out.documents[CHOOSING:], held_out.summaries[CHOOSING:])
+    choose, score = (
+        held_out.first(CHOOSING),
+        Pairs(held_out.documents[CHOOSING:], held_out.summaries[CHOOSING:]),
+    )
     if ARMS[name]:
-        model = pretrain(of, folder / f"{name}-{seed}-pretrained", seed=seed, **ARMS[name])  # type: ignore[arg-type]
+        kept = folder / f"{name}-{seed}-pretrained"
+        model = pretrain(of, kept, seed=seed, **ARMS[name])  # type: ignore[arg-type]
     else:
         model = new_model(of.model, len(Tokenizer.load(of.tokenizer)), seed=seed)
     before = nats(of, model, score)
@@ -110,12 +116,16 @@ def rows(found: dict[tuple[str, int], dict[str, Any]], seeds: tuple[int, ...]) -
         }
         if name != "none" and len(seeds) > 1:
             interval = t_interval(values - base)
-            row["minus none (95 % interval)"] = f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+            row["minus none (95 % interval)"] = (
+                f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+            )
         out.append(row)
     return out
 
 
-def main(tiny: bool = False, work: Path = Path("runs/pegasus/claim-low-resource"), processes: int = 2) -> list[Row]:
+def main(
+    tiny: bool = False, work: Path = Path("runs/pegasus/claim-low-resource"), processes: int = 2
+) -> list[Row]:
     """All arms and seeds; kept in benchmarks/results unless they are tiny."""
     folder = data_folder("aeslc")
     if folder is None:
@@ -125,7 +135,11 @@ def main(tiny: bool = False, work: Path = Path("runs/pegasus/claim-low-resource"
     prepare(of)
     seeds = SEEDS[:1] if tiny else SEEDS
     jobs = [
-        (f"{name.replace(', ', '-')}-{seed}", arm, (of, name, seed, work, folder / "train.jsonl", folder / "dev.jsonl"))
+        (
+            f"{name.replace(', ', '-')}-{seed}",
+            arm,
+            (of, name, seed, work, folder / "train.jsonl", folder / "dev.jsonl"),
+        )
         for seed in seeds
         for name in ARMS
     ]
@@ -135,8 +149,8 @@ def main(tiny: bool = False, work: Path = Path("runs/pegasus/claim-low-resource"
     print(table(told))
     if not tiny:
         data = "AESLC: bodies of train for pre-training, first 1,000 pairs, 1,860 dev e-mails scored"
-        save("pegasus", told, table="low-resource", versions=("torch", "transformers", "lightning"), data=data,
-             seed=list(seeds))  # fmt: skip
+        versions = ("torch", "transformers", "lightning")
+        save("pegasus", told, table="low-resource", versions=versions, data=data, seed=list(seeds))
     return told
 
 

@@ -1,17 +1,18 @@
-"""Are the selected sentences like the summary that a person wrote? ROUGE of gap sentences against human summaries.
+"""Are the selected sentences like the summary that a person wrote? ROUGE of gap sentences against human
+summaries.
 
-`python -m benchmarks.pegasus.claim_proxy`: no training, some seconds. Each strategy selects one sentence, or 30 %,
-of every document; the selection, joined by spaces, is scored (ROUGE F1, stemmed, times 100) against the first
-reference. On abstracts of papers (SciTLDR dev + test) the principal sentences beat the lead, and the lead beats
-chance, as the paper says of its corpora. On e-mails (AESLC dev) the subject follows the first line, and principal
-sentences are no better than random ones.
+`python -m benchmarks.pegasus.claim_proxy`: no training, some seconds. Each strategy selects one sentence,
+or 30 %, of every document; the selection, joined by spaces, is scored (ROUGE F1, stemmed, times 100)
+against the first reference. On abstracts of papers (SciTLDR dev + test) the principal sentences beat the
+lead, and the lead beats chance, as the paper says of its corpora. On e-mails (AESLC dev) the subject
+follows the first line, and principal sentences are no better than random ones.
 """
 
 import numpy as np
 from benchmarks.harness import Row, save, table
 from benchmarks.pegasus.experiment import data_folder, jsonl
-from nonet.metrics.rouge import score_pairs
 
+from nonet.metrics.rouge import score_pairs
 from pegasus.gap_sentences import select
 from pegasus.options import GapOptions
 from pegasus.sentences import words_of_sentences
@@ -28,13 +29,17 @@ STRATEGIES = {
 TYPES = ("rouge1", "rouge2", "rougeL")
 
 
-def scores(documents: list[list[str]], summaries: list[str], strategy: str, stop_words: bool, ratio: float) -> str:
+def scores(
+    documents: list[list[str]], summaries: list[str], strategy: str, stop_words: bool, ratio: float
+) -> str:
     """R1/R2/RL of the selected sentences against the summaries."""
     words = words_of_sentences(documents, stop_words=stop_words)
     found = []
     for seed in range(20 if strategy == "random" else 1):
         picks, _ = select(words, GapOptions(strategy=strategy, ratio=ratio), seed=seed)  # type: ignore[arg-type]
-        texts = [" ".join(sentences[i] for i in pick) for sentences, pick in zip(documents, picks, strict=True)]
+        texts = [
+            " ".join(sentences[i] for i in pick) for sentences, pick in zip(documents, picks, strict=True)
+        ]
         by_type = score_pairs(summaries, texts, TYPES)
         found.append([100 * by_type[kind][:, 2].mean() for kind in TYPES])
     return " / ".join(f"{value:.2f}" for value in np.mean(found, axis=0))

@@ -1,7 +1,7 @@
 """What the claims share: where the data is, the corpora, and one arm of pre-training and fine-tuning.
 
-An arm is a function of (setting, arm, seed): it trains in a folder of its own and returns numbers. Arms run in
-processes of one thread each, and a finished one is not run again.
+An arm is a function of (setting, arm, seed): it trains in a folder of its own and returns numbers. Arms run
+in processes of one thread each, and a finished one is not run again.
 """
 
 import contextlib
@@ -70,7 +70,6 @@ class Setting:
 def prepare(setting: Setting) -> None:
     """Tokenizer and shards, once."""
     from nonet.data.text import TextReader
-
     from pegasus.building import build_shards
     from pegasus.corpus import source
     from pegasus.tokenizer import Tokenizer
@@ -88,14 +87,15 @@ def prepare(setting: Setting) -> None:
     )  # fmt: skip
 
 
-def pretrain(setting: Setting, folder: Path, *, strategy: str, words: float = 0.0, ratio: float = 0.3, seed: int) -> Any:
+def pretrain(
+    setting: Setting, folder: Path, *, strategy: str, words: float = 0.0, ratio: float = 0.3, seed: int
+) -> Any:
     """A model pre-trained with one strategy, or taken from `folder` if it was trained before."""
     from nonet.data.batching import BucketedBatches
     from nonet.data.shards import Shards
     from nonet.runs import Run
     from nonet.training.hub import save_folder
     from nonet.training.options import OptimizerOptions, TrainerOptions
-
     from pegasus.data import GapSentenceData
     from pegasus.losses import GapSentenceLoss
     from pegasus.model import load_model, new_model
@@ -108,7 +108,9 @@ def pretrain(setting: Setting, folder: Path, *, strategy: str, words: float = 0.
     tokenizer = Tokenizer.load(setting.tokenizer)
     shards = Shards(setting.shards)
     gaps = GapOptions(strategy=strategy, ratio=ratio)  # type: ignore[arg-type]
-    data = GapSentenceData(shards, gaps, replace(setting.masks, words=words), tokenizer.starts_word, seed=seed)
+    data = GapSentenceData(
+        shards, gaps, replace(setting.masks, words=words), tokenizer.starts_word, seed=seed
+    )
     steps = setting.pretrain_steps
     trainer = TrainerOptions(
         steps=steps, seed=seed, accelerator=setting.accelerator, clip=1.0,  # type: ignore[arg-type]
@@ -127,7 +129,15 @@ def pretrain(setting: Setting, folder: Path, *, strategy: str, words: float = 0.
 
 
 def finetune(
-    setting: Setting, folder: Path, model: Any, train: Pairs, val: Pairs, *, steps: int, seed: int, patience: int = 0
+    setting: Setting,
+    folder: Path,
+    model: Any,
+    train: Pairs,
+    val: Pairs,
+    *,
+    steps: int,
+    seed: int,
+    patience: int = 0,
 ) -> Any:
     """A model fine-tuned on pairs; the weights with the lowest validation loss.
 
@@ -136,7 +146,6 @@ def finetune(
     from nonet.data.batching import OrderedBatches, RandomBatches
     from nonet.runs import Run
     from nonet.training.options import OptimizerOptions, TrainerOptions
-
     from pegasus.data import PairData
     from pegasus.losses import GapSentenceLoss
     from pegasus.tokenizer import Tokenizer
@@ -192,7 +201,6 @@ def nats(setting: Setting, model: Any, pairs: Pairs) -> float:
 def rouge(setting: Setting, model: Any, pairs: Pairs, decode: DecodeOptions) -> dict[str, float]:
     """Mean ROUGE F1 (stemmed, best reference), times 100."""
     from nonet.metrics.rouge import score_multi
-
     from pegasus.predict import pick_device, summarize
     from pegasus.tokenizer import Tokenizer
 
@@ -207,9 +215,13 @@ def rouge(setting: Setting, model: Any, pairs: Pairs, decode: DecodeOptions) -> 
 
 
 def run_arms(
-    jobs: Sequence[tuple[str, Callable[..., dict[str, Any]], tuple[Any, ...]]], folder: Path, *, processes: int
+    jobs: Sequence[tuple[str, Callable[..., dict[str, Any]], tuple[Any, ...]]],
+    folder: Path,
+    *,
+    processes: int,
 ) -> list[dict[str, Any]]:
-    """Run jobs in processes of one thread each; results are kept as FOLDER/<name>.json and not computed again.
+    """Run jobs in processes of one thread each; results are kept as FOLDER/<name>.json and not computed
+    again.
 
     Returns:
         The results in the order of the jobs.

@@ -111,10 +111,10 @@ def _window(
     todo = np.array([i for i in range(len(documents)) if i not in found], np.int64)
     order = todo[np.argsort([len(rows[i]) for i in todo], kind="stable")]
     device = model.device
-    batches = OrderedBatches(
-        [len(rows[i]) for i in order], max_tokens=max(batch_tokens, options.max_input)
-    ).epoch(0)
-    for places in batches if len(order) else []:
+    lengths_of = [len(rows[i]) for i in order]
+    limit = max(batch_tokens, options.max_input)
+    batches = OrderedBatches(lengths_of, max_tokens=limit).epoch(0) if len(order) else []
+    for places in batches:
         batch = [int(i) for i in order[places]]
         ids = torch.from_numpy(pad([rows[i] for i in batch], PAD)).to(device)
         lengths = torch.tensor([len(rows[i]) for i in batch], device=device)

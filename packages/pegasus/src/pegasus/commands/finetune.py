@@ -56,7 +56,7 @@ class Options:
     lengths: MaskOptions = field(default_factory=lambda: MaskOptions(max_input=512, max_target=128))
     """longest document and summary"""
     decode: DecodeOptions = field(default_factory=DecodeOptions)
-    """decoding of the scored summaries; also kept in the model folder for `summarize`"""
+    """decoding of the scored summaries"""
     model: ModelOptions = field(default_factory=ModelOptions)
     """shape of a new model"""
     trainer: TrainerOptions = field(default_factory=lambda: TrainerOptions(steps=2000, validate_every=100))
