@@ -1,6 +1,7 @@
 """What several test files of this package start from: made-up reports, a tokenizer and files of them."""
 
 import json
+import string
 
 import pytest
 
@@ -14,11 +15,12 @@ def toy_reports():
 
 @pytest.fixture(scope="session")
 def toy_tokenizer(tmp_path_factory, toy_reports):
-    """A tokenizer of 190 pieces, and its folder."""
+    """A tokenizer of 190 pieces that knows all letters, and its folder."""
     from pegasus.tokenizer import Tokenizer
 
     folder = tmp_path_factory.mktemp("toy") / "tokenizer"
-    tokenizer = Tokenizer.train([report.text for report in reports(300, seed=1)], 190, folder)
+    texts = [*(report.text for report in reports(300, seed=1)), *string.printable.strip()]
+    tokenizer = Tokenizer.train(texts, 190, folder, character_coverage=1.0, threads=1)
     return tokenizer, folder
 
 
