@@ -65,9 +65,9 @@ class SummarizerModule(L.LightningModule):
         for name, weight in (("gsg", 1.0), ("mlm", self.objective.losses.word_weight)):
             if name in self._sums:
                 value, count = self.trainer.strategy.reduce(self._sums[name], reduce_op="sum").tolist()
-                self.log(f"val/{name}", value / max(count, 1.0), batch_size=1)
+                self.log(f"val/{name}", value / max(count, 1.0), batch_size=1, sync_dist=True)
                 total += weight * value / max(count, 1.0)
-        self.log("val/loss", total, batch_size=1, prog_bar=True)
+        self.log("val/loss", total, batch_size=1, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> object:
         """The optimiser and its schedule."""

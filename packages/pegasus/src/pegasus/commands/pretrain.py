@@ -52,8 +52,8 @@ class Options:
     """weight of the masked-word loss, if masks.words is set"""
     model: ModelOptions = field(default_factory=ModelOptions)
     """shape of a new model"""
-    gaps: GapOptions | None = None
-    """selection; none: what the shards were built with"""
+    gaps: GapOptions = field(default_factory=GapOptions)
+    """selection; if all of it is left at its defaults, that of the shards"""
     masks: MaskOptions = field(default_factory=MaskOptions)
     """what replaces sentences and words; lengths"""
     words: WordOptions = field(default_factory=WordOptions)
@@ -93,7 +93,9 @@ def run(options: Options) -> int:
     )
     with record:
         shards = _shards(options, tokenizer, record)
-        gaps = options.gaps or GapOptions(**shards.meta["gaps"])
+        built = GapOptions(**shards.meta["gaps"])
+        gaps = built if options.gaps == GapOptions() else options.gaps
+        record.say(f"gap sentences: {gaps.strategy}, ratio {gaps.ratio:g}")
         train_rows, val_rows = hold_out(len(shards), options.val_share, seed=seed)
         fixed = options.masks_each_epoch == "fixed"
         train = GapSentenceData(
@@ -151,7 +153,7 @@ def _shards(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards"
         with progress(label="encoding", unit="documents") as bar:
             shards, counts = build_shards(
                 reader, tokenizer, record.folder / "data", words=options.words,
-                gaps=options.gaps or GapOptions(), corpus=options.corpus, seed=options.trainer.seed,
+                gaps=options.gaps, corpus=options.corpus, seed=options.trainer.seed,
                 text_field=options.text_field, progress=bar.advance,
             )  # fmt: skip
         record.say("; ".join(f"{name}: {number:,}" for name, number in sorted(counts.items()) if number))
