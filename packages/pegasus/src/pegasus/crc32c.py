@@ -37,6 +37,11 @@ def unmasked(stored: int) -> int:
     return (rotated >> 17 | rotated << 15) & 0xFFFFFFFF
 
 
+def masked(checksum: int) -> int:
+    """What TensorFlow and LevelDB store: the checksum rotated by 15 bits, plus a constant."""
+    return ((checksum >> 15 | checksum << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
 @numba.njit(cache=True, nogil=True)
 def _crc(data: np.ndarray, tables: np.ndarray) -> np.uint32:
     crc = np.uint32(0xFFFFFFFF)

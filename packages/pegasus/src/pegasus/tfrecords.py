@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numba
 import numpy as np
 
 from nonet.errors import UserError
+from pegasus.crc32c import crc32c, unmasked
 from pegasus.protobuf import fields, varint
 
 LONGEST = 1 << 31  # bytes of one record; a damaged length would ask for more memory than there is
@@ -60,14 +60,14 @@ def _record(file: BinaryIO, where: str) -> bytes | None:
     if len(head) < 12:
         raise UserError(f"{where}: the file ends inside a record; write or copy it again")
     length, check = struct.unpack("<QI", head)
-    if masked_crc32c(head[:8]) != check or length > LONGEST:
+    if crc32c(head[:8]) != unmasked(check) or length > LONGEST:
         raise UserError(f"{where}: the length does not fit its checksum: damaged, or not a TFRecord file")
     data = file.read(length + 4)
     if len(data) < length + 4:
         raise UserError(f"{where}: the file ends inside a record; write or copy it again")
     (check,) = struct.unpack("<I", data[length:])
     data = data[:length]
-    if masked_crc32c(data) != check:
+    if crc32c(data) != unmasked(check):
         raise UserError(f"{where}: the data do not fit their checksum; write or copy the file again")
     return data
 
@@ -140,32 +140,3 @@ def _text(item: int | memoryview) -> str | bytes:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data
-
-
-def masked_crc32c(data: bytes) -> int:
-    """The checksum of TFRecord files; CRC-32C of `b"123456789"` is 0xe3069283 before it is masked."""
-    value = crc32c(data)
-    return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32 with the Castagnoli polynomial 0x1edc6f41, bits reflected."""
-    return int(_crc(np.frombuffer(data, np.uint8), _TABLE))
-
-
-def _table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, table >> 1 ^ 0x82F63B78, table >> 1).astype(np.uint32)
-    return table
-
-
-_TABLE = _table()
-
-
-@numba.njit(cache=True, nogil=True)
-def _crc(data: np.ndarray, table: np.ndarray) -> Any:
-    value = np.uint32(0xFFFFFFFF)
-    for byte in data:
-        value = table[(value ^ byte) & np.uint32(0xFF)] ^ (value >> np.uint32(8))
-    return value ^ np.uint32(0xFFFFFFFF)
