@@ -56,7 +56,7 @@ class Progress(Generic[T]):
             self._bar.update(self._task, completed=self.done, count=self._count())
             self._bar.stop()
             self._bar = None
-        elif not self._silent:
+        elif not self._silent and (kind is None or self.done):  # a refusal before the start is one line
             self._say("" if kind is None else "stopped at ")
 
     def advance(self, count: float = 1) -> None:
