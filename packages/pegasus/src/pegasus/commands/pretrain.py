@@ -85,6 +85,10 @@ def run(options: Options) -> int:
         raise UserError("give either --data SHARDS or --texts FILES")
     tokenizer = Tokenizer.load(options.tokenizer)
     seed = options.trainer.seed
+    # what can be refused is looked at before there is a run folder
+    shards = _given(options, tokenizer) if options.data is not None else None
+    model = load_model(options.init) if options.init else new_model(options.model, len(tokenizer), seed=seed)
+    check_vocabulary(model, tokenizer, options.init or "new model")
     resumed = folder_of(options.resume)
     record = (
         Run.resume(resumed, options)
@@ -92,7 +96,10 @@ def run(options: Options) -> int:
         else Run.create("pegasus", "pretrain", options, seed=seed, folder=options.out)
     )
     with record:
-        shards = _shards(options, tokenizer, record)
+        if shards is None:
+            shards = _encoded(options, tokenizer, record)
+        if len(shards) < 2:
+            raise UserError(f"{shards.folder}: {len(shards)} documents are too few to train on")
         built = GapOptions(**shards.meta["gaps"])
         gaps = built if options.gaps == GapOptions() else options.gaps
         record.say(f"gap sentences: {gaps.strategy}, ratio {gaps.ratio:g}")
@@ -111,10 +118,6 @@ def run(options: Options) -> int:
                 "a model trained from scratch tends to "
                 "write the same words whatever the document"
             )
-        model = (
-            load_model(options.init) if options.init else new_model(options.model, len(tokenizer), seed=seed)
-        )
-        check_vocabulary(model, tokenizer, options.init or "new model")
         record.say(
             f"{parameters(model):,} parameters, {len(train):,} documents, {tokens:,} target tokens an epoch"
         )
@@ -139,32 +142,34 @@ def run(options: Options) -> int:
     return 0
 
 
-def _shards(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards":
-    from nonet.cli.progress import progress
+def _given(options: Options, tokenizer: "Tokenizer") -> "Shards":
+    """The shards of `--data`."""
     from nonet.data.shards import Shards
-    from nonet.data.text import TextReader
     from nonet.errors import UserError
-    from pegasus.building import build_shards
 
-    if options.data is not None:
-        shards = Shards(options.data)
-    else:
-        reader = TextReader(options.texts, unit=options.unit)
-        with progress(label="encoding", unit="documents") as bar:
-            shards, counts = build_shards(
-                reader, tokenizer, record.folder / "data", words=options.words,
-                gaps=options.gaps, corpus=options.corpus, seed=options.trainer.seed,
-                text_field=options.text_field, progress=bar.advance,
-            )  # fmt: skip
-        record.say("; ".join(f"{name}: {number:,}" for name, number in sorted(counts.items()) if number))
+    assert options.data is not None
+    shards = Shards(options.data)
     if shards.meta.get("tokenizer") != tokenizer.sha256:
         raise UserError(
             f"{options.data}: built with another tokenizer than {options.tokenizer}; build it again"
         )
-    if len(shards) < 2:
-        raise UserError(
-            f"{options.data or record.folder / 'data'}: {len(shards)} documents are too few to train on"
-        )
+    return shards
+
+
+def _encoded(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards":
+    """The shards of `--texts`, built in the run folder; a resumed run goes on with them."""
+    from nonet.cli.progress import progress
+    from nonet.data.text import TextReader
+    from pegasus.building import build_shards
+
+    reader = TextReader(options.texts, unit=options.unit)
+    with progress(label="encoding", unit="documents") as bar:
+        shards, counts = build_shards(
+            reader, tokenizer, record.folder / "data", words=options.words, gaps=options.gaps,
+            corpus=options.corpus, seed=options.trainer.seed, text_field=options.text_field,
+            progress=bar.advance,
+        )  # fmt: skip
+    record.say("; ".join(f"{name}: {number:,}" for name, number in sorted(counts.items()) if number))
     return shards
 
 
