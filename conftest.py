@@ -5,6 +5,7 @@ It lies at the root so that every package's tests have it, also where a package 
 
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set what must stand before torch, matplotlib or a model hub's client is imported."""
     for name, value in {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}.items():
         os.environ.setdefault(name, value)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is below `nohup` and `&`, and tests send it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if importlib.util.find_spec("hypothesis"):
         from hypothesis import settings
 

@@ -22,7 +22,7 @@ SECTIONS = {
     "how to install it": r"install",
     "how to use it from Python": r"python",
     "what the data looks like": r"data",
-    "its commands": r"command",
+    "its commands": r"command|from .* to ",
     "its measured numbers": r"result|number|measured",
     "which options give the original's behaviour": r"equivalen|original",
     "what it cannot do": r"limit",
