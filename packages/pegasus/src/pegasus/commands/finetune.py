@@ -84,6 +84,14 @@ def run(options: Options) -> int:
         raise UserError("give --init MODEL, or --tokenizer TOKENIZER for a new model")
     tokenizer = Tokenizer.load(options.tokenizer or local_folder(str(options.init)))
     seed = options.trainer.seed
+    # what can be refused is looked at before there is a run folder
+    model = load_model(options.init) if options.init else new_model(options.model, len(tokenizer), seed=seed)
+    check_vocabulary(model, tokenizer, options.init or "new model")
+    notes: list[str] = []
+    train = _pairs(options, "train", tokenizer, notes)
+    val = _pairs(options, "val", tokenizer, notes) if options.val else None
+    if val:
+        notes += _duplicates(train[1], val[1])
     resumed = folder_of(options.resume)
     record = (
         Run.resume(resumed, options)
@@ -91,12 +99,8 @@ def run(options: Options) -> int:
         else Run.create("pegasus", "finetune", options, seed=seed, folder=options.out)
     )
     with record:
-        train = _pairs(options, "train", tokenizer, record)
-        val = _pairs(options, "val", tokenizer, record) if options.val else None
-        model = (
-            load_model(options.init) if options.init else new_model(options.model, len(tokenizer), seed=seed)
-        )
-        check_vocabulary(model, tokenizer, options.init or "new model")
+        for note in notes:
+            record.say(note)
         record.say(f"{parameters(model):,} parameters, {len(train[0]):,} training pairs")
         sets = Sets(
             train[0],
@@ -125,8 +129,8 @@ def run(options: Options) -> int:
     return 0
 
 
-def _pairs(options: Options, side: str, tokenizer: Any, record: "Run") -> "tuple[PairData, list[Any]]":
-    """Read, check and encode the pairs of one side."""
+def _pairs(options: Options, side: str, tokenizer: Any, notes: list[str]) -> "tuple[PairData, list[Any]]":
+    """Read, check and encode the pairs of one side; what is to be said about them goes to `notes`."""
     from nonet.errors import UserError
     from pegasus.data import PairData
     from pegasus.pairs import read_pairs
@@ -138,7 +142,7 @@ def _pairs(options: Options, side: str, tokenizer: Any, record: "Run") -> "tuple
         limit=limit, skip_bad=options.skip_bad, longer="count",
     )  # fmt: skip
     pairs = list(reader)
-    record.say(f"{side}: {reader.describe()}")
+    notes.append(f"{side}: {reader.describe()}")
     if not pairs:
         raise UserError(f"{side}: no pairs in {', '.join(map(str, paths))}")
     data = PairData(
@@ -148,18 +152,29 @@ def _pairs(options: Options, side: str, tokenizer: Any, record: "Run") -> "tuple
         options.lengths,
     )
     if data.cut_inputs:
-        record.say(
+        notes.append(
             f"{side}: {data.cut_inputs:,} of {len(data):,} documents cut at "
             f"{options.lengths.max_input} tokens"
         )
     if data.cut_targets:
         advice = "; raise --lengths.max-target" if data.cut_targets > MANY_CUT * len(data) else ""
-        record.say(
+        notes.append(
             f"{side}: {data.cut_targets:,} of {len(data):,} summaries cut at "
             f"{options.lengths.max_target} tokens, "
             f"without an end{advice}"
         )
     return data, pairs
+
+
+def _duplicates(train: list[Any], val: list[Any]) -> list[str]:
+    """What training and validation documents share, in a line, if they share any."""
+    from pegasus.duplicates import find_duplicates
+
+    found = find_duplicates((pair.document for pair in train), (pair.document for pair in val))
+    shared = [val[i].where for i in (*found.exact, *found.normalised)]
+    if not shared and not found.repeated:
+        return []
+    return [f"warning: {found.describe()}" + (f": {', '.join(shared[:3])}" if shared else "")]
 
 
 def _score(
@@ -170,14 +185,16 @@ def _score(
 
     from nonet.cli.progress import progress
     from nonet.metrics.rouge import aggregate, score_multi
-    from pegasus.predict import summarize
+    from pegasus.predict import pick_device, summarize
 
+    model.to(pick_device("cpu" if options.trainer.accelerator == "cpu" else "auto"))
     texts = [pair.document for pair in pairs]
     with progress(label="scoring", unit="documents", total=len(texts)) as bar:
         written = []
         for summary in summarize(model, tokenizer, texts, options.decode):
             written.append(summary.text)
             bar.advance(1)
+    model.cpu()
     found = aggregate(score_multi([pair.summaries for pair in pairs], written))
     scores = {name: 100 * value.fmeasure.mean for name, value in found.items()}
     empty = sum(not text.strip() for text in written)
