@@ -351,10 +351,10 @@ def test_the_command_prints_statistics_and_documents(toy_tokenizer, toy_files, t
 
 
 def test_the_program_builds_from_standard_input(toy_tokenizer, tmp_path):
-    line = json.dumps({"text": REPORT}) + "\n"
     done = run_cli(
         "pegasus", "gsg", "build", "--input", "-", "--tokenizer", toy_tokenizer[1], "--out", tmp_path / "s",
-        input=line * 3,
+        input=f"{REPORT}\n" * 3,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "3 documents" in done.stdout
+    assert toy_tokenizer[0].decode(Shards(tmp_path / "s")[0]["pieces"].tolist()) == REPORT
