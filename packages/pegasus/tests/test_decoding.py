@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from nonet.errors import UserError
-from pegasus.decoding import EOS, PAD, StepDecoder, beam_search, follow, generate, length_norm
+from pegasus.decoding import EOS, PAD, beam_search, best, follow, generate, length_norm
 from pegasus.model import new_model, zero_start
 from pegasus.options import DecodeOptions, ModelOptions
+from pegasus.steps import StepDecoder
 
 V, T = 5, 4  # vocabulary 0..4 with PAD 0 and EOS 1
 

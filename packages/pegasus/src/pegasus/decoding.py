@@ -1,14 +1,9 @@
 """Writing summaries: greedy, sampled, or by beam search with the length normalisation of PEGASUS.
 
-The decoder is run one position at a time over the weights of transformers' modules, with three savings over
-calling
-those modules: keys and values of the document are computed once and are never copied per beam (the beams of
-a document are rows of one query), the keys and values of the summary live in one preallocated block, and the
-search ends when no unfinished beam can still overtake the finished ones.
-
 Beam search as in the released code: each step expands every beam, keeps the best 2M continuations, of which
 those that end join the finished pool with their normalised score, and the best M others live on. A finished
-summary is always preferred to an unfinished one.
+summary is always preferred to an unfinished one. A document leaves the batch when no unfinished beam of it
+can still overtake its finished ones; that changes no result.
 """
 
 import math
@@ -20,11 +15,18 @@ from torch.nn import functional as F
 
 from pegasus.model import Summarizer
 from pegasus.options import DecodeOptions
+from pegasus.steps import StepDecoder
 
-# Shapes: B documents, M beams, L document tokens, T summary tokens, H heads, E width of a head, V vocabulary.
+# Shapes: B documents still searched, M beams, T summary tokens, V vocabulary, K candidates of a beam.
 
 PAD, EOS = 0, 1
 OUT_OF_RANGE = -1000.0  # added to the score of a summary whose length is out of bounds
+CHUNK = 64  # tokens whose best is looked at first when the best of all are looked for
+LEAVE = 4  # documents leave the batch when one in so many is done
+LOOK = 4  # steps from one look at a GPU's answer, who is done, to the next
+
+Step = Callable[[Tensor, int], Tensor]
+Reorder = Callable[[Tensor, int], None]
 
 
 def length_norm(options: DecodeOptions) -> Callable[[int], float]:
@@ -35,88 +37,6 @@ def length_norm(options: DecodeOptions) -> Callable[[int], float]:
     if options.length_norm == "gnmt":
         return lambda length: ((5 + length) / 6) ** options.alpha
     return lambda length: length**options.alpha
-
-
-class StepDecoder:
-    """The decoder of a model for one position at a time.
-
-    Args:
-        model: PEGASUS or PEGASUS-X, in evaluation mode.
-        encoded: (B, L, width) the encoder's last hidden states.
-        mask: (B, L), 1 at document tokens and 0 at padding.
-        beams: M.
-        steps: T, the longest summary.
-    """
-
-    def __init__(self, model: Summarizer, encoded: Tensor, mask: Tensor, beams: int, steps: int) -> None:
-        decoder = model.model.decoder
-        self.layers, self.final_norm, self.lm_head = decoder.layers, decoder.layer_norm, model.lm_head
-        self.bias = getattr(model, "final_logits_bias", None)
-        if self.bias is not None and not self.bias.any():
-            self.bias = None
-        self.beams, self.batch = beams, encoded.shape[0]
-        width = model.config.d_model
-        self.heads = model.config.decoder_attention_heads
-        self.head = width // self.heads
-        self.embed, self.scale = (
-            model.model.shared.weight,
-            math.sqrt(width) if model.config.scale_embedding else 1.0,
-        )
-        blank = encoded.new_empty(1, steps, width)
-        if hasattr(decoder.embed_positions, "weight"):
-            self.positions = decoder.embed_positions(torch.Size((1, steps)))
-        else:
-            self.positions = decoder.embed_positions(blank)[0]
-        # the document's side, once: keys and values (B, H, L, E), shared by all beams
-        self.cross = [
-            (self._split(layer.encoder_attn.k_proj(encoded)), self._split(layer.encoder_attn.v_proj(encoded)))
-            for layer in self.layers
-        ]
-        self.mask = torch.where(mask[:, None, None, :].bool(), 0.0, torch.finfo(encoded.dtype).min).to(
-            encoded.dtype
-        )
-        # the summary's side: (layer, key or value, B*M, H, T, E)
-        self.cache = encoded.new_empty(len(self.layers), 2, self.batch * beams, self.heads, steps, self.head)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.view(x.shape[0], -1, self.heads, self.head).transpose(1, 2)
-
-    def reorder(self, beams: Tensor, t: int) -> None:
-        """Let row i of the cache continue row beams[i] of the first t positions; `beams` is (B*M,) int64."""
-        self.cache[:, :, :, :, :t] = self.cache[:, :, beams, :, :t]
-
-    def step(self, tokens: Tensor, t: int) -> Tensor:
-        """Logits of the token at position t.
-
-        Args:
-            tokens: (B*M,) int64, the tokens at position t - 1; PAD at t = 0.
-            t: position, from 0.
-
-        Returns:
-            (B*M, V).
-        """
-        rows = tokens.shape[0]
-        x = F.embedding(tokens, self.embed) * self.scale + self.positions[t]
-        for index, layer in enumerate(self.layers):
-            h = layer.self_attn_layer_norm(x)
-            attention = layer.self_attn
-            keys, values = self.cache[index]
-            keys[:, :, t] = attention.k_proj(h).view(rows, self.heads, self.head)
-            values[:, :, t] = attention.v_proj(h).view(rows, self.heads, self.head)
-            query = attention.q_proj(h).view(rows, self.heads, 1, self.head)
-            mixed = F.scaled_dot_product_attention(query, keys[:, :, : t + 1], values[:, :, : t + 1])
-            x = x + attention.out_proj(mixed.reshape(rows, -1))
-
-            h = layer.encoder_attn_layer_norm(x)
-            attention = layer.encoder_attn
-            query = attention.q_proj(h).view(self.batch, self.beams, self.heads, self.head).transpose(1, 2)
-            mixed = F.scaled_dot_product_attention(query, *self.cross[index], attn_mask=self.mask)
-            x = x + attention.out_proj(mixed.transpose(1, 2).reshape(rows, -1))
-
-            h = layer.final_layer_norm(x)
-            x = x + layer.fc2(layer.activation_fn(layer.fc1(h)))
-        logits = F.linear(self.final_norm(x), self.lm_head.weight)
-        return logits if self.bias is None else logits + self.bias
 
 
 @torch.inference_mode()
@@ -143,7 +63,9 @@ def generate(
         decoder = StepDecoder(model, encoded, attention_mask, beams, options.max_length)
         norm = length_norm(options)
         if beams == 1:
-            return follow(decoder.step, len(input_ids), norm, options, device=input_ids.device)
+            return follow(
+                decoder.step, len(input_ids), norm, options, device=input_ids.device, reorder=decoder.reorder
+            )
         return beam_search(
             decoder.step, decoder.reorder, len(input_ids), norm, beams=beams, steps=options.max_length,
             shortest=options.min_length, early_stop=options.alpha >= 0, device=input_ids.device,
@@ -153,42 +75,60 @@ def generate(
 
 
 def follow(
-    step: Callable[[Tensor, int], Tensor],
+    step: Step,
     batch: int,
     norm: Callable[[int], float],
     options: DecodeOptions,
     *,
     device: torch.device | str = "cpu",
+    reorder: Reorder | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One token after the other: the likeliest, or one drawn among the likeliest (`top_k`, `top_p`).
 
-    Before `min_length` the end token is not taken. Tokens (B, max_length) and scores (B,) as in `generate`.
+    Before `min_length` the end token is not taken. With `reorder`, see `beam_search`, documents that are done
+    leave the batch, unless tokens are drawn: the draws are those of the whole batch. Tokens (B, max_length)
+    and scores (B,) as in `generate`.
     """
     steps = options.max_length
+    draws = bool(options.top_k or options.top_p)
+    generator = torch.Generator(device=device).manual_seed(options.seed) if draws else None
     tokens = torch.full((batch, steps), PAD, dtype=torch.int64, device=device)
     totals = torch.zeros(batch, dtype=torch.float32, device=device)
-    lengths = torch.full((batch,), steps, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
+    here = torch.arange(batch, device=device)  # documents still in the batch
     last = torch.full((batch,), PAD, device=device)
-    generator = torch.Generator(device=device).manual_seed(options.seed)
     for t in range(steps):
         logits = step(last, t).float()
         if t + 1 < options.min_length:
             logits[:, EOS] = -math.inf
-        log_probs = logits.log_softmax(-1)
-        if options.top_k or options.top_p:
+        if draws:
             kept = _likeliest(logits / options.temperature, options.top_k, options.top_p)
             last = torch.multinomial(kept.softmax(-1), 1, generator=generator)[:, 0]
         else:
             last = logits.argmax(-1)
-        totals += torch.where(ended, 0.0, log_probs.gather(1, last[:, None])[:, 0])
-        last = torch.where(ended, PAD, last)
-        tokens[:, t] = last
-        lengths = torch.where(~ended & (last == EOS), t + 1, lengths)
-        ended |= last == EOS
-        if bool(ended.all()):
+        log_probs = logits.log_softmax(-1).gather(1, last[:, None])[:, 0]
+        over = ended[here]
+        totals[here] += torch.where(over, 0.0, log_probs)
+        last = torch.where(over, PAD, last)
+        tokens[here, t] = last
+        over |= last == EOS
+        ended[here] = over
+        done = _count(over, t, device)
+        if done == len(here):
             break
-    return tokens, totals / torch.tensor([norm(int(n)) for n in lengths], device=device)
+        if reorder is not None and not draws and done * LEAVE >= len(here):
+            rows = (~over).nonzero()[:, 0]
+            reorder(rows, t + 1)
+            here, last = here[rows], last[rows]
+    lengths = torch.where(ended, (tokens == EOS).long().argmax(1) + 1, steps)
+    return tokens, totals / torch.tensor([norm(n) for n in lengths.tolist()], device=device)
+
+
+def _count(done: Tensor, t: int, device: torch.device | str) -> int:
+    """How many are done; on a GPU, where asking means waiting, 0 except at every LOOK-th step."""
+    if torch.device(device).type != "cpu" and (t + 1) % LOOK:
+        return 0
+    return int(done.sum())
 
 
 def _likeliest(logits: Tensor, top_k: int, top_p: float) -> Tensor:
@@ -204,9 +144,35 @@ def _likeliest(logits: Tensor, top_k: int, top_p: float) -> Tensor:
     return torch.full_like(logits, -math.inf).scatter(1, order, ordered)
 
 
+def best(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest values of each row, descending, and their columns: `topk`, faster on long rows.
+
+    The k best lie in the k chunks whose largest values are the best, so that only these are looked through.
+
+    Args:
+        values: (N, V).
+        k: at most V.
+
+    Returns:
+        (N, k) values and (N, k) int64 columns.
+    """
+    whole = values.shape[1] // CHUNK
+    if whole < 4 * k:
+        return tuple(values.topk(k))  # type: ignore[return-value]
+    chunks = values[:, : whole * CHUNK].unflatten(1, (whole, CHUNK))
+    first = chunks.amax(-1).topk(k, sorted=False).indices[:, :, None]
+    found = chunks.gather(1, first.expand(-1, -1, CHUNK)).flatten(1)
+    columns = (first * CHUNK + torch.arange(CHUNK, device=values.device)).flatten(1)
+    rest = torch.arange(whole * CHUNK, values.shape[1], device=values.device)
+    found = torch.cat([found, values[:, whole * CHUNK :]], 1)
+    columns = torch.cat([columns, rest.expand(len(values), -1)], 1)
+    top, place = found.topk(k)
+    return top, columns.gather(1, place)
+
+
 def beam_search(
-    step: Callable[[Tensor, int], Tensor],
-    reorder: Callable[[Tensor, int], None],
+    step: Step,
+    reorder: Reorder,
     batch: int,
     norm: Callable[[int], float],
     *,
@@ -220,38 +186,42 @@ def beam_search(
 
     Args:
         step: (tokens (B*M,), t) -> logits (B*M, V) of position t.
-        reorder: (rows (B*M,), t): the state of row i becomes that of rows[i] for the first t positions.
-        batch: B.
+        reorder: (rows, t): the state of row i becomes that of rows[i] for the first t positions. Fewer rows
+            than before are those of fewer documents, in their old order.
+        batch: documents.
         norm: divisor for a length in tokens, end token included; not decreasing.
         beams: M, at least 1.
         steps: T; a summary that has not ended by then is unfinished.
         shortest: summaries of fewer tokens score 1000 less.
-        early_stop: stop when the finished summaries cannot change any more. Exact: a beam's log-probability
-            only falls and its divisor is at most norm(T), so its final score is at most log-probability /
-            norm(T).
+        early_stop: let a document go when its finished summaries cannot change any more. Exact: a beam's
+            log-probability only falls and its divisor is at most norm(T), so its final score is at most
+            log-probability / norm(T).
         device: where the search lives.
 
     Returns:
-        Tokens (B, T) and scores (B,) of the best summary of each document. Ties go to the lower index.
+        Tokens (batch, T) and scores (batch,) of the best summary of each document.
     """
-    B, M, T = batch, beams, steps
+    M, T = beams, steps
     worst = torch.finfo(torch.float32).min
-    alive = torch.full((B, M, T), PAD, dtype=torch.int64, device=device)
-    alive_log = torch.full((B, M), worst, dtype=torch.float32, device=device)
+    tokens = torch.full((batch, T), PAD, dtype=torch.int64, device=device)
+    scores = torch.zeros(batch, dtype=torch.float32, device=device)
+    here = torch.arange(batch, device=device)  # documents still in the batch
+    alive = torch.full((batch, M, T), PAD, dtype=torch.int64, device=device)
+    alive_log = torch.full((batch, M), worst, dtype=torch.float32, device=device)
     alive_log[:, 0] = 0.0
-    done = torch.full((B, M, T), PAD, dtype=torch.int64, device=device)
-    done_score = torch.full((B, M), worst, dtype=torch.float32, device=device)
-    last = torch.full((B * M,), PAD, device=device)
-    first_row = (torch.arange(B, device=device) * M)[:, None]
+    done = torch.full((batch, M, T), PAD, dtype=torch.int64, device=device)
+    done_score = torch.full((batch, M), worst, dtype=torch.float32, device=device)
+    last = torch.full((batch * M,), PAD, device=device)
     for t in range(T):
-        log_probs = step(last, t).float().log_softmax(-1).view(B, M, -1)
-        V = log_probs.shape[-1]
-        # log-probabilities of the dead beams of the first step stay at the bottom instead of overflowing
-        total = torch.where(alive_log[:, :, None] == worst, worst, log_probs + alive_log[:, :, None])
-        top_log, top = total.view(B, -1).topk(min(2 * M, M * V), dim=1)
-        parent, token = top // V, top % V
+        log_probs = step(last, t).float().log_softmax(-1)
+        B, K = len(here), min(2 * M, log_probs.shape[-1])
+        candidates, columns = (part.view(B, M, K) for part in best(log_probs, K))
+        # the dead beams of the first step stay at the bottom instead of overflowing
+        total = torch.where(alive_log[:, :, None] == worst, worst, candidates + alive_log[:, :, None])
+        top_log, top = total.flatten(1).topk(min(2 * M, M * K), dim=1)
+        parent, token = top // K, columns.flatten(1).gather(1, top)
         ends = token == EOS
-        sequence = alive.gather(1, parent[:, :, None].expand(-1, -1, T)).clone()
+        sequence = alive.gather(1, parent[:, :, None].expand(-1, -1, T))
         sequence[:, :, t] = token
 
         score = top_log / norm(t + 1) + (OUT_OF_RANGE if t + 1 < shortest else 0.0)
@@ -263,18 +233,24 @@ def beam_search(
         alive = sequence.gather(1, place[:, :, None].expand(-1, -1, T))
         if t + 1 == T:
             break
-        if early_stop:
-            bound = alive_log[:, 0] / norm(T)  # the best that the best beam can still become
-            if bool((done_score[:, 0] >= bound).all()):
-                break
         if alive.shape[1] < M:
             pad = M - alive.shape[1]
             alive, alive_log = F.pad(alive, (0, 0, 0, pad)), F.pad(alive_log, (0, pad), value=worst)
             place = F.pad(place, (0, pad))
-        rows = (parent.gather(1, place) + first_row).flatten()
-        reorder(rows, t + 1)
+        rows = parent.gather(1, place) + (torch.arange(B, device=device) * M)[:, None]
+        if early_stop:
+            over = done_score[:, 0] >= alive_log[:, 0] / norm(T)  # what the best beam can still become
+            count = _count(over, t, device)
+            if count == B:
+                break
+            if count * LEAVE >= B:
+                tokens[here[over]], scores[here[over]] = done[over, 0], done_score[over, 0]
+                stay = ~over
+                here, rows, alive, alive_log = here[stay], rows[stay], alive[stay], alive_log[stay]
+                done, done_score = done[stay], done_score[stay]
+        reorder(rows.flatten(), t + 1)
         last = alive[:, :, t].flatten()
     finished = done_score[:, 0] > worst / 2
-    tokens = torch.where(finished[:, None], done[:, 0], alive[:, 0])
-    scores = torch.where(finished, done_score[:, 0], alive_log[:, 0] / norm(T))
+    tokens[here] = torch.where(finished[:, None], done[:, 0], alive[:, 0])
+    scores[here] = torch.where(finished, done_score[:, 0], alive_log[:, 0] / norm(T))
     return tokens, scores
