@@ -163,6 +163,15 @@ class ModelOptions:
     global_tokens: int = 128
     """learned global tokens (PEGASUS-X)"""
 
+    def __post_init__(self) -> None:
+        names = ("layers", "width", "feed_forward", "heads", "max_positions", "block", "global_tokens")
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"model.{name} is {value}; it is at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.dropout is {self.dropout:g}; the share dropped lies in [0, 1)")
+
 
 @dataclass(frozen=True)
 class DecodeOptions:
@@ -197,12 +206,24 @@ class DecodeOptions:
             raise UserError(
                 f"min_length {self.min_length} and max_length {self.max_length}: 0 <= min <= max, max >= 1"
             )
+        if self.max_input < 2:
+            raise UserError(f"max_input is {self.max_input}; a document has at least 2 tokens")
         if self.top_k and self.top_p:
             raise UserError(f"top_k {self.top_k} and top_p {self.top_p:g} exclude each other: set one to 0")
         if (self.top_k or self.top_p) and self.beams > 1:
             raise UserError(f"sampling (top_k, top_p) keeps one sequence: set beams to 1, not {self.beams}")
         if self.top_k < 0 or not 0 <= self.top_p <= 1 or self.temperature <= 0:
             raise UserError("top_k is 0 or more, top_p lies in [0, 1], temperature is positive")
+
+
+def check_training(*, batch: int, max_tokens: int | None, label_smoothing: float) -> None:
+    """Refuse batches and smoothing out of range, for the verbs that train."""
+    if batch < 1:
+        raise UserError(f"batch is {batch}; it is at least 1")
+    if max_tokens is not None and max_tokens < 1:
+        raise UserError(f"max_tokens is {max_tokens}; it is at least 1, or none")
+    if not 0 <= label_smoothing < 1:
+        raise UserError(f"label_smoothing is {label_smoothing:g}; it lies in [0, 1)")
 
 
 def part(options: object, kind: type[T]) -> T:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nonet.data.batching import OrderedBatches
+from nonet.errors import UserError
 from pegasus.data import pad
 from pegasus.masking import EOS, PAD, cut
 from pegasus.options import DecodeOptions
@@ -31,12 +32,21 @@ class Summary(NamedTuple):
 
 
 def pick_device(name: str = "auto") -> str:
-    """The device to run on: `auto` is the first GPU, else the CPU."""
+    """The device to run on: `auto` is the first GPU, else the CPU.
+
+    Raises:
+        UserError: the name is no device, or this machine does not have it.
+    """
     import torch
 
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"device {name!r} cannot be used here: {reason[:150]}") from error
+    return name
 
 
 def summarize_texts(
@@ -57,17 +67,14 @@ def summarize_texts(
         device: `cpu`, `cuda`, `cuda:1`, ... or `auto`.
     """
     from nonet.training.hub import local_folder
-    from pegasus.model import load_model
+    from pegasus.model import check_vocabulary, load_model
     from pegasus.tokenizer import Tokenizer
 
-    loaded = load_model(model).to(pick_device(device))
-    for summary in summarize(
-        loaded,
-        Tokenizer.load(local_folder(model)),
-        documents,
-        options or DecodeOptions(),
-        batch_tokens=batch_tokens,
-    ):
+    loaded, tokenizer = load_model(model), Tokenizer.load(local_folder(model))
+    check_vocabulary(loaded, tokenizer, model)
+    loaded.to(pick_device(device))
+    options = options or DecodeOptions()
+    for summary in summarize(loaded, tokenizer, documents, options, batch_tokens=batch_tokens):
         yield summary.text
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nonet.training.options import OptimizerOptions, TrainerOptions
-from pegasus.options import DecodeOptions, MaskOptions, ModelOptions
+from pegasus.options import DecodeOptions, MaskOptions, ModelOptions, check_training
 
 if TYPE_CHECKING:
     from nonet.runs import Run
@@ -65,6 +65,14 @@ class Options:
         default_factory=lambda: OptimizerOptions(name="adafactor", lr=5e-4, schedule="rsqrt", warmup=200)
     )
     """the paper's low-resource rate; its warm-up of 10,000 steps is scaled to a tenth of the run"""
+
+    def __post_init__(self) -> None:
+        from nonet.errors import UserError
+
+        check_training(batch=self.batch, max_tokens=self.max_tokens, label_smoothing=self.label_smoothing)
+        for name in ("patience", "score"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it is 0 or more")
 
 
 def run(options: Options) -> int:

@@ -52,8 +52,13 @@ class Options(CorpusOptions, WordOptions, GapOptions, Places):
     """what replaces a cut sentence, for --show and --stats alone; pre-training has its own"""
 
     def __post_init__(self) -> None:
+        from nonet.errors import UserError
+
         for kind in (GapOptions, CorpusOptions):
             part(self, kind)
+        for name, least in (("workers", 0), ("rows_per_shard", 1), ("show", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; it is {least} or more")
 
 
 def run(options: Options) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nonet.training.options import OptimizerOptions, TrainerOptions
-from pegasus.options import CorpusOptions, GapOptions, MaskOptions, ModelOptions, WordOptions
+from pegasus.options import CorpusOptions, GapOptions, MaskOptions, ModelOptions, WordOptions, check_training
 
 if TYPE_CHECKING:
     from nonet.data.shards import Shards
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FEW_TOKENS = 1_000_000
 """target tokens below which pre-training from scratch has been seen to end in constant output"""
+MANY_CUT = 0.2
+"""share of cut targets above which the longest target is called too short"""
 ENOUGH = 0.5
 """nats by which the validation loss has to be below the entropy of single tokens"""
 
@@ -69,6 +71,15 @@ class Options:
     )
     """Adafactor with a rate of 0.01 is the paper's: the rate falls with 1/sqrt(step) from step 10,000"""
 
+    def __post_init__(self) -> None:
+        from nonet.errors import UserError
+
+        check_training(batch=self.batch, max_tokens=self.max_tokens, label_smoothing=self.label_smoothing)
+        if not 0 <= self.val_share < 1:
+            raise UserError(f"val_share is {self.val_share:g}; the share kept for validation lies in [0, 1)")
+        if self.word_weight < 0:
+            raise UserError(f"word_weight is {self.word_weight:g}; it is 0 or more")
+
 
 def run(options: Options) -> int:
     """Pre-train, save the model, draw the page, and say whether the run was long enough."""
@@ -102,6 +113,8 @@ def run(options: Options) -> int:
             raise UserError(f"{shards.folder}: {len(shards)} documents are too few to train on")
         built = GapOptions(**shards.meta["gaps"])
         gaps = built if options.gaps == GapOptions() else options.gaps
+        if gaps.strategy == "none" and not options.masks.words:
+            raise UserError("gaps.strategy none leaves nothing to learn: mask words with --masks.words 0.15")
         record.say(f"gap sentences: {gaps.strategy}, ratio {gaps.ratio:g}")
         train_rows, val_rows = hold_out(len(shards), options.val_share, seed=seed)
         fixed = options.masks_each_epoch == "fixed"
@@ -111,7 +124,9 @@ def run(options: Options) -> int:
         val = GapSentenceData(
             shards, gaps, options.masks, tokenizer.starts_word, seed=seed, fixed=True, rows=val_rows
         )
-        tokens = _target_tokens(train)
+        tokens, cut = _sampled(train)
+        if any(cut):
+            record.say(_cut_account(cut, options.masks))
         if tokens < FEW_TOKENS:
             record.say(
                 f"warning: {tokens:,} target tokens an epoch; below {FEW_TOKENS:,} "
@@ -173,12 +188,23 @@ def _encoded(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards
     return shards
 
 
-def _target_tokens(data: Any) -> int:
-    """Target tokens of one epoch, estimated from at most 1,000 documents."""
+def _sampled(data: Any) -> tuple[int, tuple[float, float]]:
+    """Target tokens of one epoch and the shares of cut inputs and targets, from at most 1,000 documents."""
     import numpy as np
 
     sample = np.linspace(0, len(data) - 1, min(1000, len(data)), dtype=int)
-    return int(np.mean([len(data.example((0, int(i))).target_ids) for i in sample]) * len(data))
+    examples = [data.example((0, int(i))) for i in sample]
+    tokens = np.mean([len(example.target_ids) for example in examples]) * len(data)
+    inputs, targets = np.mean([np.array(example.lost) > 0 for example in examples], axis=0).tolist()
+    return int(tokens), (inputs, targets)
+
+
+def _cut_account(cut: tuple[float, float], masks: MaskOptions) -> str:
+    advice = "; raise --masks.max-target" if cut[1] > MANY_CUT else ""
+    return (
+        f"{cut[0]:.0%} of the inputs cut at {masks.max_input} tokens, "
+        f"{cut[1]:.0%} of the targets at {masks.max_target}{advice}"
+    )
 
 
 def _entropy(data: Any) -> float:

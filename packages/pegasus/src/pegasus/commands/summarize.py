@@ -33,11 +33,14 @@ class Options(DecodeOptions, Places):
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto: the first GPU if there is one"""
     newline: Literal["space", "keep"] = "space"
-    """what becomes of line ends inside a summary in line output: a space, or kept as the two characters \\n
-    what becomes of line ends inside a summary in line output: a space, or kept as the two characters \\n"""
+    """line ends inside a summary, in line output: a space, or kept as the two characters \\n"""
 
     def __post_init__(self) -> None:
+        from nonet.errors import UserError
+
         part(self, DecodeOptions)
+        if self.batch_tokens < 1:
+            raise UserError(f"batch_tokens is {self.batch_tokens}; it is at least 1")
 
 
 def run(options: Options) -> int:
