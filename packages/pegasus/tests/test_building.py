@@ -53,7 +53,7 @@ def corpus(tmp_path_factory):
     return path
 
 
-# ----------------------------------------------------------------------------------------- the same bytes
+# ----------------------------------------------------------- the same bytes
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_a_killed_build_given_again_leaves_the_same_folder(corpus, toy_tokenizer
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-# ------------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------- refusals
 
 
 def refused(capsys, *words):
@@ -247,7 +247,7 @@ def test_missing_files_are_refused(toy_tokenizer, tmp_path, capsys):
     assert not (tmp_path / "shards").exists()
 
 
-# --------------------------------------------------------------------------------------------- bad bytes
+# ----------------------------------------------------------- bad bytes
 
 
 def test_broken_bytes_are_mended_and_counted(toy_tokenizer, tmp_path, capsys):
@@ -294,7 +294,7 @@ def test_nothing_to_keep_leaves_an_empty_folder_and_a_reason(toy_tokenizer, tmp_
     assert "skipped: fewer than 3 sentences: 2" in printed
 
 
-# --------------------------------------------------------------------------------------------- statistics
+# ----------------------------------------------------------- statistics
 
 
 def test_statistics_by_hand(toy_tokenizer, tmp_path):

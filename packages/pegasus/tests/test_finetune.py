@@ -69,7 +69,7 @@ def rows_of(toy):
     return [{"document": report.text, "summary": report.summary} for report in toy]
 
 
-# ------------------------------------------------------------------------------------------- a whole run
+# ----------------------------------------------------------- a whole run
 
 
 def test_a_run_leaves_numbers_scores_and_a_model(run):
@@ -152,7 +152,7 @@ def test_a_model_to_start_from_brings_its_tokenizer(pairs, run, tmp_path, toy_to
     assert "validation summaries" not in (tmp_path / "run" / "log.txt").read_text()
 
 
-# ------------------------------------------------------------------------------------------------- options
+# ----------------------------------------------------------- options
 
 
 def test_limit_takes_the_first_pairs_alone(pairs, new, toy_files, tmp_path):
@@ -196,7 +196,7 @@ def test_without_validation_the_last_weights_are_kept(pairs, new, tmp_path):
     assert torch.equal(model[name], last[f"objective.model.{name}"])
 
 
-# --------------------------------------------------------------------------------------------- what is said
+# ----------------------------------------------------------- what is said
 
 
 def test_cut_documents_and_summaries_are_counted(pairs, new, tmp_path):
@@ -243,7 +243,7 @@ def test_nothing_is_said_where_the_sets_share_nothing(run):
     assert "training documents repeat" not in (run / "log.txt").read_text()
 
 
-# ------------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------- refusals
 
 
 BAD = [

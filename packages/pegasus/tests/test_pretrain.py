@@ -78,7 +78,7 @@ def undisturbed(given, tmp_path_factory):
     return folder
 
 
-# ------------------------------------------------------------------------------------------- a whole run
+# ----------------------------------------------------------- a whole run
 
 
 def test_a_run_leaves_numbers_checkpoints_and_a_model(undisturbed, toy_tokenizer, shards):
@@ -118,7 +118,7 @@ def test_raw_text_gives_the_run_of_its_shards(given, undisturbed, toy_files, tmp
     assert "parts kept: 60" in (tmp_path / "run" / "log.txt").read_text()
 
 
-# ----------------------------------------------------------------------------------------- interruptions
+# ----------------------------------------------------------- interruptions
 
 
 KILLED = """
@@ -195,7 +195,7 @@ def test_a_run_is_not_resumed_with_other_data_or_batches(given, undisturbed, tmp
     assert "no run to go on with (no run.json)" in capsys.readouterr().err
 
 
-# ----------------------------------------------------------------------------------------- masks and gaps
+# ----------------------------------------------------------- masks and gaps
 
 
 def test_masks_are_fresh_in_every_epoch_unless_fixed(shards, toy_tokenizer):
@@ -237,7 +237,7 @@ def test_one_epoch_is_every_document_once_and_ids_are_rows_of_the_shards(shards,
     assert not set(train) & set(val)
 
 
-# ----------------------------------------------------------------------------------------- was it enough?
+# ----------------------------------------------------------- was it enough?
 
 
 def test_the_verdict_compares_with_the_entropy_of_single_tokens(undisturbed, shards, toy_tokenizer):
@@ -265,7 +265,7 @@ def test_the_verdict_by_hand():
     assert "nothing to say" in _verdict(2.0, 2.5, GapOptions(strategy="none"))
 
 
-# ------------------------------------------------------------------------------------------- from a model
+# ----------------------------------------------------------- from a model
 
 
 def test_a_run_goes_on_from_a_model_and_its_shape(given, undisturbed, tmp_path):
@@ -278,7 +278,7 @@ def test_a_run_goes_on_from_a_model_and_its_shape(given, undisturbed, tmp_path):
     assert str(undisturbed / "model") in card
 
 
-# ------------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(

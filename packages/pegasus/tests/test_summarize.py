@@ -77,7 +77,7 @@ def write(path, texts):
     return path
 
 
-# ------------------------------------------------------------------------------------------------ the order
+# ----------------------------------------------------------- the order
 
 
 def test_the_documents_differ_in_their_summaries(alone):
@@ -134,7 +134,7 @@ def test_the_function_takes_a_folder_and_nothing(folder, texts, alone):
     assert pick_device("cpu") == "cpu"
 
 
-# ---------------------------------------------------------------------------------------------- the command
+# ----------------------------------------------------------- the command
 
 
 def test_lines_and_counts(folder, texts, alone, tmp_path, capsys):
@@ -200,7 +200,7 @@ def test_the_program_reads_standard_input(folder, texts, alone):
     assert done.stderr.splitlines()[-1].startswith("3 summaries")
 
 
-# -------------------------------------------------------------------------------------------- interruptions
+# ----------------------------------------------------------- interruptions
 
 
 KILLED = """
@@ -242,7 +242,7 @@ def test_a_killed_run_goes_on_behind_its_last_whole_line(folder, texts, tmp_path
     assert not part.exists()
 
 
-# ------------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
