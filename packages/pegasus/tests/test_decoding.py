@@ -179,6 +179,53 @@ def test_a_beam_scores_at_least_as_well_as_greedy(model):
             assert score.item() >= greedy[i].item() - 1e-4
 
 
+@pytest.mark.parametrize("beams", [1, 4])
+def test_documents_that_leave_the_batch_change_nothing(model, beams):
+    ids, mask = documents()
+    with torch.no_grad():
+        encoded = model.model.encoder(input_ids=ids, attention_mask=mask)[0]
+    lift = torch.zeros(40, 4)  # what is added to the end token's logit: documents end one after the other
+    for i, end in enumerate((30, 2, 21, 5)):
+        lift[end:, i] = 50.0
+    options = DecodeOptions(beams=beams, max_length=40)
+    found, sizes = [], []
+    for leave in (True, False):
+        decoder = StepDecoder(model, encoded, mask, beams, 40)
+        here = [torch.arange(4)]
+
+        def step(tokens, t, decoder=decoder, here=here):
+            logits = decoder.step(tokens, t)
+            logits[:, EOS] += lift[t, here[-1]].repeat_interleave(beams) - 20
+            return logits
+
+        def reorder(rows, t, decoder=decoder, here=here):
+            decoder.reorder(rows, t)
+            here.append(here[-1][rows[::beams] // beams])
+
+        norm = length_norm(options)
+        with torch.inference_mode():
+            if beams == 1:
+                found.append(follow(step, 4, norm, options, reorder=reorder if leave else None))
+            else:
+                found.append(beam_search(step, reorder, 4, norm, beams=4, steps=40, early_stop=leave))
+        sizes.append({len(each) for each in here})
+    assert found[0][0].tolist() == found[1][0].tolist()
+    torch.testing.assert_close(found[0][1], found[1][1], atol=1e-5, rtol=1e-5)
+    assert sizes[0] >= {4, 2, 1} or sizes[0] == {4, 3, 2, 1}
+    assert sizes[1] == {4}
+
+
+@pytest.mark.parametrize("columns", [5, 63, 64, 1000, 6401])
+def test_the_best_of_chunks_are_the_best_of_all(columns):
+    values = torch.randn(7, columns, generator=torch.Generator().manual_seed(columns))
+    k = min(5, columns)
+    top, places = best(values, k)
+    expected = values.topk(k)
+    assert top.tolist() == expected.values.tolist()
+    assert places.tolist() == expected.indices.tolist()
+    assert best(torch.full((2, columns), -math.inf), k)[0].tolist() == [[-math.inf] * k] * 2
+
+
 def test_sampling_is_seeded_and_stays_among_the_likeliest():
     table = table_model(5)
     options = DecodeOptions(beams=1, top_k=2, max_length=T, seed=7, alpha=0.0)

