@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 from benchmarks.harness import Row, save, table, versus
 from benchmarks.pegasus.experiment import data_folder
+
 from nonet.data.text import read_records
 from nonet.errors import needs
-
 from pegasus.gap_sentences import gap_count, importance, select
 from pegasus.options import GapOptions
 from pegasus.sentences import split_sentences, words_of_texts
@@ -97,7 +97,7 @@ def articles(strategy: str, tiny: bool = False) -> Row | None:
         sentences = split_sentences(record.fields["text"], "pegasus")
         if len(sentences) >= SENTENCES:
             texts.append("".join(sentences[: 12 if tiny else SENTENCES]))
-    few = texts[:1]
+    few = texts[: 3 if strategy == "ind-orig" and not tiny else 1]
     limit = None if strategy == "ind-orig" or tiny else 2
     return contest(f"gap sentences of {SENTENCES}-sentence articles, {strategy}", texts, few, strategy, tiny, limit)
 

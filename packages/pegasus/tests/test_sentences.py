@@ -138,3 +138,34 @@ def test_texts_of_many_short_words_need_the_larger_table():
     for words in (every, list(letters), every * 3):
         numbered, _ = words_of_texts([" ".join(words)], stop_words=False)
         assert numbered.words.tolist() == [words.index(word) for word in words]
+
+
+@pytest.mark.parametrize("filler", ["", "é", "中"])
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 15, 16, 17, 24, 25, 63, 64, 65, 200])
+def test_words_and_full_stops_anywhere_in_blocks_of_64(length, filler):
+    texts = []
+    for lead in [0, 1, *range(52, 67), 126, 127, 128, 129]:
+        word = "Abcdefghi0" * 20
+        start = filler or " "
+        texts.append(start * lead + word[:length] + "?! \n" + word[:length].lower() + "x. " + word[:length])
+    words, ends = words_of_texts(texts, stop_words=False)
+    assert cut_texts(texts, words, ends) == [plain_sentences(text) for text in texts]
+    for b in range(len(texts)):
+        assert words.document(b)[0].tolist() == [0, 1, 0]
+
+
+def test_a_text_of_more_edges_than_are_kept_at_once():
+    pieces = [f"w{i % 977} " + ("End. " if i % 13 == 0 else "") for i in range(5000)]
+    text = "".join(pieces)
+    words, ends = words_of_texts([text, "a b. a", text], stop_words=False)
+    sentences = plain_sentences(text)
+    assert cut_texts([text, "a b. a", text], words, ends) == [sentences, ["a b. ", "a"], sentences]
+    numbers: dict[str, int] = {}
+    expected = [numbers.setdefault(w, len(numbers)) for s in sentences for w in plain_words(s, False)]
+    assert words.document(0)[0].tolist() == words.document(2)[0].tolist() == expected
+
+
+def test_many_empty_sentences():
+    words = words_of_sentences([[""] * 5000, ["", "a"]])
+    assert np.diff(words.sentence_offsets).tolist() == [5000, 2]
+    assert words.word_offsets[-1] == len(words.words) == 0  # "a" is a stop-word

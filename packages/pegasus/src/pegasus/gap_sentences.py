@@ -149,6 +149,22 @@ def _gain(words, C, D, uniq):
 
 
 @numba.njit(cache=True, nogil=True)
+def _alone(words, D):
+    """The overlap ("orig") of one sentence with the rest: `_gain` from nothing, in one array.
+
+    For the time being D holds D - 2 C, whose sign around 1 is the change by one more occurrence.
+    """
+    gain = 0
+    for w in words:
+        left = D[w]
+        gain += (left > 1) - (left < 1)
+        D[w] = left - 2
+    for w in words:
+        D[w] += 2
+    return gain
+
+
+@numba.njit(cache=True, nogil=True)
 def _add(words, C, D, counting):
     """Add a sentence's words to the counts C; the changes of overlap, set size and rest size in any counting."""
     overlap, size, rest = 0.0, 0.0, 0.0
@@ -226,6 +242,40 @@ def _independent(scores, m, later, out):
             for k in range(m):
                 taken[order[k]] = True
     _write(taken, out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _most(gains, tally, m, later, out):
+    """The m highest of integers from 0 on, in document order, by counting how many have each value.
+
+    The tally is all zeros before and after. Of the equal ones at the limit the later are taken, or the earlier.
+    """
+    if m == 0:
+        return
+    limit = 0
+    for gain in gains:
+        tally[gain] += 1
+        limit = max(limit, gain)
+    above = 0  # how many are over the limit
+    while above + tally[limit] < m:
+        above += tally[limit]
+        limit -= 1
+    equal, wanted = tally[limit], m - above
+    passed = equal - wanted if later else 0  # equal ones to pass over first
+    k = 0
+    for i in range(len(gains)):
+        gain = gains[i]
+        if gain == limit:
+            take = passed <= 0 < wanted
+            passed -= 1
+            wanted -= take
+        else:
+            take = gain > limit
+        if take:
+            out[k] = i
+            k += 1
+    for gain in gains:
+        tally[gain] = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -322,6 +372,8 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
     for w in words:
         types = max(types, w + 1)
     D, C = np.zeros(types, np.int32), np.zeros(types, np.int32)
+    gains = np.empty(selectable.max() if B else 0, np.int64)
+    tally = np.zeros(len(words) + 1, np.int32)  # of gains, which are at most the words of a sentence
     at, scored = 0, 0
     for b in range(B):
         n, m = selectable[b], counts[b]
@@ -341,10 +393,9 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
         first, last = sentence_offsets[b], sentence_offsets[b + 1]
         start = word_offsets[first]
         document, ends = words[start : word_offsets[last]], word_offsets[first + 1 : last + 1] - start
-        top = 0
         for w in document:
             D[w] += 1
-            top = max(top, w + 1)
+        top = types if counting else 0
         if counting == 0:
             whole = float(len(document))
         elif counting == 1:
@@ -360,28 +411,33 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
             for i in range(n):
                 sentence = document[_begin(ends, i) : ends[i]]
                 if exact:
-                    gain = _gain(sentence, C, D, counting == 1)
+                    gain = _alone(sentence, D) if counting == 0 else _gain(sentence, C, D, True)
+                    gains[i] = gain
                     if gain > 0:  # both sides of a partition together: N words, or U different ones and o once more
                         own[i] = 2.0 * gain / (whole + gain * (counting == 1))
                 else:
                     more = _add(sentence, C, D, counting)
                     own[i] = _score(more[0], more[1], whole + more[2], counting, metric)
-                for w in sentence:
-                    C[w] = 0
+                if not (exact and counting == 0):
+                    for w in sentence:
+                        C[w] = 0
                 if noise == 1:
                     own[i] *= 1 + noise_scale * (2 * draws.uniform(seed, epoch, number, draws.NOISE, i) - 1)
                 elif noise == 2:
                     own[i] *= 1 + noise_scale * draws.gauss(seed, epoch, number, draws.NOISE, i)
                 elif noise == 3:
                     own[i] *= 1 + noise_scale * draws.gauss(seed, 0, 0, draws.NOISE, i)
-            _independent(own, m, later, out)
+            if exact and noise == 0:
+                _most(gains[:n], tally, m, later, out)
+            else:
+                _independent(own, m, later, out)
         elif search == 1 and exact:
             _lazy_greedy(document, ends, n, D, C, counting == 1, m, later, out)
         elif search == 1:
             _greedy(document, ends, n, D, C, whole, counting, metric, m, later, out)
         else:
             _continuous(document, ends, n, D, C, whole, counting, metric, m, later, out)
-        for w in range(top):
+        for w in document:
             D[w] = 0
             C[w] = 0
     return chosen, scores
