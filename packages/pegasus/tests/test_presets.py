@@ -3,6 +3,7 @@
 from importlib.resources import files
 
 import pytest
+
 from nonet.options import build, read
 from pegasus.commands import finetune, gsg_build, pretrain, summarize
 from pegasus.data_sets import DATA_SETS
@@ -23,7 +24,11 @@ def test_fine_tuning_presets_are_the_recipes_of_the_data_sets(name, kind):
     options = preset("finetune", file, finetune.Options, train=["train.jsonl"], init="model")
     assert options.dataset == name
     assert (options.lengths.max_input, options.lengths.max_target) == (recipe.max_input, recipe.max_target)
-    assert (options.optimizer.lr, options.trainer.steps, options.batch) == (recipe.lr, recipe.steps, recipe.batch)
+    assert (options.optimizer.lr, options.trainer.steps, options.batch) == (
+        recipe.lr,
+        recipe.steps,
+        recipe.batch,
+    )
     assert (options.decode.alpha, options.decode.beams) == (entry.alpha, 8)
     assert options.label_smoothing == 0.1
     decoding = preset("summarize", name.replace("_", "-"), summarize.Options, model="model")

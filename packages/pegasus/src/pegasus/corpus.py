@@ -171,7 +171,7 @@ class Encoder:
         chosen, _ = select(
             numbered, self.gaps, seed=self.seed, documents=np.array([part[0] for part in parts], np.int64)
         )
-        rows = []
+        rows: list[dict[str, np.ndarray]] = []
         for p, (record, sentences, pieces, ends) in enumerate(parts):
             words, word_ends = numbered.document(p)
             if len(sentences) < self.corpus.min_sentences:

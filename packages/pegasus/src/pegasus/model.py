@@ -8,7 +8,7 @@ al. 2022) use transformers' PEGASUS-X.
 
 from collections.abc import Sized
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ SIZES = {"tiny": (2, 128, 4), "small": (6, 512, 8), "base": (12, 768, 12), "larg
 
 PositionStyle = Literal["tf", "hf"]
 
-Summarizer = PegasusForConditionalGeneration | PegasusXForConditionalGeneration
+Summarizer: TypeAlias = PegasusForConditionalGeneration | PegasusXForConditionalGeneration
 
 
 def sinusoids(positions: int, width: int, style: PositionStyle, *, start: int = 0) -> Tensor:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pegasus.options import ModelOptions
+
 REPORTS, PAIRS, TEST = 1600, 48, 60  # unlabelled reports, labelled pairs, held-out reports
 
 
@@ -36,7 +38,7 @@ def run(options: Options) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     corpus = reports(REPORTS + PAIRS + TEST, seed=options.seed)
     unlabelled, pairs, test = corpus[:REPORTS], corpus[REPORTS : REPORTS + PAIRS], corpus[REPORTS + PAIRS :]
-    with progress(label="demo", unit="parts", total=6) as bar:
+    with progress(label="demo", unit="parts", total=6) as bar:  # type: ignore[var-annotated]
         tokenizer, shards = _prepare([report.text for report in unlabelled], options)
         bar.advance(1)
         pretrained, curve = _pretrain(tokenizer, shards, options)
@@ -92,7 +94,7 @@ def _prepare(texts: list[str], options: Options) -> tuple[Any, Any]:
     return tokenizer, shards
 
 
-SHAPE = {"size": "tiny", "layers": 2, "width": 64, "heads": 4, "feed_forward": 128, "dropout": 0.0}
+SHAPE = ModelOptions(size="tiny", layers=2, width=64, heads=4, feed_forward=128, dropout=0.0)
 
 
 def _pretrain(tokenizer: Any, shards: Any, options: Options) -> tuple[Any, list[dict[str, Any]]]:
@@ -102,11 +104,11 @@ def _pretrain(tokenizer: Any, shards: Any, options: Options) -> tuple[Any, list[
     from pegasus.data import GapSentenceData
     from pegasus.losses import GapSentenceLoss
     from pegasus.model import new_model
-    from pegasus.options import GapOptions, MaskOptions, ModelOptions
+    from pegasus.options import GapOptions, MaskOptions
     from pegasus.training import Sets, fit
 
     data = GapSentenceData(shards, GapOptions(), MaskOptions(), tokenizer.starts_word, seed=options.seed)
-    model = new_model(ModelOptions(**SHAPE), len(tokenizer), seed=options.seed)
+    model = new_model(SHAPE, len(tokenizer), seed=options.seed)
     trainer = TrainerOptions(
         steps=250, seed=options.seed, accelerator="cpu", validate_every=0, checkpoint_every=0, log_every=10
     )
@@ -130,11 +132,11 @@ def _finetune(
     from pegasus.data import PairData, collate
     from pegasus.losses import GapSentenceLoss
     from pegasus.model import new_model
-    from pegasus.options import DecodeOptions, MaskOptions, ModelOptions
+    from pegasus.options import DecodeOptions, MaskOptions
     from pegasus.predict import summarize
     from pegasus.training import Sets, fit
 
-    model = model or new_model(ModelOptions(**SHAPE), len(tokenizer), seed=options.seed)
+    model = model or new_model(SHAPE, len(tokenizer), seed=options.seed)
     lengths = MaskOptions(max_input=256, max_target=32)
     train, held_out = (
         PairData(

@@ -197,7 +197,7 @@ def _score(
 
     model.to(pick_device("cpu" if options.trainer.accelerator == "cpu" else "auto"))
     texts = [pair.document for pair in pairs]
-    with progress(label="scoring", unit="documents", total=len(texts)) as bar:
+    with progress(label="scoring", unit="documents", total=len(texts)) as bar:  # type: ignore[var-annotated]
         written = []
         for summary in summarize(model, tokenizer, texts, options.decode):
             written.append(summary.text)

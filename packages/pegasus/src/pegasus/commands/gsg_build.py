@@ -71,7 +71,7 @@ def run(options: Options) -> int:
 
     tokenizer = Tokenizer.load(options.tokenizer)
     reader = TextReader(options.input, unit=options.unit, on_bad="skip" if options.skip_bad else "raise")
-    with progress(label="encoding", unit="documents") as bar:
+    with progress(label="encoding", unit="documents") as bar:  # type: ignore[var-annotated]
         shards, counts = build_shards(
             reader, tokenizer, options.out, words=part(options, WordOptions), gaps=part(options, GapOptions),
             corpus=part(options, CorpusOptions), seed=options.seed, text_field=options.text_field,

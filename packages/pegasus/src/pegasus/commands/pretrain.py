@@ -178,7 +178,7 @@ def _encoded(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards
     from pegasus.building import build_shards
 
     reader = TextReader(options.texts, unit=options.unit)
-    with progress(label="encoding", unit="documents") as bar:
+    with progress(label="encoding", unit="documents") as bar:  # type: ignore[var-annotated]
         shards, counts = build_shards(
             reader, tokenizer, record.folder / "data", words=options.words, gaps=options.gaps,
             corpus=options.corpus, seed=options.trainer.seed, text_field=options.text_field,

@@ -71,7 +71,7 @@ def run(options: Options) -> int:
             places.append(item.where)
             yield item.text if isinstance(item.text, str) else " ".join(item.text)
 
-    with progress(label="summarising", unit="documents") as bar:
+    with progress(label="summarising", unit="documents") as bar:  # type: ignore[var-annotated]
         for summary in summarize(
             model, tokenizer, texts(), part(options, DecodeOptions), batch_tokens=options.batch_tokens
         ):
@@ -128,8 +128,8 @@ def _sink(options: Options) -> tuple[int, Any, Any]:
         data = part_file.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         done = whole.count(b"\n")
-        with open(part_file, "r+b") as file:
-            file.truncate(len(whole))
+        with open(part_file, "r+b") as before:
+            before.truncate(len(whole))
     file = open(part_file, "a", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
 
     def finish() -> None:
