@@ -12,7 +12,12 @@ TINY = ModelOptions(size="tiny", layers=1, width=32, heads=2)
 
 
 def twins(
-    options: ModelOptions, vocabulary: int, *, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0
+    options: ModelOptions,
+    vocabulary: int,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
 ) -> tuple[Pegasus, PegasusForConditionalGeneration]:
     """Our model with new weights and transformers' own class with a copy of them."""
     ours = new_model(options, vocabulary, seed=seed)
@@ -21,7 +26,7 @@ def twins(
 
 
 def copy_of(model: Pegasus) -> PegasusForConditionalGeneration:
-    """transformers' own class with the weights of `model`, position tables included."""
+    """Transformers' own class with the weights of `model`, position tables included."""
     peer = PegasusForConditionalGeneration(PegasusConfig(**model.config.to_dict()))
     peer.load_state_dict(model.state_dict())
     return peer.train(model.training)
@@ -30,7 +35,7 @@ def copy_of(model: Pegasus) -> PegasusForConditionalGeneration:
 def random_batch(
     shape: tuple[int, int, int], vocabulary: int, *, padding: float = 0.1, device: str = "cpu", seed: int = 0
 ) -> dict[str, Tensor]:
-    """`shape` = documents, input tokens, target tokens; up to a share `padding` at each row's end is padding."""
+    """`shape` = documents, input tokens, target tokens; a share `padding` of a row at most is padding."""
     count, inputs, targets = shape
     draw = torch.Generator().manual_seed(seed)
     sides = []
@@ -40,5 +45,9 @@ def random_batch(
         ends = torch.randint(least, length + 1, (count, 1), generator=draw)
         sides.append((ids, torch.arange(length) < ends))
     (ids, real), (labels, counted) = sides
-    batch = {"input_ids": ids * real, "attention_mask": real.long(), "labels": labels.masked_fill(~counted, -100)}
+    batch = {
+        "input_ids": ids * real,
+        "attention_mask": real.long(),
+        "labels": labels.masked_fill(~counted, -100),
+    }
     return {name: value.to(device) for name, value in batch.items()}

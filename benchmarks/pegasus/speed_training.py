@@ -1,6 +1,6 @@
 """A training step, and its memory: our loss and model against transformers' own with its `labels=` loss.
 
-Both have the same weights, see the same batch and take the same optimiser (AdamW, without weight decay); losses
+Both have the same weights, see the same batch and take the same optimiser (AdamW, no weight decay); losses
 are equal to 1e-5 before anything is timed. The step is forward, backward and update. transformers makes the
 logits of the whole batch, ours a part of them at a time; with V = 96,103 this is what the memory of a step
 is made of. Dropout is off, so that both compute the same.
@@ -145,11 +145,15 @@ def main(tiny: bool = False) -> list[Row]:
     if tiny:
         rows, weights = [row(SMALLEST, rounds=1, min_seconds=0)], [weigh(SMALLEST)]
     else:
-        rows = [row(case, rounds=5) for case in CPU + cuda]
+        rows = [row(case, rounds=3) for case in CPU + cuda]
         weights = [weigh(case) for case in WEIGHED + cuda]
     print(table(rows), table(weights), sep="\n\n")
     if not tiny:
-        about: dict[str, Any] = {"data": "random", "seed": SEED, "threads": f"{torch.get_num_threads()} CPU threads"}
+        about: dict[str, Any] = {
+            "data": "random",
+            "seed": SEED,
+            "threads": f"{torch.get_num_threads()} CPU threads",
+        }
         save("pegasus", rows, table="training", versions=("torch", "transformers", "triton"), **about)
         save("pegasus", weights, table="memory", versions=("torch", "transformers", "triton"), **about)
     return rows + weights
