@@ -1,10 +1,10 @@
-"""`make bench-pegasus`: documents whose gap sentences are selected in a second, from text to sentence numbers.
+"""`make bench-pegasus`: documents a second, from text to the numbers of their gap sentences.
 
-The peer does what the paper's formula says: one `rouge-score` call for every candidate against the rest of its
-document, unstemmed, the sentences split by the same rule. Both select the same sentences except where scores tie
-exactly (rouge-score's floating-point numbers then decide by their last bit); a differing selection is accepted only
-if its sentences' scores, or in the sequential case the totals after every step, are equal to 1e-9. Compilation is
-not timed; both run on one core.
+The peer does what the paper's formula says: one `rouge-score` call for every candidate against the rest of
+its document, unstemmed, the sentences split by the same rule. Both select the same sentences except where
+scores tie exactly (rouge-score's floating-point numbers then decide by their last bit); a differing selection
+is accepted only if its sentences' scores, or in the sequential case the totals after every step, are equal to
+1e-9. Compilation is not timed; both run on one core.
 """
 
 import gzip
@@ -36,7 +36,9 @@ def ours(texts: list[str], strategy: str) -> list[list[int]]:
 
 def peer(texts: list[str], strategy: str, limit: int | None = None) -> list[list[int]]:
     """The same by rouge-score; `limit` ends the sequential search after so many picks."""
-    scorer = needs("rouge_score.rouge_scorer", to="compare with it", install="rouge-score").RougeScorer(["rouge1"])
+    scorer = needs("rouge_score.rouge_scorer", to="compare with it", install="rouge-score").RougeScorer(
+        ["rouge1"]
+    )
     found = []
     for text in texts:
         sentences = split_sentences(text, "pegasus")
@@ -84,7 +86,9 @@ def abstracts(strategy: str, tiny: bool = False) -> Row | None:
         return None
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         texts = [json.loads(line)["abstract"] for line in itertools.islice(lines, 3 if tiny else 2000)]
-    return contest(f"gap sentences of abstracts, {strategy}", texts, texts[: 3 if tiny else ABSTRACTS], strategy, tiny)
+    return contest(
+        f"gap sentences of abstracts, {strategy}", texts, texts[: 3 if tiny else ABSTRACTS], strategy, tiny
+    )
 
 
 def articles(strategy: str, tiny: bool = False) -> Row | None:
@@ -97,9 +101,11 @@ def articles(strategy: str, tiny: bool = False) -> Row | None:
         sentences = split_sentences(record.fields["text"], "pegasus")
         if len(sentences) >= SENTENCES:
             texts.append("".join(sentences[: 12 if tiny else SENTENCES]))
-    few = texts[: 3 if strategy == "ind-orig" and not tiny else 1]
+    few = texts[:1]
     limit = None if strategy == "ind-orig" or tiny else 2
-    return contest(f"gap sentences of {SENTENCES}-sentence articles, {strategy}", texts, few, strategy, tiny, limit)
+    return contest(
+        f"gap sentences of {SENTENCES}-sentence articles, {strategy}", texts, few, strategy, tiny, limit
+    )
 
 
 def contest(
@@ -107,9 +113,9 @@ def contest(
 ) -> Row:
     """Time both on what the peer can do, and ours on everything for its rate.
 
-    With `limit` the peer makes only the first picks of a sequential search. Pick k of m scores n - k + 1 candidates,
-    each on the whole document, so that the whole search costs sum(n - k + 1 for k <= m) / sum(... for k <= limit) as
-    much; the row's ratio is that estimate, and the row says so.
+    With `limit` the peer makes only the first picks of a sequential search. Pick k of m scores n - k + 1
+    candidates, each on the whole document, so that the whole search costs sum(n - k + 1 for k <= m) / sum(...
+    for k <= limit) as much; the row's ratio is that estimate, and the row says so.
     """
     check = same(few, strategy)
     if limit is not None:
@@ -151,7 +157,9 @@ def contest(
 def main(tiny: bool = False) -> list[Row]:
     """All rows; kept in benchmarks/results unless they are tiny."""
     found = [
-        function(strategy, tiny) for function in (abstracts, articles) for strategy in ("ind-orig", "seq-orig")
+        function(strategy, tiny)
+        for function in (abstracts, articles)
+        for strategy in ("ind-orig", "seq-orig")
     ]
     rows = [row for row in found if row is not None]
     if not rows:

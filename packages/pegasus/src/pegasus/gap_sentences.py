@@ -166,7 +166,7 @@ def _alone(words, D):
 
 @numba.njit(cache=True, nogil=True)
 def _add(words, C, D, counting):
-    """Add a sentence's words to the counts C; the changes of overlap, set size and rest size in any counting."""
+    """Add a sentence's words to the counts C; the changes of overlap, set and rest size in any counting."""
     overlap, size, rest = 0.0, 0.0, 0.0
     for w in words:
         x, d = C[w], D[w]
@@ -248,7 +248,8 @@ def _independent(scores, m, later, out):
 def _most(gains, tally, m, later, out):
     """The m highest of integers from 0 on, in document order, by counting how many have each value.
 
-    The tally is all zeros before and after. Of the equal ones at the limit the later are taken, or the earlier.
+    The tally is all zeros before and after. Of the equal ones at the limit the later are taken, or the
+    earlier.
     """
     if m == 0:
         return
@@ -280,7 +281,7 @@ def _most(gains, tally, m, later, out):
 
 @numba.njit(cache=True, nogil=True)
 def _lazy_greedy(words, ends, n, D, C, uniq, m, later, out):
-    """Greedy growth of the set by the gain in overlap; a gain counted in an earlier round is an upper bound."""
+    """Greedy growth of the set by the gain in overlap; a gain of an earlier round is an upper bound."""
     gains = np.empty(n, np.int64)
     counted = np.zeros(n, np.int64)  # the round in which a gain was counted
     taken = np.zeros(n, np.bool_)
@@ -413,7 +414,9 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
                 if exact:
                     gain = _alone(sentence, D) if counting == 0 else _gain(sentence, C, D, True)
                     gains[i] = gain
-                    if gain > 0:  # both sides of a partition together: N words, or U different ones and o once more
+                    if (
+                        gain > 0
+                    ):  # both sides of a partition together: N words, or U different ones and o once more
                         own[i] = 2.0 * gain / (whole + gain * (counting == 1))
                 else:
                     more = _add(sentence, C, D, counting)

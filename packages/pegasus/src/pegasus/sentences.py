@@ -69,8 +69,8 @@ def words_of_texts(texts: Sequence[str], *, stop_words: bool = True) -> tuple[Se
         stop_words: leave English stop-words out.
 
     Returns:
-        The numbered words, and the end of each sentence in the characters of all texts one character apart, (S,)
-        int64; `cut_texts` makes sentences of them.
+        The numbered words, and the end of each sentence in the characters of all texts one character apart,
+        (S,) int64; `cut_texts` makes sentences of them.
     """
     data, segments = _join(texts)
     return _scan_batch(data, segments, np.arange(len(texts) + 1), True, stop_words)
@@ -220,9 +220,9 @@ _EDGES = 1024  # edges of words kept before their words are numbered; 8 KB stay 
 def _join(segments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """One byte a character for all segments, a zero behind each, and where each begins: (segments+1,) int64.
 
-    Segment g is bytes starts[g] to starts[g+1]-1, the last of them its zero. Characters outside ASCII are neither in
-    words nor ends of sentences; from 255 on they become 255, which is quicker than UTF-8 and keeps places in bytes the
-    same as places in the text.
+    Segment g is bytes starts[g] to starts[g+1]-1, the last of them its zero. Characters outside ASCII are
+    neither in words nor ends of sentences; from 255 on they become 255, which is quicker than UTF-8 and keeps
+    places in bytes the same as places in the text.
     """
     joined = "\0".join([*segments, "\0" * _PAD])
     if joined.isascii():
@@ -299,9 +299,10 @@ def _pointer(context, builder, signature, arguments, kind):
 
 @intrinsic
 def _classes(typingctx, data, i):
-    """Three masks of the 64 bytes from byte i on, bit k for byte i + k: ASCII letters and digits; `.!?`; whitespace.
+    """Masks of the 64 bytes from byte i on, bit k for byte i + k: letters and digits; `.!?`; whitespace.
 
-    One comparison of 64 bytes each, in LLVM's vectors, which become the widest instructions that the machine has.
+    One comparison of 64 bytes each, in LLVM's vectors, which become the widest instructions that the machine
+    has.
     """
 
     def generate(context, builder, signature, arguments):
@@ -372,15 +373,17 @@ def _head(data, i, length):
 def _number(data, edges, count, stop, table, mask, keys, known, words, W):
     """Number the words between edges[2k] and edges[2k+1]; how many different words the document has by now.
 
-    The table is open-addressed; a slot is 0 or a word's number from 1 on, and keys has its hash. The hash of up to
-    eight bytes is a bijection of them. Longer words may share one and then count as one: for 50,000 different words
-    the chance is 7e-11. Half of the words are new, a branch on it could not be foretold, so there is none. Stops at
-    `stop` different words.
+    The table is open-addressed; a slot is 0 or a word's number from 1 on, and keys has its hash. The hash of
+    up to eight bytes is a bijection of them. Longer words may share one and then count as one: for 50,000
+    different words the chance is 7e-11. Half of the words are new, a branch on it could not be foretold, so
+    there is none. Stops at `stop` different words.
     """
     for k in range(count):
         i = edges[2 * k]
         length = edges[2 * k + 1] - i
-        if length <= 16:  # two eights at once; the second is empty more often than not, but a branch would cost more
+        if (
+            length <= 16
+        ):  # two eights at once; the second is empty more often than not, but a branch would cost more
             shift = np.uint64((128 - 8 * length) & 63)
             rest = ((_eight(data, i + 8) | _LOWER) & (_ALL >> shift)) if length > 8 else np.uint64(0)
         else:
@@ -434,13 +437,13 @@ def _drop(words, word_offsets, first, last, keys, known, stop_table):
 @numba.njit(cache=True, nogil=True, boundscheck=False)
 def _scan(data, segments, documents, share, split, stop_words, stop_table, table, keys,
           words, word_offsets, ends, sentence_offsets):  # fmt: skip
-    """One pass over the bytes, 64 at a time: the edges of words, the ends of sentences, then the words' numbers.
+    """One pass over the bytes, 64 at a time: edges of words, ends of sentences, then the words' numbers.
 
-    Bytes become bits: a word begins or ends where a bit differs from the one before it, and a sentence ends with the
-    whitespace that begins right behind a bit of `.!?`. Words before a place are half the edges before it. The words
-    themselves are looked up afterwards, many in a row and without a branch on what they are, so that several are under
-    way at once. A document's table has at least one slot for `share` of its bytes; if its different words fill three
-    quarters of it, the result is (-1, -1).
+    Bytes become bits: a word begins or ends where a bit differs from the one before it, and a sentence ends
+    with the whitespace that begins right behind a bit of `.!?`. Words before a place are half the edges
+    before it. The words themselves are looked up afterwards, many in a row and without a branch on what they
+    are, so that several are under way at once. A document's table has at least one slot for `share` of its
+    bytes; if its different words fill three quarters of it, the result is (-1, -1).
     """
     edges = np.empty(_EDGES + 64 + 8, np.int64)
     W = 0
