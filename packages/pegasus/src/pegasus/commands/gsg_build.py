@@ -33,6 +33,8 @@ class Options(CorpusOptions, WordOptions, GapOptions, Places):
     body, content, source"""
     unit: Literal["line", "paragraph", "file", "wikitext"] = "line"
     """what a document is in .txt files"""
+    format: str | None = None
+    """of the files: jsonl, json, csv, tsv, parquet, text; none: by suffix, standard input as text"""
     seed: int = 0
     """of the stored selection"""
     workers: int = 0
@@ -70,7 +72,8 @@ def run(options: Options) -> int:
     from pegasus.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(options.tokenizer)
-    reader = TextReader(options.input, unit=options.unit, on_bad="skip" if options.skip_bad else "raise")
+    bad: Literal["raise", "skip"] = "skip" if options.skip_bad else "raise"
+    reader = TextReader(options.input, unit=options.unit, format=options.format, on_bad=bad)
     with progress(label="encoding", unit="documents") as bar:  # type: ignore[var-annotated]
         shards, counts = build_shards(
             reader, tokenizer, options.out, words=part(options, WordOptions), gaps=part(options, GapOptions),

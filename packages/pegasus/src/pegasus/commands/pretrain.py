@@ -34,6 +34,8 @@ class Options:
     """field with the text, for raw text; none: the first known name"""
     unit: Literal["line", "paragraph", "file", "wikitext"] = "line"
     """what a document is in raw .txt files"""
+    format: str | None = None
+    """of the raw files: jsonl, json, csv, tsv, parquet or text; none: by their suffixes"""
     init: str | None = None
     """folder or hub name of a model to go on from; none: a new model of the shape below"""
     out: Path | None = None
@@ -177,7 +179,9 @@ def _encoded(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards
     from nonet.data.text import TextReader
     from pegasus.building import build_shards
 
-    reader = TextReader(options.texts, unit=options.unit)
+    if not record.writes:
+        return _awaited(record.folder / "data")
+    reader = TextReader(options.texts, unit=options.unit, format=options.format)
     with progress(label="encoding", unit="documents") as bar:  # type: ignore[var-annotated]
         shards, counts = build_shards(
             reader, tokenizer, record.folder / "data", words=options.words, gaps=options.gaps,
@@ -186,6 +190,22 @@ def _encoded(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards
         )  # fmt: skip
     record.say("; ".join(f"{name}: {number:,}" for name, number in sorted(counts.items()) if number))
     return shards
+
+
+def _awaited(folder: Path) -> "Shards":
+    """The shards that the first process builds, when they are complete."""
+    import time
+
+    from nonet.data.shards import Shards
+    from nonet.errors import UserError
+
+    while True:
+        try:
+            return Shards(folder)
+        except (
+            UserError
+        ):  # not begun, or not complete; if the first process fails, the launcher ends this one
+            time.sleep(0.5)
 
 
 def _sampled(data: Any) -> tuple[int, tuple[float, float]]:

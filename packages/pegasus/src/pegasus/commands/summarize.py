@@ -1,6 +1,6 @@
 """Write summaries of documents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ class Options(DecodeOptions, Places):
     """field with the document; none: the first known name"""
     unit: Literal["line", "paragraph", "file", "wikitext"] = "line"
     """what a document is in .txt files"""
+    format: str | None = None
+    """of the files: jsonl, json, csv, tsv, parquet, text; none: by suffix, standard input as text"""
     batch_tokens: int = 8192
     """padded document tokens a batch"""
     device: str = "auto"
@@ -59,7 +61,7 @@ def run(options: Options) -> int:
     model = load_model(options.model).to(pick_device(options.device))
     tokenizer = Tokenizer.load(local_folder(options.model))
     check_vocabulary(model, tokenizer, options.model)
-    reader = TextReader(options.input, unit=options.unit, keep_blank=True)
+    reader = TextReader(options.input, unit=options.unit, format=options.format, keep_blank=True)
     done, finish, write = _sink(options)
     sources = (source(record, options.text_field) for record in reader)
     left = itertools.islice(sources, done, None)
@@ -103,6 +105,8 @@ def _sink(options: Options) -> tuple[int, Any, Any]:
     import sys
 
     from nonet.errors import UserError
+    from nonet.files import write_text
+    from nonet.options import dump
 
     def line(summary: Any, where: str) -> str:
         if options.out is not None and ".jsonl" in options.out.suffixes:
@@ -122,14 +126,18 @@ def _sink(options: Options) -> tuple[int, Any, Any]:
     if options.out.exists():
         raise UserError(f"{options.out} is there already; name another --out or remove it")
     part_file = options.out.with_name(options.out.name + ".part")
+    begun_with = options.out.with_name(options.out.name + ".part.yaml")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    done = 0
+    done, settings = 0, dump(replace(options, batch_tokens=8192, device="auto"))  # these two change no summary
     if part_file.exists():
+        if not begun_with.exists() or begun_with.read_text(encoding="utf-8") != settings:
+            raise UserError(f"{part_file} was begun with other options; remove it, or name another --out")
         data = part_file.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         done = whole.count(b"\n")
         with open(part_file, "r+b") as before:
             before.truncate(len(whole))
+    write_text(begun_with, settings)
     file = open(part_file, "a", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
 
     def finish() -> None:
@@ -137,5 +145,6 @@ def _sink(options: Options) -> tuple[int, Any, Any]:
         os.fsync(file.fileno())
         file.close()
         os.replace(part_file, options.out)  # type: ignore[arg-type]
+        begun_with.unlink()
 
     return done, finish, lambda summary, where: print(line(summary, where), file=file)
