@@ -92,8 +92,8 @@ def arm(of: Setting, name: str, seed: int, folder: Path, train: Path, dev: Path)
     longer = name == "none, longer"
     steps = of.finetune_steps + (of.pretrain_steps if longer else 0)
     model = finetune(
-        of, folder / f"{name}-{seed}-finetuned", model, emails(train).first(PAIRS), choose, steps=steps, seed=seed,
-        patience=10 if longer else 0,
+        of, folder / f"{name}-{seed}-finetuned", model, emails(train).first(PAIRS), choose,
+        steps=steps, seed=seed, patience=10 if longer else 0,
     )  # fmt: skip
     greedy = DecodeOptions(beams=1, max_length=24, max_input=64)
     return {"nats": nats(of, model, score), "before": before, **rouge(of, model, score.first(200), greedy)}

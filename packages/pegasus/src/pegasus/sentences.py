@@ -508,7 +508,7 @@ def _scan(data, segments, documents, share, split, stop_words, stop_table, table
         known = _number(data, edges, count // 2, stop, table, mask, keys, known, words, W)
         if known >= stop:
             return -1, -1
-        W += count // 2
+        W += count // 2  # type: ignore[assignment]
         if stop_words:
             W = _drop(words, word_offsets, first_sentence, S, keys, known, stop_table)
         sentence_offsets[document + 1] = S

@@ -128,7 +128,8 @@ def _sink(options: Options) -> tuple[int, Any, Any]:
     part_file = options.out.with_name(options.out.name + ".part")
     begun_with = options.out.with_name(options.out.name + ".part.yaml")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    done, settings = 0, dump(replace(options, batch_tokens=8192, device="auto"))  # these two change no summary
+    # batches and device change no summary
+    done, settings = 0, dump(replace(options, batch_tokens=8192, device="auto"))
     if part_file.exists():
         if not begun_with.exists() or begun_with.read_text(encoding="utf-8") != settings:
             raise UserError(f"{part_file} was begun with other options; remove it, or name another --out")
