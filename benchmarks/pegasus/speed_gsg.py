@@ -101,8 +101,8 @@ def articles(strategy: str, tiny: bool = False) -> Row | None:
         sentences = split_sentences(record.fields["text"], "pegasus")
         if len(sentences) >= SENTENCES:
             texts.append("".join(sentences[: 12 if tiny else SENTENCES]))
-    few = texts[:1]
     limit = None if strategy == "ind-orig" or tiny else 2
+    few = texts[: 3 if limit is None else 1]
     return contest(
         f"gap sentences of {SENTENCES}-sentence articles, {strategy}", texts, few, strategy, tiny, limit
     )
@@ -135,7 +135,7 @@ def contest(
         lambda: ours(few, strategy),
         lambda: peer(few, strategy, limit),
         check,
-        rounds=1 if tiny else (3 if limit else 5),
+        rounds=1 if tiny else (5 if len(few) > 3 else 3),
         min_seconds=0 if tiny else 0.2,
         unit="documents",
         per_call=len(few),

@@ -9,7 +9,7 @@ from nonet.data.shards import Shards
 from pegasus.gap_sentences import select
 from pegasus.masking import IGNORE, PAD, Example, build, cut
 from pegasus.options import GapOptions, MaskOptions
-from pegasus.sentences import SentenceWords
+from pegasus.words import SentenceWords
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,8 +25,14 @@ import numba
 import numpy as np
 
 from pegasus import draws
+from pegasus.counts import add as _add
+from pegasus.counts import alone as _alone
+from pegasus.counts import best as _best
+from pegasus.counts import gain as _gain
+from pegasus.counts import score as _score
+from pegasus.counts import take_back as _take_back
 from pegasus.options import GapOptions
-from pegasus.sentences import SentenceWords
+from pegasus.words import SentenceWords, ngrams
 
 _COUNTING = {"orig": 0, "uniq": 1, "log": 2}
 _METRIC = {"f": 0, "precision": 1, "recall": 2}
@@ -91,7 +97,7 @@ def select(
         search, _, count = options.strategy.partition("-")
         searches, counting = np.full(B, _SEARCH[search]), _COUNTING[count or "orig"]
     if options.ngram > 1:
-        words = _ngrams(words, options.ngram)
+        words = ngrams(words, options.ngram)
     chosen, _ = _select_batch(
         *words, sentences, counts, searches, counting, _METRIC[options.metric], _NOISE[options.noise],
         options.noise_scale, options.ties == "later", seed, epoch, numbers,
@@ -118,107 +124,13 @@ def importance(words: SentenceWords, options: GapOptions | None = None) -> list[
     sentences = np.diff(words.sentence_offsets)
     bounds = np.cumsum(sentences)[:-1]
     if options.ngram > 1:
-        words = _ngrams(words, options.ngram)
+        words = ngrams(words, options.ngram)
     B = len(sentences)
     _, scores = _select_batch(
         *words, sentences, np.minimum(sentences, 1), np.zeros(B, np.int64), counting,
         _METRIC[options.metric], 0, 0.0, True, 0, 0, np.arange(B),
     )  # fmt: skip
     return np.split(scores, bounds) if B else []
-
-
-# ---------------------------------------------------------------------------------------------- counting
-
-
-@numba.njit(cache=True, nogil=True)
-def _gain(words, C, D, uniq):
-    """Add a sentence's words to the counts C of the set; the change of the overlap, an integer."""
-    gain = 0
-    if uniq:
-        for w in words:
-            x, d = C[w], D[w]
-            gain += (x == 0 and d > 1) - (x > 0 and x + 1 == d)
-            C[w] = x + 1
-    else:
-        for w in words:
-            x = C[w]
-            half = 2 * x + 1 - D[w]
-            gain += (half < 0) - (half > 0)
-            C[w] = x + 1
-    return gain
-
-
-@numba.njit(cache=True, nogil=True)
-def _alone(words, D):
-    """The overlap ("orig") of one sentence with the rest: `_gain` from nothing, in one array.
-
-    For the time being D holds D - 2 C, whose sign around 1 is the change by one more occurrence.
-    """
-    gain = 0
-    for w in words:
-        left = D[w]
-        gain += (left > 1) - (left < 1)
-        D[w] = left - 2
-    for w in words:
-        D[w] += 2
-    return gain
-
-
-@numba.njit(cache=True, nogil=True)
-def _add(words, C, D, counting):
-    """Add a sentence's words to the counts C; the changes of overlap, set and rest size in any counting."""
-    overlap, size, rest = 0.0, 0.0, 0.0
-    for w in words:
-        x, d = C[w], D[w]
-        if counting == 0:
-            if 2 * (x + 1) <= d:
-                overlap += 1
-            elif 2 * x + 1 != d:
-                overlap -= 1
-            size += 1
-            rest -= 1
-        elif counting == 1:
-            if x == 0:
-                size += 1
-                if d > 1:
-                    overlap += 1
-            elif x + 1 == d:
-                overlap -= 1
-            if x + 1 == d:
-                rest -= 1
-        else:
-            overlap += min(math.log1p(x + 1), math.log1p(d - x - 1)) - min(math.log1p(x), math.log1p(d - x))
-            size += math.log1p(x + 1) - math.log1p(x)
-            rest += math.log1p(d - x - 1) - math.log1p(d - x)
-        C[w] = x + 1
-    return overlap, size, rest
-
-
-@numba.njit(cache=True, nogil=True)
-def _take_back(words, C):
-    for w in words:
-        C[w] -= 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _score(overlap, size, rest, counting, metric):
-    least = 0.1 if counting == 2 else 1.0  # the released code's guard against an empty side
-    size, rest = max(size, least), max(rest, least)
-    if metric == 1:
-        return overlap / size
-    if metric == 2:
-        return overlap / rest
-    return 2.0 * overlap / (size + rest)
-
-
-@numba.njit(cache=True, nogil=True)
-def _best(values, taken, later):
-    """The place of the highest value that is not taken."""
-    best = -1
-    for i in range(len(values)):
-        if not taken[i] and (best < 0 or values[i] > values[best] or (later and values[i] == values[best])):
-            best = i
-    return best
 
 
 # ---------------------------------------------------------------------------------------------- the
@@ -460,34 +372,3 @@ def _tasks(seed, epoch, numbers):
     for b in range(len(numbers)):
         out[b] = draws.below(3, seed, epoch, numbers[b], draws.TASK, 0)
     return out
-
-
-# ---------------------------------------------------------------------------------------------- n-grams
-
-
-def _ngrams(words: SentenceWords, n: int) -> SentenceWords:
-    """The n-grams of each sentence, numbered per document, and those across sentences as one more sentence.
-
-    The extra one stands at the end and cannot be selected: its n-grams always stay in the rest.
-    """
-    grams: list[int] = []
-    gram_offsets, sentence_offsets = [0], [0]
-    for b in range(len(words.sentence_offsets) - 1):
-        document, ends = words.document(b)
-        numbers: dict[tuple[int, ...], int] = {}
-        across: list[int] = []
-        items, start, limits = document.tolist(), 0, ends.tolist()
-        for end in limits:
-            for i in range(start, end):
-                gram = tuple(items[i : i + n])
-                if len(gram) == n:
-                    inside = i + n <= end
-                    (grams if inside else across).append(numbers.setdefault(gram, len(numbers)))
-            gram_offsets.append(len(grams))
-            start = end
-        grams.extend(across)
-        gram_offsets.append(len(grams))
-        sentence_offsets.append(len(gram_offsets) - 1)
-    return SentenceWords(
-        np.array(grams, np.int32), np.array(gram_offsets, np.int64), np.array(sentence_offsets, np.int64)
-    )
