@@ -102,7 +102,7 @@ def articles(strategy: str, tiny: bool = False) -> Row | None:
         if len(sentences) >= SENTENCES:
             texts.append("".join(sentences[: 12 if tiny else SENTENCES]))
     limit = None if strategy == "ind-orig" or tiny else 2
-    few = texts[: 3 if limit is None else 1]
+    few = texts[: 6 if limit is None else 1]
     return contest(
         f"gap sentences of {SENTENCES}-sentence articles, {strategy}", texts, few, strategy, tiny, limit
     )
