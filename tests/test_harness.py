@@ -278,5 +278,6 @@ def test_the_loss_takes_one_chunk_at_a_time():
     case = speed_loss.Case(rows=16_384, width=8, vocabulary=4096, padding=0)  # two chunks
     chunk, logits = CHUNK_BYTES["cpu"] / MIB, 16_384 * 4096 * 4 / MIB
     assert logits == 2 * chunk
-    assert chunk < speed_loss.memory(case, speed_loss.ours) < 1.5 * chunk  # two chunks would be 2
+    # the kernel counts resident memory in pages, some of which were there before
+    assert 0.98 * chunk < speed_loss.memory(case, speed_loss.ours) < 1.2 * chunk
     assert speed_loss.memory(case, speed_loss.peer) > 2 * logits
