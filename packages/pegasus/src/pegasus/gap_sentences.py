@@ -24,13 +24,14 @@ import math
 import numba
 import numpy as np
 
-from pegasus import draws
+from nonet.data.draws import below, gauss, shuffled, uniform
 from pegasus.counts import add as _add
 from pegasus.counts import alone as _alone
 from pegasus.counts import best as _best
 from pegasus.counts import gain as _gain
 from pegasus.counts import score as _score
 from pegasus.counts import take_back as _take_back
+from pegasus.draws import NOISE, ORDER, RATIO, TASK
 from pegasus.options import GapOptions
 from pegasus.words import SentenceWords, ngrams
 
@@ -299,7 +300,7 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
             continue
         if search == 4:
             taken = np.zeros(n, np.bool_)
-            for i in draws.shuffled(n, m, seed, epoch, number, draws.ORDER):
+            for i in shuffled(n, m, seed, epoch, number, ORDER):
                 taken[i] = True
             _write(taken, out)
             continue
@@ -337,11 +338,11 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
                     for w in sentence:
                         C[w] = 0
                 if noise == 1:
-                    own[i] *= 1 + noise_scale * (2 * draws.uniform(seed, epoch, number, draws.NOISE, i) - 1)
+                    own[i] *= 1 + noise_scale * (2 * uniform(seed, epoch, number, NOISE, i) - 1)
                 elif noise == 2:
-                    own[i] *= 1 + noise_scale * draws.gauss(seed, epoch, number, draws.NOISE, i)
+                    own[i] *= 1 + noise_scale * gauss(seed, epoch, number, NOISE, i)
                 elif noise == 3:
-                    own[i] *= 1 + noise_scale * draws.gauss(seed, 0, 0, draws.NOISE, i)
+                    own[i] *= 1 + noise_scale * gauss(seed, 0, 0, NOISE, i)
             if exact and noise == 0:
                 _most(gains[:n], tally, m, later, out)
             else:
@@ -362,7 +363,7 @@ def _select_batch(words, word_offsets, sentence_offsets, selectable, counts, sea
 def _ratios(low, high, seed, epoch, numbers):
     out = np.empty(len(numbers), np.float64)
     for b in range(len(numbers)):
-        out[b] = low + (high - low) * draws.uniform(seed, epoch, numbers[b], draws.RATIO, 0)
+        out[b] = low + (high - low) * uniform(seed, epoch, numbers[b], RATIO, 0)
     return out
 
 
@@ -370,5 +371,5 @@ def _ratios(low, high, seed, epoch, numbers):
 def _tasks(seed, epoch, numbers):
     out = np.empty(len(numbers), np.int8)
     for b in range(len(numbers)):
-        out[b] = draws.below(3, seed, epoch, numbers[b], draws.TASK, 0)
+        out[b] = below(3, seed, epoch, numbers[b], TASK, 0)
     return out

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from pegasus import draws
+from nonet.data.draws import below, shuffled, uniform
+from pegasus.draws import GAP, GAP_SOURCE, WORD, WORD_ORDER, WORD_PIECE
 from pegasus.options import MaskOptions
 
 PAD, EOS, MASK_SENTENCE, MASK_WORD, FIRST_TASK, FIRST_PIECE = 0, 1, 2, 3, 5, 105
@@ -99,11 +100,11 @@ def _build(pieces, ends, chosen, starts_word, task, to_mask, to_random, to_intac
     for k in range(len(chosen)):
         i = chosen[k]
         T += ends[i] - (ends[i - 1] if i else 0)
-        draw = draws.uniform(seed, epoch, document, draws.GAP, k)
+        draw = uniform(seed, epoch, document, GAP, k)
         if draw < to_mask:
             source[i] = masked
         elif draw < to_random:
-            source[i] = source[draws.below(n, seed, epoch, document, draws.GAP_SOURCE, k)]
+            source[i] = source[below(n, seed, epoch, document, GAP_SOURCE, k)]
         elif draw >= to_intact:
             source[i] = removed
 
@@ -161,16 +162,16 @@ def _mask_words(inputs, starts_word, words, word_mask, word_random, seed, epoch,
         return labels
     vocabulary = len(starts_word)
     take = min(count, max(1, int(count * words)))
-    for w in draws.shuffled(count, take, seed, epoch, document, draws.WORD_ORDER):
-        draw = draws.uniform(seed, epoch, document, draws.WORD, w)
+    for w in shuffled(count, take, seed, epoch, document, WORD_ORDER):
+        draw = uniform(seed, epoch, document, WORD, w)
         p = begins[w]
         while True:
             labels[p] = inputs[p]
             if draw < word_mask:
                 inputs[p] = MASK_WORD
             elif draw < word_random:
-                inputs[p] = FIRST_PIECE + draws.below(
-                    vocabulary - FIRST_PIECE, seed, epoch, document, draws.WORD_PIECE, p
+                inputs[p] = FIRST_PIECE + below(
+                    vocabulary - FIRST_PIECE, seed, epoch, document, WORD_PIECE, p
                 )
             p += 1
             if p == L or inputs[p] < FIRST_PIECE or (w + 1 < count and p == begins[w + 1]):
