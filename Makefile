@@ -107,9 +107,9 @@ bench: $(addprefix bench-,$(PACKAGES))  ## every package's benchmarks
 
 bench-%: $(READY)  ## one package's speed and claim tables, kept in benchmarks/results and shown in its README
 	@set -eu; \
-	[ -n "$(wildcard benchmarks/$*/*.py)" ] || { echo "make: benchmarks/$* has no benchmark" >&2; exit 2; }; \
-	for file in $(sort $(wildcard benchmarks/$*/speed*.py)) $(sort $(wildcard benchmarks/$*/claim*.py)); do \
-	  module=$$(basename $$file .py); echo "== $$module"; $(PY) -m benchmarks.$*.$$module; done; \
+	[ -n "$(wildcard benchmarks/$(subst -,_,$*)/*.py)" ] || { echo "make: benchmarks/$(subst -,_,$*) has no benchmark" >&2; exit 2; }; \
+	for file in $(sort $(wildcard benchmarks/$(subst -,_,$*)/speed*.py)) $(sort $(wildcard benchmarks/$(subst -,_,$*)/claim*.py)); do \
+	  module=$$(basename $$file .py); echo "== $$module"; $(PY) -m benchmarks.$(subst -,_,$*).$$module; done; \
 	$(PY) -m benchmarks.render
 
 # ------------------------------------------------------------------------------------------------------------- release
