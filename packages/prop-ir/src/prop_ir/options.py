@@ -21,6 +21,8 @@ class ReadOptions:
     """fields whose text is joined, in this order; none: title and body under their usual names"""
     on_error: Literal["fail", "skip"] = "fail"
     """what a line that cannot be read leads to; skip: it is left out and counted"""
+    encoding: str = "utf-8"
+    """of the files; bytes that are none are replaced and counted; older TREC collections are latin-1"""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,15 @@ class SamplerOptions:
     skip_short: int = 0
     """documents of fewer word pieces are left out of an epoch with a probability of 0.8; 0: none are (the
     released code has 100)"""
+    saturation: Literal["ratio", "sqrt", "logistic"] = "ratio"
+    """what becomes of a word's attention a (bprop); ratio: a / (a + 0.01); sqrt: its root; logistic: 1 / (1 +
+    exp(-200 (a - 0.02)))"""
+    contrast: Literal["entropy", "subtract"] = "entropy"
+    """how the document's and the random distribution are set against each other (bprop); entropy: -p_D log2
+    p_R; subtract: max(0, p_D - p_R)"""
     temperature: float = 1.0
-    """of the softmax over contrastive terms (bprop); the released code has 1, which is nearly uniform"""
+    """of the softmax over contrastive terms (bprop); the released code has 1 (subtract: 0.1), which is nearly
+    uniform"""
     normalise: Literal["softmax", "linear"] = "softmax"
     """how contrastive terms become probabilities (bprop)"""
 
