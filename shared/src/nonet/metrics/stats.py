@@ -182,22 +182,28 @@ def t_quantile(level: float, degrees: int) -> float:
     _tails(level)
     if degrees < 1:
         raise ValueError(f"degrees is {degrees}, but it takes at least 1")
-    # The series in cosine^2 has the factors 1/2, 3/4, ... for even degrees and 2/3, 4/5, ... for odd ones.
-    first = 1 if degrees % 2 == 0 else 2
-    factors = np.arange(first, degrees - 2, 2) / np.arange(first + 1, degrees - 1, 2)
-
-    def inside(theta: float) -> float:
-        sine, cosine = math.sin(theta), math.cos(theta)
-        terms = 1.0 + float(np.cumprod(factors * cosine * cosine).sum())
-        if degrees % 2 == 0:
-            return sine * terms
-        return 2 / math.pi * (theta + (sine * cosine * terms if degrees > 1 else 0.0))
-
     low, high = 0.0, math.pi / 2
     for _ in range(64):
         middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < level else (low, middle)
+        low, high = (middle, high) if t_inside(middle, degrees) < level else (low, middle)
     return math.sqrt(degrees) * math.tan((low + high) / 2)
+
+
+def t_inside(theta: float, degrees: int) -> float:
+    """P(-t <= T <= t) for Student's T with t = sqrt(degrees) tan(theta): a finite sum.
+
+    Args:
+        theta: 0..pi / 2.
+        degrees: of freedom, at least 1.
+    """
+    # The series in cosine^2 has the factors 1/2, 3/4, ... for even degrees and 2/3, 4/5, ... for odd ones.
+    first = 1 if degrees % 2 == 0 else 2
+    factors = np.arange(first, degrees - 2, 2) / np.arange(first + 1, degrees - 1, 2)
+    sine, cosine = math.sin(theta), math.cos(theta)
+    terms = 1.0 + float(np.cumprod(factors * cosine * cosine).sum())
+    if degrees % 2 == 0:
+        return sine * terms
+    return 2 / math.pi * (theta + (sine * cosine * terms if degrees > 1 else 0.0))
 
 
 def seeds_table(
