@@ -22,7 +22,7 @@ help:  ## list the targets
 
 # ---------------------------------------------------------------------------------------------------- the environment
 
-dev: $(READY)  ## set up .venv, or bring it up to date (about 3 minutes and 7 GB the first time)
+dev: $(READY)  ## set up .venv, or bring it up to date (about 3 minutes and 8 GB the first time)
 
 # Every distribution editable, with all of its extras, in one resolution. NONET replaces the path to nonet that
 # a package's requirement has in a checkout: with the path, the editable nonet would be replaced by a copy.
@@ -42,7 +42,7 @@ $(READY): $(RECIPES)
 	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then echo "make: no Python 3.11 or newer here$(if $(PYTHON), ($(PYTHON) is not one)); name one: make PYTHON=/path/to/python3" >&2; exit 2; fi; \
-	  echo "Setting up $(VENV) with $$($$found -V): about 3 minutes and 7 GB the first time"; \
+	  echo "Setting up $(VENV) with $$($$found -V): about 3 minutes and 8 GB the first time"; \
 	  rm -rf $(VENV); \
 	  $$found -m venv $(VENV) >/dev/null || { \
 	    rm -rf $(VENV); $$found -m venv --without-pip $(VENV) && $$found -m pip -q --python $(PY) install pip; } || { \

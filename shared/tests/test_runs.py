@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nonet import machine
 from nonet.errors import RunFailed, UserError
 from nonet.options import build, read
-from nonet.runs import Run, read_metrics, read_record
+from nonet.runs import Run, folder_of, read_metrics, read_record
 
 
 @dataclass(frozen=True)
@@ -288,3 +288,15 @@ def test_a_run_imports_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_folder_to_go_on_with_is_the_run_itself_or_the_newest_below(tmp_path):
+    assert folder_of(None) is None
+    with pytest.raises(UserError, match=r"no run to go on with \(no run.json\)"):
+        folder_of(tmp_path)
+    for place, name in enumerate(("b", "c", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+        os.utime(tmp_path / name / "run.json", (place, place))
+    assert folder_of(tmp_path / "b") == tmp_path / "b"
+    assert folder_of(tmp_path) == tmp_path / "a"

@@ -201,6 +201,20 @@ class Run:
             write_text(self.folder / name, text)
 
 
+def folder_of(resume: Path | None) -> Path | None:
+    """The run folder behind `--resume`: itself, or the newest of the runs below it.
+
+    Raises:
+        UserError: there is no run.
+    """
+    if resume is None or (resume / "run.json").exists():
+        return resume
+    found = sorted(resume.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(f"{resume}: no run to go on with (no run.json)")
+    return found[-1].parent
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`; half a line at the end, of a run that was killed, is left out.
 

@@ -70,6 +70,47 @@ def threads(count: int = 2) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def benchmarks_of(package: str) -> tuple[Path, list[str]]:
+    """The benchmarks of a package: the checkout and the names of its `speed_` and `claim_` modules.
+
+    Args:
+        package: the package's import name, which is the name of its folder in `benchmarks`.
+
+    Returns:
+        The checkout, and no names where the package is not in one.
+    """
+    root = Path(__file__).resolve().parents[3]
+    found = (root / "benchmarks" / package).glob("*.py")
+    return root, sorted(path.stem for path in found if path.stem.startswith(("speed_", "claim_")))
+
+
+def check_tiny_benchmark(package: str, name: str, results: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """Run a benchmark's `main(tiny=True)`: it checks that both sides agree, and keeps no results.
+
+    Args:
+        package: as in `benchmarks_of`.
+        name: of the module.
+        results: the name of its result file without `.json`.
+        tmp_path: pytest's; the benchmark runs there.
+        monkeypatch: pytest's.
+    """
+    import pytest
+
+    root, _ = benchmarks_of(package)
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.setenv("NONET_PROGRESS", "0")
+    monkeypatch.chdir(tmp_path)
+    kept = root / "benchmarks" / "results" / f"{results}.json"
+    before = kept.stat().st_mtime_ns if kept.exists() else None
+    module = importlib.import_module(f"benchmarks.{package}.{name}")
+    rows = module.main(tiny=True)
+    if not rows:
+        pytest.skip(f"{name} has no data here")
+    assert all(row["name"] for row in rows)
+    assert (kept.stat().st_mtime_ns if kept.exists() else None) == before, "a tiny run keeps no results"
+    assert "benchmarks.harness" in sys.modules
+
+
 def one_thread() -> contextlib.AbstractContextManager[None]:
     """Have torch compute with one thread inside the block, for sums in one order."""
     return threads(1)

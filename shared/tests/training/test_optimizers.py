@@ -108,3 +108,48 @@ def test_lightning_gets_optimiser_and_schedule_by_step():
     made = build_optimizer(nn.Linear(2, 2), options, steps=4)
     assert made["lr_scheduler"]["interval"] == "step"
     assert made["optimizer"].param_groups[0]["lr"] == 0.5
+
+
+class Tower(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 3), nn.Linear(3, 1)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_parts_have_rates_of_their_own_through_the_schedule(decay):
+    model = Tower()
+    options = OptimizerOptions(lr=1e-3, weight_decay=decay, schedule="linear", warmup=2)
+    made = build_optimizer(
+        model, options, steps=4, rates=lambda name: 10.0 if name.startswith("head.") else 1.0
+    )
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    names = {id(p): name for name, p in model.named_parameters()}
+    seen = []
+    for _ in range(4):
+        groups = [(group["lr"], [names[id(p)] for p in group["params"]]) for group in optimizer.param_groups]
+        seen.append({name: rate for rate, members in groups for name in members})
+        optimizer.step()
+        schedule.step()
+    for name in names.values():
+        factor = 10 if name.startswith("head.") else 1
+        wanted = [factor * rate for rate in (5e-4, 1e-3, 1e-3, 5e-4)]
+        assert [rates[name] for rates in seen] == pytest.approx(wanted)
+    assert names[id(optimizer.param_groups[0]["params"][0])] == "body.weight"  # the rate that is logged
+    decays = {
+        names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+    }
+    assert decays == {name: decay if name.endswith("weight") else 0.0 for name in names.values()}
+
+
+def test_another_optimiser_gets_groups_and_numbers():
+    options = OptimizerOptions(lr=0.3, betas=(0.7, 0.8), eps=1e-5)
+    made = []
+
+    def make(groups, **numbers):
+        made.append(numbers)
+        return torch.optim.SGD(groups, lr=numbers["lr"])
+
+    optimizer = make_optimizer(Tower(), options, make=make)
+    assert made == [{"lr": 0.3, "betas": (0.7, 0.8), "eps": 1e-5}]
+    assert len(optimizer.param_groups[0]["params"]) == 4

@@ -1,14 +1,12 @@
 """What pre-training and fine-tuning share: the trainer, going on after an interruption, the best weights."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 
 from nonet.data.batching import Batches
-from nonet.errors import UserError
 from nonet.runs import Run, read_metrics
 from nonet.training.checkpoints import StateOfRun, read_weights
 from nonet.training.data import StepData
@@ -76,20 +74,6 @@ def fit(
     finished = kind(config)  # anew: the trained one may lie in pieces on several devices
     finished.load_state_dict(read_weights(chosen, prefix="objective.model."))
     return finished.eval(), read_metrics(run.folder)
-
-
-def folder_of(resume: Path | None) -> Path | None:
-    """The run folder behind `--resume`: itself, or the newest of the runs below it.
-
-    Raises:
-        UserError: there is no run.
-    """
-    if resume is None or (resume / "run.json").exists():
-        return resume
-    found = sorted(resume.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UserError(f"{resume}: no run to go on with (no run.json)")
-    return found[-1].parent
 
 
 def lowest(metrics: list[dict[str, Any]], name: str) -> float | None:

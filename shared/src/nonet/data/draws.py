@@ -23,14 +23,25 @@ def _mix(z):
 
 
 @numba.njit(cache=True, nogil=True)
-def uniform(seed: int, epoch: int, document: int, purpose: int, count: int) -> float:
-    """A float64 in [0, 1) with 53 random bits. All arguments are integers of 64 bits."""
+def stream(seed: int, epoch: int, document: int, purpose: int) -> np.uint64:
+    """What all numbers of one purpose of a document are hashed from, by `uniform_at`; uint64."""
     z = _mix(np.uint64(seed) + _GOLDEN)
     z = _mix(z + np.uint64(epoch) * _GOLDEN + _GOLDEN)
     z = _mix(z + np.uint64(document) * _GOLDEN + _GOLDEN)
-    z = _mix(z + np.uint64(purpose) * _GOLDEN + _GOLDEN)
-    z = _mix(z + np.uint64(count) * _GOLDEN + _GOLDEN)
+    return np.uint64(_mix(z + np.uint64(purpose) * _GOLDEN + _GOLDEN))
+
+
+@numba.njit(cache=True, nogil=True)
+def uniform_at(stream: np.uint64, count: int) -> float:
+    """`uniform(seed, epoch, document, purpose, count)` for a stream that is at hand."""
+    z = _mix(np.uint64(stream) + np.uint64(count) * _GOLDEN + _GOLDEN)
     return float(z >> np.uint64(11)) * 2.0**-53
+
+
+@numba.njit(cache=True, nogil=True)
+def uniform(seed: int, epoch: int, document: int, purpose: int, count: int) -> float:
+    """A float64 in [0, 1) with 53 random bits. All arguments are integers of 64 bits."""
+    return float(uniform_at(stream(seed, epoch, document, purpose), count))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -19,13 +19,22 @@ from nonet.training.schedules import scheduler
 ADAFACTOR_EPS = (1e-15, 1e-3)  # torch squares the first one: variances are at least 1e-30
 
 
-def build_optimizer(module: nn.Module, options: OptimizerOptions, *, steps: int) -> dict[str, Any]:
+def build_optimizer(
+    module: nn.Module,
+    options: OptimizerOptions,
+    *,
+    steps: int,
+    rates: Callable[[str], float] | None = None,
+    make: Callable[..., torch.optim.Optimizer] | None = None,
+) -> dict[str, Any]:
     """What `LightningModule.configure_optimizers` returns.
 
     Args:
         module: whose parameters are trained; those that need no gradient are left out.
         options: optimiser, rate and schedule.
         steps: length of the run, for schedules that end.
+        rates: a parameter's name to the factor of its learning rate; 1 for all by default.
+        make: another optimiser than the options name; called with groups, `lr`, `betas` and `eps`.
 
     Returns:
         `{"optimizer": ..., "lr_scheduler": {"scheduler": ..., "interval": "step"}}`.
@@ -33,19 +42,31 @@ def build_optimizer(module: nn.Module, options: OptimizerOptions, *, steps: int)
     Raises:
         UserError: the warm-up is longer than a run whose schedule ends.
     """
-    optimizer = make_optimizer(module, options)
+    optimizer = make_optimizer(module, options, rates=rates, make=make)
     schedule = scheduler(optimizer, options.schedule, warmup=options.warmup, steps=steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def make_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
+def make_optimizer(
+    module: nn.Module,
+    options: OptimizerOptions,
+    *,
+    rates: Callable[[str], float] | None = None,
+    make: Callable[..., torch.optim.Optimizer] | None = None,
+) -> torch.optim.Optimizer:
     """The optimiser alone, for loops without Lightning.
 
     Args:
         module: whose parameters are trained.
         options: optimiser and rate; its schedule is not looked at.
+        rates: a parameter's name to the factor of its learning rate; 1 for all by default.
+        make: another optimiser than the options name; called with groups, `lr`, `betas` and `eps`.
     """
     groups = parameter_groups(module, options.weight_decay)
+    if rates is not None:
+        groups = _by_rate(module, groups, options.lr, rates)
+    if make is not None:
+        return make(groups, lr=options.lr, betas=options.betas, eps=options.eps)
     if options.name == "adafactor":
         return Adafactor(groups, lr=options.lr, beta2_decay=-0.8, eps=ADAFACTOR_EPS, d=1.0)
     return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps)
@@ -114,6 +135,19 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": [p for p in parameters if id(p) in vectors], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _by_rate(
+    module: nn.Module, groups: list[dict[str, Any]], lr: float, rates: Callable[[str], float]
+) -> list[dict[str, Any]]:
+    """The groups split by the factors of their parameters' rates, those of factor 1 first."""
+    factors = {id(parameter): rates(name) for name, parameter in module.named_parameters()}
+    found = [
+        (factor, group | {"params": [p for p in group["params"] if factors[id(p)] == factor]})
+        for factor in sorted(set(factors.values()), key=lambda factor: (factor != 1, factor))
+        for group in groups
+    ]
+    return [group | {"lr": lr * factor} for factor, group in found if group["params"]]
 
 
 def _is_norm(module: nn.Module) -> bool:

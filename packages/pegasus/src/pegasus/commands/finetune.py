@@ -80,13 +80,13 @@ def run(options: Options) -> int:
     from nonet.data.batching import BucketedBatches, OrderedBatches
     from nonet.errors import UserError
     from nonet.report.run_page import run_page
-    from nonet.runs import Run
+    from nonet.runs import Run, folder_of
     from nonet.training.hub import local_folder, save_folder
     from pegasus.cards import finetuning_card
     from pegasus.losses import GapSentenceLoss
     from pegasus.model import check_vocabulary, load_model, new_model, parameters
     from pegasus.tokenizer import Tokenizer
-    from pegasus.training import Sets, fit, folder_of, lowest
+    from pegasus.training import Sets, fit, lowest
 
     if options.init is None and options.tokenizer is None:
         raise UserError("give --init MODEL, or --tokenizer TOKENIZER for a new model")

@@ -87,12 +87,12 @@ def run(options: Options) -> int:
     """Pre-train, save the model, draw the page, and say whether the run was long enough."""
     from nonet.data.batching import BucketedBatches, OrderedBatches
     from nonet.errors import UserError
-    from nonet.runs import Run
+    from nonet.runs import Run, folder_of
     from pegasus.data import GapSentenceData, hold_out
     from pegasus.losses import GapSentenceLoss
     from pegasus.model import check_vocabulary, load_model, new_model, parameters
     from pegasus.tokenizer import Tokenizer
-    from pegasus.training import Sets, fit, folder_of, lowest
+    from pegasus.training import Sets, fit, lowest
 
     if (options.data is None) == (not options.texts):
         raise UserError("give either --data SHARDS or --texts FILES")
