@@ -153,6 +153,7 @@ def test_options_that_cannot_be_meant(options, changes, message):
         ({"folds": 30}, "20 queries are too few for 30 folds"),
         ({"max_length": 500}, "the model has 96 positions"),
         ({"model": "no/where/model"}, "no folder no/where/model"),
+        ({"depth": 1, "train_queries": 1, "folds": 5}, "none of the 1 training queries has a relevant"),
     ],
 )
 def test_mistakes_leave_no_run_behind(options, tmp_path, changes, message):

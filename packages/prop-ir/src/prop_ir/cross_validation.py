@@ -2,14 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import distributed
+
 from nonet.files import write_json
 from nonet.training.options import OptimizerOptions, TrainerOptions
-from prop_ir.finetuning import Tuned, finetune
+from prop_ir.finetuning import Tuned, finetune, training_choices
 from prop_ir.folds import Fold, draw, hold_out
 from prop_ir.groups import Task
 from prop_ir.interpolation import Normalise
@@ -42,6 +44,19 @@ class Plan:
         if fold.val is not None:
             return drawn, list(fold.val)
         return hold_out(drawn, self.tune.hold_out, seed)
+
+    def drawn(self, count: int | None, seed: int) -> "Plan":
+        """The same with another number of training queries, and another seed of draws and training."""
+        return replace(self, train_queries=count, trainer=replace(self.trainer, seed=seed))
+
+    def check(self, folds: Sequence[Fold]) -> None:
+        """Refuse folds whose training queries make no group, before anything is trained.
+
+        Raises:
+            UserError: see `finetuning.training_choices`.
+        """
+        for fold in folds:
+            training_choices(self.task, self.sides(fold)[0], self.tune, self.score)
 
     def start(self) -> tuple[Any, Any]:
         """The ranker that every fold begins with, and its tokenizer."""
@@ -77,6 +92,7 @@ def run_fold(
     folder: Path,
     *,
     first: str,
+    writes: bool = True,
     save: Callable[[Any, Any, Path, Mapping[str, Any]], None],
 ) -> FoldResult:
     """Fine-tune on a fold in its folder, or read what is there of a finished one.
@@ -88,6 +104,7 @@ def run_fold(
         fold: the queries.
         folder: of this fold.
         first: name of the first stage.
+        writes: whether this process does; of several only the first one.
         save: writes a ranker and its tokenizer as a folder, with the facts.
     """
     record = folder / "fold.json"
@@ -109,10 +126,13 @@ def run_fold(
         "groups an epoch": result.groups,
         "training queries without groups": len(result.left_out),
     }
+    if not writes:
+        return FoldResult(result.run, result.mixed, facts)
     save(result.ranker, tokenizer, folder / "model", facts)
     for path, ranked in zip(runs, (result.run, result.mixed), strict=True):
         if ranked:
             write_run(path, ranked, "prop-ir")
     write_json(record, facts)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if not (distributed.is_available() and distributed.is_initialized()):  # others may still read them
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return FoldResult(result.run, result.mixed, facts)

@@ -5,7 +5,7 @@ training, each query is ranked by the fold's model that has not seen it; with 0 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -70,14 +70,13 @@ class Contrast:
 
 def fold_runs(plan: Plan, fold: Fold, count: int | None, seed: int) -> tuple[Run, Run]:
     """Both runs of a fold's test queries after fine-tuning on `count` queries; None: on all."""
-    chosen = replace(plan, train_queries=count, trainer=replace(plan.trainer, seed=seed))
-    result, _ = chosen.tuned(fold)
+    result, _ = plan.drawn(count, seed).tuned(fold)
     return result.run, result.mixed
 
 
 def zero_shot_runs(plan: Plan, test: Sequence[str], seed: int) -> tuple[Run, Run]:
     """Both runs of test queries without training; a head that the model lacks is drawn by the seed."""
-    ranker, tokenizer = replace(plan, trainer=replace(plan.trainer, seed=seed)).start()
+    ranker, tokenizer = plan.drawn(0, seed).start()
     score = plan.score
     scorer = Scorer(
         ranker, tokenizer, max_length=score.max_length, batch=score.batch, device=score.device,
@@ -139,36 +138,25 @@ def contrasts(cells: Sequence[Cell], metric: str, *, ranking: str = "prop") -> l
     ]
 
 
-def sizes_of(words: Sequence[str | int], pool: int) -> tuple[dict[int, int | None], list[str]]:
+def sizes_of(wanted: Sequence[int | str], pool: int) -> tuple[dict[int, int | None], list[str]]:
     """Numbers of training queries, and what there is to say about them.
 
     Args:
-        words: numbers, or `all`.
+        wanted: numbers from 0, or `all`.
         pool: training queries of the smallest fold.
 
     Returns:
         Shown number -> number to draw, None for all; and notes on numbers beyond the pool.
-
-    Raises:
-        UserError: a word that is neither.
     """
     found: dict[int, int | None] = {}
     notes = []
-    for word in words:
-        if word == "all":
-            found[pool] = None
+    for count in wanted:
+        if not isinstance(count, str) and count < pool:
+            found.setdefault(count, count)
             continue
-        try:
-            number = int(word)
-        except ValueError:
-            number = -1
-        if number < 0:
-            raise UserError(f"queries has {word!r}; it takes numbers from 0, and all")
-        if number >= pool:
-            notes.append(f"{number} training queries are all that a fold has: {pool}")
-            found[pool] = None
-        else:
-            found.setdefault(number, number)
+        found[pool] = None
+        if not isinstance(count, str):
+            notes.append(f"{count} training queries are all that a fold has: {pool}")
     return dict(sorted(found.items())), notes
 
 

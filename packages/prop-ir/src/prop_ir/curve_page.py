@@ -28,7 +28,7 @@ def rows(points: Sequence[Point], metric: str) -> list[dict[str, Any]]:
                     "seeds": point.seeds,
                 }
             )
-    names = list(dict.fromkeys(row["model"] for row in found))
+    names = list(dict.fromkeys(str(row["model"]) for row in found))
     order = sorted(names, key=lambda name: name.endswith(" + first stage"))
     return sorted(found, key=lambda row: (order.index(row["model"]), row["queries"]))
 

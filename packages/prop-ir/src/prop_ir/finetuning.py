@@ -19,7 +19,7 @@ from nonet.training.data import StepData
 from nonet.training.options import OptimizerOptions, TrainerOptions
 from prop_ir.finetune_module import RankerModule
 from prop_ir.fitting import Chosen, fit
-from prop_ir.groups import GroupCollate, GroupData, Task, choices
+from prop_ir.groups import Choice, GroupCollate, GroupData, Task, choices
 from prop_ir.interpolation import Normalise, tuned_weight
 from prop_ir.rerank_options import OPTIMIZER, TRAINER, ScoreOptions, TuneOptions
 from prop_ir.reranking import arrange, score_candidates
@@ -122,12 +122,7 @@ def finetune(
     trainer, optimizer = trainer or TRAINER, optimizer or OPTIMIZER
     if trainer.strategy == "fsdp":
         raise UserError("fine-tuning shares no weights out: leave trainer.strategy at auto or ddp")
-    found, without = choices(task, train, depth=score.depth, positives=tune.positives)
-    if not found:
-        raise UserError(
-            f"none of the {len(train)} training queries has a relevant and another document among its first "
-            f"{score.depth} candidates: judge more queries, or raise the depth"
-        )
+    found, without = training_choices(task, train, tune, score)
     device = pick_device(score.device)
     scorer = Scorer(
         ranker, tokenizer, max_length=score.max_length, batch=score.batch, device=device,
@@ -168,6 +163,23 @@ def finetune(
         ranker, own, arrange(first, own), arrange(first, own, weight=weight, how=normalise), weight,
         chosen, len(data), tuple(without),
     )  # fmt: skip
+
+
+def training_choices(
+    task: Task, train: Sequence[str], tune: TuneOptions, score: ScoreOptions
+) -> tuple[list[Choice], list[str]]:
+    """What the groups of training queries are drawn from, and the queries that have none.
+
+    Raises:
+        UserError: no query has any.
+    """
+    found, without = choices(task, train, depth=score.depth, positives=tune.positives)
+    if not found:
+        raise UserError(
+            f"none of the {len(train)} training queries has a relevant and another document among its first "
+            f"{score.depth} candidates: judge more queries, or raise the depth"
+        )
+    return found, without
 
 
 class Numbers:

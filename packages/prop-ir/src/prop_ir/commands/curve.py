@@ -31,7 +31,7 @@ class Options(TuneOptions, ScoreOptions, InputOptions):
     first"""
     qrels: Path
     """judgements: TREC's four columns, a BEIR table or a LETOR file"""
-    queries: tuple[str, ...] = ("0", "10", "20", "50", "100", "all")
+    queries: tuple[int | Literal["all"], ...] = (0, 10, 20, 50, 100, "all")
     """numbers of training queries, held-out ones included; 0: zero-shot; all: those of a fold"""
     seeds: tuple[int, ...] = (0, 1, 2)
     """of the draws of queries and the trainings; the folds are of trainer.seed"""
@@ -66,12 +66,16 @@ class Options(TuneOptions, ScoreOptions, InputOptions):
             raise UserError("fine-tuning shares no weights out: leave trainer.strategy at auto or ddp")
         if self.folds < 2 and not self.folds_file:
             raise UserError(f"folds is {self.folds}; it is 2 and more")
+        if any(count != "all" and count < 0 for count in self.queries):
+            raise UserError(f"queries are {self.queries}; they are 0 or more, or all")
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(f"seeds are {self.seeds}; they differ, and are 0 or more")
 
 
 def run(options: Options) -> int:
     """Fine-tune and test what is missing, print the tables, draw the page."""
+    from itertools import product
+
     from nonet.cli.progress import progress
     from nonet.errors import UserError
     from nonet.metrics.ranking import parse_metric
@@ -96,6 +100,9 @@ def run(options: Options) -> int:
         folds = make_folds(inputs.judged, options.folds, options.trainer.seed)
     sizes, notes = sizes_of(options.queries, min(len(fold.train) for fold in folds))
     plans, said = _plans(options, models, inputs)
+    for plan in plans.values():
+        for count, seed in product((count for count in sizes.values() if count != 0), options.seeds):
+            plan.drawn(count, seed).check(folds)
     resumed = folder_of(options.resume)
     if resumed:
         same_settings(resumed, options, besides=MAY_DIFFER)

@@ -111,6 +111,7 @@ def run(options: Options) -> int:
         options.model, options.head, task, options.metrics[0], tune, score, options.trainer,
         options.optimizer, options.normalise, options.train_queries,
     )  # fmt: skip
+    plan.check(folds)
     resumed = folder_of(options.resume)
     if resumed:
         same_settings(resumed, options, besides=("out", "resume", "device"))
@@ -131,7 +132,7 @@ def run(options: Options) -> int:
             write_folds(record.folder / "folds.json", resolved, seed=seed)
 
         def save(ranker: Any, tokenizer: Any, folder: Path, facts: Any) -> None:
-            if record.writes and not folder.exists():
+            if not folder.exists():
                 save_ranker(ranker, tokenizer, folder, finetuning_card(options, facts))
 
         results = []
@@ -139,7 +140,8 @@ def run(options: Options) -> int:
             if len(folds) > 1:
                 record.say(f"fold {place} of {len(folds)}")
             here = record.folder / f"fold-{place}" if len(folds) > 1 else record.folder
-            results.append(run_fold(plan, fold, here, first=options.run.stem, save=save))
+            first = options.run.stem
+            results.append(run_fold(plan, fold, here, first=first, writes=record.writes, save=save))
         if record.writes:
             _finish(options, record, task, folds, results)
             print(record.folder)
