@@ -89,17 +89,18 @@ def test_zero_shot_needs_one_seed_where_the_head_is_there():
 
 
 @pytest.fixture(scope="module")
-def with_head(h6_ranker, tmp_path_factory):
-    return save_ranker(*h6_ranker(5), tmp_path_factory.mktemp("head") / "ranker", "card")
+def with_head(judged_ranker, tmp_path_factory):
+    return save_ranker(*judged_ranker(5), tmp_path_factory.mktemp("head") / "ranker", "card")
 
 
-def test_the_command_stores_every_fold_and_goes_on(h6_toy, with_head, tmp_path, monkeypatch, capsys):
+def test_the_command_stores_every_fold_and_goes_on(judged_toy, with_head, tmp_path, monkeypatch, capsys):
     def options(**changes):
         given = {
-            "models": (f"bare={h6_toy.folder / 'bert'}", str(with_head)),
-            "qrels": h6_toy.folder / "qrels.txt",
-            "corpus": (h6_toy.folder / "docs.jsonl",), "topics": h6_toy.folder / "topics.tsv", "depth": 5,
-            "run": h6_toy.folder / "first.trec", "queries": (0, 4), "seeds": (0,), "folds": 2,
+            "models": (f"bare={judged_toy.folder / 'bert'}", str(with_head)),
+            "qrels": judged_toy.folder / "qrels.txt",
+            "corpus": (judged_toy.folder / "docs.jsonl",), "depth": 5,
+            "topics": judged_toy.folder / "topics.tsv",
+            "run": judged_toy.folder / "first.trec", "queries": (0, 4), "seeds": (0,), "folds": 2,
             "max_length": 64, "negatives": 2, "device": "cpu", "out": tmp_path / "run", "hold_out": 0.0,
             "metrics": ("nDCG@20", "MRR"), "trainer": TRAINER, "optimizer": OptimizerOptions(lr=1e-3),
         }  # fmt: skip
@@ -123,7 +124,7 @@ def test_the_command_stores_every_fold_and_goes_on(h6_toy, with_head, tmp_path, 
     page = (folder / "report.html").read_text()
     assert page.count("<polygon") == 2 * 2 * 2
     zero = json.loads((folder / "cells/ranker/0-queries/seed-0/all.json").read_text())
-    assert set(zero["values"]["prop"]["MRR"]) == set(h6_toy.qrels)
+    assert set(zero["values"]["prop"]["MRR"]) == set(judged_toy.qrels)
 
     done = []
     inner = curve_cells.fold_runs
@@ -146,17 +147,17 @@ def test_the_command_stores_every_fold_and_goes_on(h6_toy, with_head, tmp_path, 
     assert not (tmp_path / "other").exists()
 
 
-def test_more_training_queries_change_the_result(h6_toy, h6_task, with_head):
+def test_more_training_queries_change_the_result(judged_toy, judged_task, with_head):
     from prop_ir.cross_validation import Plan
     from prop_ir.curve import fold_runs
     from prop_ir.folds import make_folds
     from prop_ir.rerank_options import ScoreOptions, TuneOptions
 
     plan = Plan(
-        str(with_head), "keep", h6_task, "nDCG@20", TuneOptions(negatives=2, hold_out=0.0),
+        str(with_head), "keep", judged_task, "nDCG@20", TuneOptions(negatives=2, hold_out=0.0),
         ScoreOptions(depth=5, max_length=64, device="cpu"), TRAINER, OptimizerOptions(lr=1e-2),
     )  # fmt: skip
-    fold = make_folds(h6_toy.qrels, 2)[0]
+    fold = make_folds(judged_toy.qrels, 2)[0]
     runs = [fold_runs(plan, fold, count, 0)[0] for count in (2, 2, None)]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]

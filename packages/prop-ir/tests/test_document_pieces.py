@@ -12,30 +12,30 @@ from prop_ir.toy import write_encoder
 
 
 @pytest.fixture(scope="module")
-def tokenizer(h6_ranker):
-    return h6_ranker()[1]
+def tokenizer(judged_ranker):
+    return judged_ranker()[1]
 
 
 @pytest.fixture(scope="module")
-def store(h6_toy, tokenizer, tmp_path_factory):
+def store(judged_toy, tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "store"
     build_store(
-        Collection([h6_toy.folder / "docs.jsonl"]), tokenizer, folder, words=WordOptions(), max_pieces=20
+        Collection([judged_toy.folder / "docs.jsonl"]), tokenizer, folder, words=WordOptions(), max_pieces=20
     )
     return folder
 
 
-def test_pieces_are_the_tokenizer_s(h6_toy, tokenizer):
-    found = pieces_of(h6_toy.texts, tokenizer, 25)
-    for name, text in h6_toy.texts.items():
+def test_pieces_are_the_tokenizer_s(judged_toy, tokenizer):
+    found = pieces_of(judged_toy.texts, tokenizer, 25)
+    for name, text in judged_toy.texts.items():
         assert found[name].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"][:25]
     assert pieces_of({}, tokenizer) == {}
     assert pieces_of({"a": ""}, tokenizer)["a"].tolist() == []
 
 
-def test_a_collection_and_its_store_give_the_same(h6_toy, tokenizer, store):
-    ids = list(h6_toy.texts)[10:30]
-    files = candidates_of([h6_toy.folder / "docs.jsonl"], ids, tokenizer, most=20)
+def test_a_collection_and_its_store_give_the_same(judged_toy, tokenizer, store):
+    ids = list(judged_toy.texts)[10:30]
+    files = candidates_of([judged_toy.folder / "docs.jsonl"], ids, tokenizer, most=20)
     stored = candidates_of([store], ids, tokenizer, most=20)
     assert set(files.pieces) == set(ids)
     for name in ids:
@@ -43,10 +43,10 @@ def test_a_collection_and_its_store_give_the_same(h6_toy, tokenizer, store):
     assert files.missing == stored.missing == files.notes == stored.notes == []
 
 
-def test_missing_documents_are_counted_and_five_are_named(h6_toy, tokenizer, store):
+def test_missing_documents_are_counted_and_five_are_named(judged_toy, tokenizer, store):
     absent = [f"x{i}" for i in range(7)]
-    for place in (h6_toy.folder / "docs.jsonl", store):
-        found = candidates_of([place], [*absent, *list(h6_toy.texts)[:3]], tokenizer)
+    for place in (judged_toy.folder / "docs.jsonl", store):
+        found = candidates_of([place], [*absent, *list(judged_toy.texts)[:3]], tokenizer)
         assert found.missing == absent
         assert not any(name in found.pieces for name in absent)
         assert "7 of 10 candidates are not in it (x0, x1, x2, x3, x4, ...)" in found.notes[-1]
@@ -54,8 +54,8 @@ def test_missing_documents_are_counted_and_five_are_named(h6_toy, tokenizer, sto
             candidates_of([place], absent, tokenizer)
 
 
-def test_a_store_that_cuts_earlier_than_the_model_says_so(h6_toy, tokenizer, store):
-    found = candidates_of([store], list(h6_toy.texts), tokenizer, most=90)
+def test_a_store_that_cuts_earlier_than_the_model_says_so(judged_toy, tokenizer, store):
+    found = candidates_of([store], list(judged_toy.texts), tokenizer, most=90)
     assert "documents end at the 20 pieces that the store keeps" in found.notes[0]
 
 

@@ -24,12 +24,13 @@ def _one_thread():
 
 
 @pytest.fixture
-def options(h6_toy, tmp_path):
+def options(judged_toy, tmp_path):
     def make(**changes):
         given = {
-            "model": str(h6_toy.folder / "bert"), "corpus": (h6_toy.folder / "docs.jsonl",),
-            "topics": h6_toy.folder / "topics.tsv", "qrels": h6_toy.folder / "qrels.txt", "max_length": 64,
-            "run": h6_toy.folder / "first.trec", "depth": 6, "negatives": 2, "groups": 4, "device": "cpu",
+            "model": str(judged_toy.folder / "bert"), "corpus": (judged_toy.folder / "docs.jsonl",),
+            "topics": judged_toy.folder / "topics.tsv", "qrels": judged_toy.folder / "qrels.txt",
+            "max_length": 64,
+            "run": judged_toy.folder / "first.trec", "depth": 6, "negatives": 2, "groups": 4, "device": "cpu",
             "out": tmp_path / "run", "trainer": TRAINER, "optimizer": OptimizerOptions(lr=1e-3),
             "metrics": ("nDCG@20",),
         }  # fmt: skip
@@ -39,7 +40,7 @@ def options(h6_toy, tmp_path):
 
 
 def test_folds_test_every_query_by_a_model_that_has_not_seen_it(
-    options, h6_toy, monkeypatch, capsys, tmp_path
+    options, judged_toy, monkeypatch, capsys, tmp_path
 ):
     seen = []
     inner = cross_validation.finetune
@@ -52,19 +53,19 @@ def test_folds_test_every_query_by_a_model_that_has_not_seen_it(
     monkeypatch.setattr(cross_validation, "finetune", spy)
     assert finetune.run(options(folds=2)) == 0
     folder = tmp_path / "run"
-    assert seen == [set(h6_toy.topics)] * 2
+    assert seen == [set(judged_toy.topics)] * 2
     for name in ("prop", "prop+first"):
         pooled = read_run(folder / f"{name}.trec")
-        assert list(pooled) == list(h6_toy.topics)
+        assert list(pooled) == list(judged_toy.topics)
         for query, ranked in pooled.items():
-            assert set(ranked) == set(h6_toy.run[query])
+            assert set(ranked) == set(judged_toy.run[query])
         parts = [read_run(folder / f"fold-{place}" / f"{name}.trec") for place in (1, 2)]
         assert {**parts[0], **parts[1]} == pooled
     folds = read_folds(folder / "folds.json")
     assert [len(fold.val) for fold in folds] == [2, 2]
     reported = json.loads((folder / "metrics.json").read_text())
     run = read_run(folder / "prop.trec")
-    values = score_run(h6_toy.qrels, run, ["nDCG@20"])["nDCG@20"].values()
+    values = score_run(judged_toy.qrels, run, ["nDCG@20"])["nDCG@20"].values()
     mean = reported["runs"]["prop"]["nDCG@20"]["mean"]
     assert mean == pytest.approx(sum(values) / len(values))
     assert set(reported["runs"]) == {"first", "prop", "prop+first"}
@@ -110,15 +111,15 @@ def test_one_model_on_a_few_queries(options, tmp_path, capsys):
     assert capsys.readouterr().out == f"{folder}\n"
 
 
-def test_validation_queries_of_their_own(options, h6_toy, tmp_path):
-    names = list(h6_toy.topics)
-    write_run(tmp_path / "train.trec", {name: h6_toy.run[name] for name in names[:14]}, "first")
-    write_run(tmp_path / "val.trec", {name: h6_toy.run[name] for name in names[14:]}, "first")
+def test_validation_queries_of_their_own(options, judged_toy, tmp_path):
+    names = list(judged_toy.topics)
+    write_run(tmp_path / "train.trec", {name: judged_toy.run[name] for name in names[:14]}, "first")
+    write_run(tmp_path / "val.trec", {name: judged_toy.run[name] for name in names[14:]}, "first")
     for side, some in (("train", names[:14]), ("val", names[14:])):
-        lines = [f"{name}\t{h6_toy.topics[name]}\n" for name in some]
+        lines = [f"{name}\t{judged_toy.topics[name]}\n" for name in some]
         (tmp_path / f"{side}.tsv").write_text("".join(lines))
     val = {"val_topics": tmp_path / "val.tsv", "val_run": tmp_path / "val.trec"}
-    val["val_qrels"] = h6_toy.folder / "qrels.txt"
+    val["val_qrels"] = judged_toy.folder / "qrels.txt"
     finetune.run(options(run=tmp_path / "train.trec", topics=tmp_path / "train.tsv", **val))
     (fold,) = json.loads((tmp_path / "run" / "folds.json").read_text())["folds"]
     assert fold["val"] == fold["test"] == names[14:]

@@ -32,12 +32,12 @@ def _one_thread():
 
 
 @pytest.fixture
-def tuned(h6_ranker, h6_task):
-    names = list(h6_task.queries)
+def tuned(judged_ranker, judged_task):
+    names = list(judged_task.queries)
 
     def make(tune=TUNE, trainer=TRAINER, seed=0, **more):
         given = {"train": names[:12], "test": names[15:], "score": SCORE, "optimizer": OPTIMIZER}
-        return finetune(*h6_ranker(seed), h6_task, tune=tune, trainer=trainer, **given | more)
+        return finetune(*judged_ranker(seed), judged_task, tune=tune, trainer=trainer, **given | more)
 
     return make
 
@@ -50,14 +50,14 @@ def same(a, b):
     return all(torch.equal(value, b[name]) for name, value in a.items())
 
 
-def test_it_learns_to_rank_its_training_queries(tuned, h6_task, h6_ranker):
-    names = list(h6_task.queries)[:12]
+def test_it_learns_to_rank_its_training_queries(tuned, judged_task, judged_ranker):
+    names = list(judged_task.queries)[:12]
     result = tuned(trainer=replace(TRAINER, steps=40), test=names)
     before = score_candidates(
-        Scorer(*h6_ranker(), max_length=64, device="cpu"), h6_task.queries, h6_task.documents,
-        {name: h6_task.run[name] for name in names}, SCORE,
+        Scorer(*judged_ranker(), max_length=64, device="cpu"), judged_task.queries, judged_task.documents,
+        {name: judged_task.run[name] for name in names}, SCORE,
     )  # fmt: skip
-    judged = {name: h6_task.qrels[name] for name in names}
+    judged = {name: judged_task.qrels[name] for name in names}
     means = [
         np.mean(list(score_run(judged, run, ["nDCG@20"])["nDCG@20"].values())) for run in (before, result.run)
     ]
@@ -65,9 +65,9 @@ def test_it_learns_to_rank_its_training_queries(tuned, h6_task, h6_ranker):
     assert result.chosen == (None, None, 40)
 
 
-def test_the_runs_are_those_of_its_scores_and_weight(tuned, h6_task):
+def test_the_runs_are_those_of_its_scores_and_weight(tuned, judged_task):
     result = tuned()
-    first = {name: h6_task.run[name] for name in list(h6_task.queries)[15:]}
+    first = {name: judged_task.run[name] for name in list(judged_task.queries)[15:]}
     assert list(result.run) == list(first)
     assert result.run == arrange(first, result.scores)
     assert result.mixed == arrange(first, result.scores, weight=result.weight)
@@ -80,26 +80,29 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tuned):
     assert not same(one, weights(tuned(trainer=replace(TRAINER, seed=1)).ranker))
 
 
-def test_the_best_validated_weights_win_and_the_starting_ones_compete(tuned, h6_task, h6_ranker):
-    val = list(h6_task.queries)[12:15]
+def test_the_best_validated_weights_win_and_the_starting_ones_compete(
+    tuned, judged_task, judged_ranker, tmp_path
+):
+    val = list(judged_task.queries)[12:15]
     result = tuned(val=val)
     assert result.chosen.best >= result.chosen.start
     assert result.chosen.step in (0, 4, 8)
-    judged = {name: h6_task.qrels[name] for name in val}
-    ranker, tokenizer = result.ranker, h6_ranker()[1]
+    judged = {name: judged_task.qrels[name] for name in val}
+    ranker, tokenizer = result.ranker, judged_ranker()[1]
     scores = score_candidates(
-        Scorer(ranker, tokenizer, max_length=64, device="cpu"), h6_task.queries, h6_task.documents,
-        {name: h6_task.run[name] for name in val}, SCORE,
+        Scorer(ranker, tokenizer, max_length=64, device="cpu"), judged_task.queries, judged_task.documents,
+        {name: judged_task.run[name] for name in val}, SCORE,
     )  # fmt: skip
     value = np.mean(list(score_run(judged, scores, ["nDCG@20"])["nDCG@20"].values()))
     assert value == pytest.approx(result.chosen.best)
-    harmful = tuned(val=val, optimizer=OptimizerOptions(lr=1e-12))
-    assert harmful.chosen.step == 0
-    assert same(weights(harmful.ranker), weights(h6_ranker()[0]))
+    for folder in (None, tmp_path):
+        harmful = tuned(val=val, optimizer=OptimizerOptions(lr=1e-12), folder=folder)
+        assert harmful.chosen.step == 0
+        assert same(weights(harmful.ranker), weights(judged_ranker()[0]))
 
 
-def test_the_head_alone_changes_if_that_is_wanted(tuned, h6_ranker):
-    start = weights(h6_ranker()[0])
+def test_the_head_alone_changes_if_that_is_wanted(tuned, judged_ranker):
+    start = weights(judged_ranker()[0])
     result = tuned(replace(TUNE, train="head"))
     head = ranking_head(result.ranker)
     changed = {name for name, value in weights(result.ranker).items() if not torch.equal(value, start[name])}
@@ -107,9 +110,9 @@ def test_the_head_alone_changes_if_that_is_wanted(tuned, h6_ranker):
     assert all(parameter.requires_grad for parameter in result.ranker.parameters())
 
 
-def test_the_head_s_rate_is_its_own(tuned, h6_ranker):
+def test_the_head_s_rate_is_its_own(tuned, judged_ranker):
     """One step of AdamW moves every weight that has a gradient by its learning rate."""
-    start = weights(h6_ranker()[0])
+    start = weights(judged_ranker()[0])
     after = weights(tuned(replace(TUNE, head_rate=10.0), trainer=replace(TRAINER, steps=1)).ranker)
     moved = {name: float((after[name] - value).abs().max()) for name, value in start.items()}
     assert moved["classifier.weight"] == pytest.approx(10 * 3e-3, rel=1e-3)
@@ -118,9 +121,9 @@ def test_the_head_s_rate_is_its_own(tuned, h6_ranker):
 
 @pytest.mark.parametrize("validated", [False, True])
 def test_an_interrupted_fine_tuning_goes_on_and_ends_with_the_same_weights(
-    tuned, h6_task, tmp_path, monkeypatch, validated
+    tuned, judged_task, tmp_path, monkeypatch, validated
 ):
-    val = list(h6_task.queries)[12:15] if validated else ()
+    val = list(judged_task.queries)[12:15] if validated else ()
     whole = tuned(val=val, folder=tmp_path / "whole")
     items = GroupData.__getitem__
     seen = []
@@ -150,9 +153,9 @@ def test_epochs_are_passes_over_all_groups(tuned):
     assert result.chosen.step == 2 * -(-result.groups // 4)
 
 
-def test_patience_ends_a_training_that_gets_no_better(tuned, h6_task, tmp_path):
+def test_patience_ends_a_training_that_gets_no_better(tuned, judged_task, tmp_path):
     trainer = replace(TRAINER, steps=30, validate_every=1)
-    val = list(h6_task.queries)[12:15]
+    val = list(judged_task.queries)[12:15]
     tuned(
         replace(TUNE, patience=2), trainer=trainer, val=val, folder=tmp_path,
         optimizer=OptimizerOptions(lr=1e-12),
@@ -161,7 +164,7 @@ def test_patience_ends_a_training_that_gets_no_better(tuned, h6_task, tmp_path):
     assert saved["global_step"] == 3
 
 
-def test_what_cannot_be_learned_from_is_refused(tuned, h6_task):
+def test_what_cannot_be_learned_from_is_refused(tuned, judged_task):
     with pytest.raises(UserError, match="none of the 2 training queries has a relevant and another"):
         tuned(train=["nobody", "knows"])
     with pytest.raises(UserError, match=r"leave trainer.strategy at auto or ddp"):
@@ -169,9 +172,9 @@ def test_what_cannot_be_learned_from_is_refused(tuned, h6_task):
 
 
 @pytest.mark.parametrize("loss", ["hinge", "logistic"])
-def test_other_losses_train(tuned, h6_ranker, loss):
+def test_other_losses_train(tuned, judged_ranker, loss):
     result = tuned(replace(TUNE, loss=loss), trainer=replace(TRAINER, steps=2))
-    assert not same(weights(result.ranker), weights(h6_ranker()[0]))
+    assert not same(weights(result.ranker), weights(judged_ranker()[0]))
 
 
 @pytest.mark.parametrize(

@@ -66,23 +66,23 @@ def test_a_group_follows_from_seed_epoch_and_index():
     assert one[3, 1] != other[3, 1]
 
 
-def test_a_batch_is_what_the_tokenizer_makes_of_the_pairs(h6_toy, h6_ranker, h6_task):
-    _, tokenizer = h6_ranker()
-    query = next(iter(h6_toy.topics))
-    data = GroupData(choices(h6_task, list(h6_toy.topics), depth=12)[0], negatives=3, seed=0)
+def test_a_batch_is_what_the_tokenizer_makes_of_the_pairs(judged_toy, judged_ranker, judged_task):
+    _, tokenizer = judged_ranker()
+    query = next(iter(judged_toy.topics))
+    data = GroupData(choices(judged_task, list(judged_toy.topics), depth=12)[0], negatives=3, seed=0)
     groups = [data[0, 0], data[0, len(data) - 1]]
-    collate = GroupCollate(h6_task, PairTemplate.of(tokenizer), max_length=40, pad=tokenizer.pad_token_id)
+    collate = GroupCollate(judged_task, PairTemplate.of(tokenizer), max_length=40, pad=tokenizer.pad_token_id)
     batch = collate(groups)
     expected = tokenizer(
-        [h6_toy.topics[group.query] for group in groups for _ in group.documents],
-        [h6_toy.texts[name] for group in groups for name in group.documents],
+        [judged_toy.topics[group.query] for group in groups for _ in group.documents],
+        [judged_toy.texts[name] for group in groups for name in group.documents],
         truncation="only_second", max_length=40, padding=True, return_tensors="pt",
         return_token_type_ids=True,
     )  # fmt: skip
     for name in ("input_ids", "token_type_ids", "attention_mask"):
         assert torch.equal(batch[name], expected[name])
     assert batch["ids"] == [group.query for group in groups]
-    assert query in h6_task.queries
+    assert query in judged_task.queries
 
 
 SCORES = torch.tensor([[2.0, 1.5, -1.0], [0.0, 3.0, 0.25]])

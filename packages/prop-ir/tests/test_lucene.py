@@ -99,7 +99,7 @@ def test_pyserini_opens_the_index_and_finds_the_same(vaswani, monkeypatch):
     texts = list(topics.values())[:5]
     monkeypatch.setenv("JAVA_HOME", str(find_java().program.parents[1]))
     words = [sys.executable, "-c", PYSERINI, index.folder / "lucene", find_jar(), *texts]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode and "ModuleNotFoundError" in done.stderr:
         pytest.skip(f"pyserini lacks a requirement of its own: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
@@ -127,7 +127,7 @@ def test_terms_of_odd_texts_are_those_of_lucene(monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(find_java().program.parents[1]))
     words = [sys.executable, "-c", ANALYSE, find_jar()]
     done = subprocess.run(
-        words, input=json.dumps(texts), capture_output=True, text=True, timeout=300, check=False
+        words, input=json.dumps(texts), capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     analyser = Analyser()

@@ -24,29 +24,32 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def model(h6_ranker, tmp_path_factory):
+def model(judged_ranker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranker") / "model"
-    return save_ranker(*h6_ranker(), folder, "card")
+    return save_ranker(*judged_ranker(), folder, "card")
 
 
 @pytest.fixture
-def command(h6_toy, model, tmp_path):
+def command(judged_toy, model, tmp_path):
     def make(**changes):
         given = {
-            "model": str(model), "corpus": (h6_toy.folder / "docs.jsonl",), "max_length": 80,
-            "topics": h6_toy.folder / "topics.tsv", "run": h6_toy.folder / "first.trec", "device": "cpu",
-            "out": tmp_path / "prop.trec", "qrels": h6_toy.folder / "qrels.txt",
+            "model": str(model), "corpus": (judged_toy.folder / "docs.jsonl",), "max_length": 80,
+            "topics": judged_toy.folder / "topics.tsv", "run": judged_toy.folder / "first.trec",
+            "device": "cpu",
+            "out": tmp_path / "prop.trec", "qrels": judged_toy.folder / "qrels.txt",
         }  # fmt: skip
         return rerank.Options(**given | changes)
 
     return make
 
 
-def test_the_run_is_that_of_its_parts(command, h6_ranker, h6_task, h6_toy, capsys):
+def test_the_run_is_that_of_its_parts(command, judged_ranker, judged_task, judged_toy, capsys):
     assert rerank.run(command(depth=5, interpolate=0.3, normalise="min-max")) == 0
-    scorer = Scorer(*h6_ranker(), max_length=80, device="cpu")
-    scores = score_candidates(scorer, h6_task.queries, h6_task.documents, h6_task.run, ScoreOptions(depth=5))
-    expected = arrange(h6_toy.run, scores, weight=0.3, how="min-max")
+    scorer = Scorer(*judged_ranker(), max_length=80, device="cpu")
+    scores = score_candidates(
+        scorer, judged_task.queries, judged_task.documents, judged_task.run, ScoreOptions(depth=5)
+    )
+    expected = arrange(judged_toy.run, scores, weight=0.3, how="min-max")
     found = read_run(command().out)
     assert list(found) == list(expected)
     for query, ranked in expected.items():
@@ -57,7 +60,6 @@ def test_the_run_is_that_of_its_parts(command, h6_ranker, h6_task, h6_toy, capsy
 
 
 def test_an_interrupted_command_goes_on_and_gives_the_same_bytes(command, monkeypatch):
-    monkeypatch.setattr(partial_scores, "CHUNK", 36)
     monkeypatch.setattr(partial_scores.score_resumably, "__kwdefaults__", {"chunk": 36, "advance": None})
     whole, broken = command(depth=12), command(depth=12, out=command().out.with_name("again.trec"))
     rerank.run(whole)
@@ -78,6 +80,13 @@ def test_an_interrupted_command_goes_on_and_gives_the_same_bytes(command, monkey
     assert len(part.read_text().splitlines()) == 4
     with open(part, "a") as file:
         file.write('{"chunk": 3, "sco')  # killed while writing
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(partial_scores, "score_candidates", failing)
+        calls += [()] * 2  # one more chunk, and killed again
+        with pytest.raises(KeyboardInterrupt):
+            rerank.run(broken)
+    assert [json.loads(line).get("chunk") for line in part.read_text().splitlines()] == [None, 0, 1, 2, 3]
     counted = []
 
     def counting(*arguments, **more):
@@ -86,19 +95,19 @@ def test_an_interrupted_command_goes_on_and_gives_the_same_bytes(command, monkey
 
     monkeypatch.setattr(partial_scores, "score_candidates", counting)
     rerank.run(broken)
-    assert counted == [3, 3, 3, 2]  # 9 of 20 queries were there
+    assert counted == [3, 3, 2]  # 12 of 20 queries were there
     assert broken.out.read_bytes() == whole.out.read_bytes()
     assert not part.exists()
 
 
-def test_scores_of_other_work_are_not_taken_up(h6_ranker, h6_task, tmp_path):
+def test_scores_of_other_work_are_not_taken_up(judged_ranker, judged_task, tmp_path):
     out, options = tmp_path / "run", ScoreOptions(depth=3, max_length=80)
 
     def key(seed=0, depth=3, drop=False):
-        scorer = Scorer(*h6_ranker(seed), max_length=80, device="cpu")
-        candidates = dict(list(h6_task.run.items())[drop:])
+        scorer = Scorer(*judged_ranker(seed), max_length=80, device="cpu")
+        candidates = dict(list(judged_task.run.items())[drop:])
         _, kept = score_resumably(
-            scorer, h6_task.queries, h6_task.documents, candidates, ScoreOptions(depth=depth), out
+            scorer, judged_task.queries, judged_task.documents, candidates, ScoreOptions(depth=depth), out
         )
         return json.loads(kept.path.read_text().splitlines()[0])["key"]
 
@@ -110,18 +119,18 @@ def test_scores_of_other_work_are_not_taken_up(h6_ranker, h6_task, tmp_path):
     assert PartialScores(out, "k").done == {}
 
 
-def test_a_model_without_a_head_is_refused_unless_one_is_drawn(command, h6_toy, tmp_path):
-    bare = str(h6_toy.folder / "bert")
+def test_a_model_without_a_head_is_refused_unless_one_is_drawn(command, judged_toy, tmp_path):
+    bare = str(judged_toy.folder / "bert")
     with pytest.raises(UserError, match=r"has no ranking head.*--init-head"):
         rerank.run(command(model=bare))
     assert list(tmp_path.iterdir()) == []
     rerank.run(command(model=bare, init_head=True, depth=2))
 
 
-def test_queries_and_documents_that_are_missing(command, h6_toy, tmp_path, capsys):
-    query = next(iter(h6_toy.run))
-    others = dict(list(h6_toy.run.items())[1:])
-    run = {query: {"gone": 99.0, **h6_toy.run[query]}, **others, "other": {"a": 1.0}}
+def test_queries_and_documents_that_are_missing(command, judged_toy, tmp_path, capsys):
+    query = next(iter(judged_toy.run))
+    others = dict(list(judged_toy.run.items())[1:])
+    run = {query: {"gone": 99.0, **judged_toy.run[query]}, **others, "other": {"a": 1.0}}
     write_run(tmp_path / "first.trec", run, "first")
     rerank.run(command(run=tmp_path / "first.trec", depth=3, qrels=None))
     said = capsys.readouterr().err
@@ -129,20 +138,20 @@ def test_queries_and_documents_that_are_missing(command, h6_toy, tmp_path, capsy
     assert "1 queries of the run are not among the topics (other)" in said
     found = read_run(tmp_path / "prop.trec")
     assert list(found["other"]) == ["a"]
-    assert set(list(found[query])[:2]) == set(list(h6_toy.run[query])[:2])
+    assert set(list(found[query])[:2]) == set(list(judged_toy.run[query])[:2])
     assert list(found[query])[2] == "gone"
 
 
-def test_a_long_query_is_cut_with_a_warning(command, h6_toy, tmp_path, capsys):
-    first = next(iter(h6_toy.topics))
-    topics = {**h6_toy.topics, first: " ".join(["storm"] * 60)}
+def test_a_long_query_is_cut_with_a_warning(command, judged_toy, tmp_path, capsys):
+    first = next(iter(judged_toy.topics))
+    topics = {**judged_toy.topics, first: " ".join(["storm"] * 60)}
     (tmp_path / "topics.tsv").write_text("".join(f"{name}\t{text}\n" for name, text in topics.items()))
     rerank.run(command(topics=tmp_path / "topics.tsv", depth=2))
     assert f"warning: 1 queries ({first}) are cut" in capsys.readouterr().err
 
 
-def test_files_that_number_queries_differently_are_refused(command, h6_toy, tmp_path):
-    renumbered = {str(place): ranked for place, ranked in enumerate(h6_toy.run.values(), 500)}
+def test_files_that_number_queries_differently_are_refused(command, judged_toy, tmp_path):
+    renumbered = {str(place): ranked for place, ranked in enumerate(judged_toy.run.values(), 500)}
     write_run(tmp_path / "first.trec", renumbered, "first")
     with pytest.raises(UserError, match=r"only 0 of its 20 queries are among the topics.*it has 500, 501"):
         rerank.run(command(run=tmp_path / "first.trec"))

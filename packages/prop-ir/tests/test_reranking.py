@@ -23,8 +23,8 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def scorer(h6_ranker):
-    return Scorer(*h6_ranker(), max_length=64, device="cpu")
+def scorer(judged_ranker):
+    return Scorer(*judged_ranker(), max_length=64, device="cpu")
 
 
 def test_scored_candidates_come_first_and_the_rest_keep_their_order():
@@ -50,33 +50,35 @@ def test_the_weight_is_the_first_stage_s():
     assert mixed["d"] == pytest.approx(0.2 * 3 / np.sqrt(5))
 
 
-def test_depth_and_missing_documents(scorer, h6_task):
-    query = next(iter(h6_task.run))
-    top = list(h6_task.run[query])
-    documents = {name: h6_task.documents[name] for name in top if name != top[1]}
+def test_depth_and_missing_documents(scorer, judged_task):
+    query = next(iter(judged_task.run))
+    top = list(judged_task.run[query])
+    documents = {name: judged_task.documents[name] for name in top if name != top[1]}
     scores = score_candidates(
-        scorer, h6_task.queries, documents, {query: top}, ScoreOptions(depth=4, max_length=64)
+        scorer, judged_task.queries, documents, {query: top}, ScoreOptions(depth=4, max_length=64)
     )
     assert list(scores[query]) == [top[0], top[2], top[3]]
-    ranked = rerank(scorer, h6_task.queries, documents, {query: h6_task.run[query]}, ScoreOptions(depth=4))
+    ranked = rerank(
+        scorer, judged_task.queries, documents, {query: judged_task.run[query]}, ScoreOptions(depth=4)
+    )
     assert set(list(ranked[query])[:3]) == {top[0], top[2], top[3]}
     assert list(ranked[query])[3:] == [top[1], *top[4:]]
 
 
-def test_queries_without_pieces_keep_their_order(scorer, h6_task):
+def test_queries_without_pieces_keep_their_order(scorer, judged_task):
     run = {"unknown": {"x": 1.0, "y": 0.5}}
-    assert rerank(scorer, h6_task.queries, h6_task.documents, run) == arrange(run, {})
+    assert rerank(scorer, judged_task.queries, judged_task.documents, run) == arrange(run, {})
 
 
 @pytest.mark.parametrize(("window", "stride"), [(0, 0), (20, 0), (20, 7), (20, 20)])
-def test_maxp_is_the_highest_score_of_the_windows(scorer, h6_task, window, stride):
-    query, first, *more = next(iter(h6_task.queries)), *list(h6_task.documents)[:5]
-    pieces = h6_task.queries[query]
-    long = np.concatenate([h6_task.documents[name] for name in (first, *more)])
+def test_maxp_is_the_highest_score_of_the_windows(scorer, judged_task, window, stride):
+    query, first, *more = next(iter(judged_task.queries)), *list(judged_task.documents)[:5]
+    pieces = judged_task.queries[query]
+    long = np.concatenate([judged_task.documents[name] for name in (first, *more)])
     options = ScoreOptions(max_length=64, passages="max", window=window, stride=stride)
     candidates = {query: [first, "long"]}
-    documents = {first: h6_task.documents[first], "long": long}
-    found = score_candidates(scorer, h6_task.queries, documents, candidates, options)
+    documents = {first: judged_task.documents[first], "long": long}
+    found = score_candidates(scorer, judged_task.queries, documents, candidates, options)
     for name, document in documents.items():
         size = window or 64 - 3 - len(pieces)
         step = stride or size // 2
@@ -84,6 +86,24 @@ def test_maxp_is_the_highest_score_of_the_windows(scorer, h6_task, window, strid
         parts = [document[min(s, max(len(document) - size, 0)) :][:size] for s in starts]
         scores = scorer.score([pieces], parts, [(0, place) for place in range(len(parts))])
         assert found[query][name] == pytest.approx(scores.max(), abs=1e-5)
+
+
+def test_every_piece_of_a_document_is_read_beside_a_long_query(scorer, monkeypatch):
+    document, read = np.arange(5, 205), []
+
+    def score(queries, documents, pairs, **_):
+        lengths = scorer.fit(
+            np.array([len(queries[0])] * len(documents)), np.array(list(map(len, documents)))
+        )
+        read.extend(
+            piece for part, (_, size) in zip(documents, lengths, strict=True) for piece in part[:size]
+        )
+        return np.zeros(len(pairs))
+
+    monkeypatch.setattr(scorer, "score", score)
+    options = ScoreOptions(passages="max")
+    score_candidates(scorer, {"q": np.full(100, 5)}, {"d": document}, {"q": ["d"]}, options)
+    assert set(read) == set(document.tolist())
 
 
 @pytest.mark.parametrize("length", [1, 5, 9, 10, 11, 30, 31])
@@ -97,16 +117,20 @@ def test_windows_cover_every_piece_and_have_one_size(length, stride):
 
 
 @pytest.mark.parametrize("passages", ["first", "max"])
-def test_a_score_that_is_not_finite_names_query_and_document(h6_ranker, h6_task, passages):
-    ranker, tokenizer = h6_ranker()
+def test_a_score_that_is_not_finite_names_query_and_document(judged_ranker, judged_task, passages):
+    ranker, tokenizer = judged_ranker()
     with torch.no_grad():
         ranker.classifier.bias.fill_(float("nan"))
     scorer = Scorer(ranker, tokenizer, max_length=64, device="cpu")
-    query = next(iter(h6_task.run))
-    document = next(iter(h6_task.run[query]))
+    query = next(iter(judged_task.run))
+    document = next(iter(judged_task.run[query]))
     with pytest.raises(UserError, match=f"query {query}, document {document}: the model's score is not"):
         score_candidates(
-            scorer, h6_task.queries, h6_task.documents, h6_task.run, ScoreOptions(passages=passages)
+            scorer,
+            judged_task.queries,
+            judged_task.documents,
+            judged_task.run,
+            ScoreOptions(passages=passages),
         )
 
 

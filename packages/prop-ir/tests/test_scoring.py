@@ -53,8 +53,8 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def tokenizer(h6_ranker):
-    return h6_ranker()[1]
+def tokenizer(judged_ranker):
+    return judged_ranker()[1]
 
 
 def drawn(config, tokenizer, seed=0):
@@ -88,10 +88,10 @@ def joined_by_transformers(ranker, tokenizer, pairs, max_length):
 
 
 @pytest.fixture(scope="module")
-def texts(h6_toy):
-    documents = list(h6_toy.texts.values())
+def texts(judged_toy):
+    documents = list(judged_toy.texts.values())
     long = " ".join(documents[:4])
-    return list(h6_toy.topics.values())[:4], [*documents[:9], long, "storm"]
+    return list(judged_toy.topics.values())[:4], [*documents[:9], long, "storm"]
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +134,8 @@ def test_padding_behind_a_mask_changes_nothing(family, tokenizer, pieces):
     np.testing.assert_allclose(together.numpy(), alone, atol=1e-5)
 
 
-def test_order_and_batch_decide_on_the_last_bits_alone(h6_ranker, pieces):
-    ranker, tokenizer = h6_ranker()
+def test_order_and_batch_decide_on_the_last_bits_alone(judged_ranker, pieces):
+    ranker, tokenizer = judged_ranker()
     pairs = np.array(every(pieces))
     one = Scorer(ranker, tokenizer, max_length=80, batch=1, device="cpu").score(*pieces, pairs)
     order = np.random.default_rng(0).permutation(len(pairs))
@@ -143,8 +143,8 @@ def test_order_and_batch_decide_on_the_last_bits_alone(h6_ranker, pieces):
     np.testing.assert_allclose(many, one[order], atol=1e-5)
 
 
-def test_bfloat16_is_near(h6_ranker, pieces):
-    ranker, tokenizer = h6_ranker()
+def test_bfloat16_is_near(judged_ranker, pieces):
+    ranker, tokenizer = judged_ranker()
     exact = Scorer(ranker, tokenizer, max_length=80, device="cpu").score(*pieces, every(pieces))
     for own in (True, False):
         near = Scorer(
@@ -153,8 +153,8 @@ def test_bfloat16_is_near(h6_ranker, pieces):
         assert 0 < np.abs(near - exact).max() < 0.1 * exact.std() + 0.1
 
 
-def test_new_weights_are_seen_and_the_mode_is_given_back(h6_ranker, pieces):
-    ranker, tokenizer = h6_ranker()
+def test_new_weights_are_seen_and_the_mode_is_given_back(judged_ranker, pieces):
+    ranker, tokenizer = judged_ranker()
     scorer = Scorer(ranker, tokenizer, max_length=80, device="cpu")
     ranker.train()
     before = scorer.score(*pieces, [(0, 0)])
@@ -167,8 +167,8 @@ def test_new_weights_are_seen_and_the_mode_is_given_back(h6_ranker, pieces):
     np.testing.assert_allclose(after, fresh.score(*pieces, [(0, 0)]), atol=1e-5)
 
 
-def test_no_pairs_have_no_scores_and_every_batch_is_told(h6_ranker, pieces):
-    ranker, tokenizer = h6_ranker()
+def test_no_pairs_have_no_scores_and_every_batch_is_told(judged_ranker, pieces):
+    ranker, tokenizer = judged_ranker()
     scorer = Scorer(ranker, tokenizer, max_length=80, batch=5, device="cpu")
     assert scorer.score(*pieces, []).shape == (0,)
     told = []
@@ -176,15 +176,15 @@ def test_no_pairs_have_no_scores_and_every_batch_is_told(h6_ranker, pieces):
     assert told == [5, 5, 2]
 
 
-def test_an_empty_document_and_a_long_query_are_read(h6_ranker, pieces):
-    ranker, tokenizer = h6_ranker()
+def test_an_empty_document_and_a_long_query_are_read(judged_ranker, pieces):
+    ranker, tokenizer = judged_ranker()
     scorer = Scorer(ranker, tokenizer, max_length=80, device="cpu")
     long, nothing = np.resize(pieces[0][0], 300), np.zeros(0, np.uint16)
     assert np.isfinite(scorer.score([long], [nothing, pieces[1][0]], [(0, 0), (0, 1)])).all()
 
 
-def test_what_cannot_work_is_refused(h6_ranker):
-    ranker, tokenizer = h6_ranker()
+def test_what_cannot_work_is_refused(judged_ranker):
+    ranker, tokenizer = judged_ranker()
     with pytest.raises(UserError, match="max_length is 97, but the model has 96 positions"):
         Scorer(ranker, tokenizer, max_length=97)
     with pytest.raises(UserError, match="leaves no room beside 3 special pieces"):

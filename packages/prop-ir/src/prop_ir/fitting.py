@@ -94,7 +94,7 @@ def fit(
         best, step, weights = None, engine.global_step, None
         if start is not None:
             best, step = engine.checkpoints.best, engine.checkpoints.best_step or 0
-            if best is not None:
+            if best is not None and best > start:
                 weights = read_weights(folder / "checkpoints" / "best.ckpt", prefix="ranker.")
             else:
                 best, step = start, 0

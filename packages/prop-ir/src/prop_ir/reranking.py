@@ -10,7 +10,6 @@ import numpy as np
 
 from nonet.errors import UserError
 from prop_ir.interpolation import Normalise, mixed
-from prop_ir.options import LEAST_DOCUMENT
 from prop_ir.passages import windows
 from prop_ir.rerank_options import ScoreOptions
 from prop_ir.runs import Run, steps_down
@@ -60,8 +59,8 @@ def score_candidates(
                     texts.append(pieces)
                 parts = [text_of[document]]
             else:
-                room = scorer.max_length - scorer.template.special - len(queries[query])
-                room = max(room, min(LEAST_DOCUMENT, len(pieces)), 1)
+                size = len(queries[query]), len(pieces)
+                room = max(scorer.template.fit(*size, scorer.max_length)[1], 1)
                 cut = windows(len(pieces), min(options.window or room, room), options.stride)
                 parts = list(range(len(texts), len(texts) + len(cut)))
                 texts += [pieces[part] for part in cut]
