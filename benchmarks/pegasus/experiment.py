@@ -180,9 +180,9 @@ def nats(setting: Setting, model: Any, pairs: Pairs) -> float:
     """Nats a summary token, end token included, over all pairs."""
     import torch
 
+    from nonet.training.devices import pick_device
     from pegasus.data import PairData, collate
     from pegasus.losses import GapSentenceLoss
-    from pegasus.predict import pick_device
     from pegasus.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(setting.tokenizer)
@@ -201,7 +201,8 @@ def nats(setting: Setting, model: Any, pairs: Pairs) -> float:
 def rouge(setting: Setting, model: Any, pairs: Pairs, decode: DecodeOptions) -> dict[str, float]:
     """Mean ROUGE F1 (stemmed, best reference), times 100."""
     from nonet.metrics.rouge import score_multi
-    from pegasus.predict import pick_device, summarize
+    from nonet.training.devices import pick_device
+    from pegasus.predict import summarize
     from pegasus.tokenizer import Tokenizer
 
     model = model.to(pick_device("cpu" if setting.accelerator == "cpu" else "auto"))

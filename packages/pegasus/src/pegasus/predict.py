@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nonet.data.batching import OrderedBatches
-from nonet.errors import UserError
+from nonet.training.devices import pick_device
 from pegasus.data import pad
 from pegasus.masking import EOS, PAD, cut
 from pegasus.options import DecodeOptions
@@ -29,24 +29,6 @@ class Summary(NamedTuple):
     """of the summary, with the end token"""
     cut: int
     """document tokens beyond the longest input"""
-
-
-def pick_device(name: str = "auto") -> str:
-    """The device to run on: `auto` is the first GPU, else the CPU.
-
-    Raises:
-        UserError: the name is no device, or this machine does not have it.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"device {name!r} cannot be used here: {reason[:150]}") from error
-    return name
 
 
 def summarize_texts(

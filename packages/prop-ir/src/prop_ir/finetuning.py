@@ -16,6 +16,7 @@ from nonet.data.batching import OrderedBatches, RandomBatches
 from nonet.errors import UserError
 from nonet.metrics.ranking import score_run
 from nonet.training.data import StepData
+from nonet.training.devices import pick_device
 from nonet.training.options import OptimizerOptions, TrainerOptions
 from prop_ir.finetune_module import RankerModule
 from prop_ir.fitting import Chosen, fit
@@ -24,7 +25,7 @@ from prop_ir.interpolation import Normalise, tuned_weight
 from prop_ir.rerank_options import OPTIMIZER, TRAINER, ScoreOptions, TuneOptions
 from prop_ir.reranking import arrange, score_candidates
 from prop_ir.runs import Run
-from prop_ir.scoring import Scorer, pick_device
+from prop_ir.scoring import Scorer
 
 AT_ONCE = 64
 """validation queries that are scored together, so that their pairs share batches by length"""

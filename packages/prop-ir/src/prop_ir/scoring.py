@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonet.errors import UserError
+from nonet.training.devices import pick_device
 from prop_ir.bert_forward import BertForward, Block, supports
 from prop_ir.inputs import PairTemplate
 from prop_ir.model import longest_input, reads_segments
@@ -151,22 +152,6 @@ class Scorer:
         if self._forward is None or seen != self._seen:
             self._forward, self._seen = BertForward(self.ranker, self.dtype), seen
         return self._forward
-
-
-def pick_device(name: str = "auto") -> str:
-    """The device to run on: `auto` is the first GPU, else the CPU.
-
-    Raises:
-        UserError: the name is no device, or this machine does not have it.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"device {name!r} cannot be used here: {reason[:150]}") from error
-    return name
 
 
 def _dtype(precision: Precision, device: torch.device) -> torch.dtype:

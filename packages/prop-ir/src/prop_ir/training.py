@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 from nonet.data.batching import Batches, OrderedBatches
-from nonet.runs import Run, folder_of, read_metrics
+from nonet.runs import Run, read_metrics
 from nonet.training.checkpoints import StateOfRun, read_weights
 from nonet.training.data import StepData
 from nonet.training.options import OptimizerOptions, TrainerOptions
@@ -16,8 +16,6 @@ from prop_ir.data import RopData, collate
 from prop_ir.losses import PropLoss
 from prop_ir.model import PropModel, ranking_head
 from prop_ir.module import PropModule
-
-__all__ = ["Sets", "Weights", "fit", "folder_of"]
 
 Weights = Literal["last", "best"]
 

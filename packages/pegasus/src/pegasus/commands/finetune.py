@@ -193,7 +193,8 @@ def _score(
 
     from nonet.cli.progress import progress
     from nonet.metrics.rouge import aggregate, score_multi
-    from pegasus.predict import pick_device, summarize
+    from nonet.training.devices import pick_device
+    from pegasus.predict import summarize
 
     model.to(pick_device("cpu" if options.trainer.accelerator == "cpu" else "auto"))
     texts = [pair.document for pair in pairs]

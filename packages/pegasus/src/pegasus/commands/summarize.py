@@ -52,10 +52,11 @@ def run(options: Options) -> int:
 
     from nonet.cli.progress import progress
     from nonet.data.text import TextReader
+    from nonet.training.devices import pick_device
     from nonet.training.hub import local_folder
     from pegasus.corpus import source
     from pegasus.model import check_vocabulary, load_model
-    from pegasus.predict import pick_device, summarize
+    from pegasus.predict import summarize
     from pegasus.tokenizer import Tokenizer
 
     model = load_model(options.model).to(pick_device(options.device))

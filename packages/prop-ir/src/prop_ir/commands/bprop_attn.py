@@ -46,8 +46,8 @@ def run(options: Options) -> int:
 
     import torch
 
+    from nonet.training.devices import pick_device
     from prop_ir.attention import weigh_words
-    from prop_ir.scoring import pick_device
 
     device = pick_device(options.device)
     half = options.precision == "bf16" or (

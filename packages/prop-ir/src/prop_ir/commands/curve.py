@@ -79,13 +79,12 @@ def run(options: Options) -> int:
     from nonet.cli.progress import progress
     from nonet.errors import UserError
     from nonet.metrics.ranking import parse_metric
-    from nonet.runs import Run
+    from nonet.runs import Run, folder_of
     from prop_ir.curve import named_models, sizes_of
     from prop_ir.curve_cells import compute, keeps_head, work_list
     from prop_ir.folds import make_folds, read_folds, write_folds
     from prop_ir.ranking_inputs import read_inputs
     from prop_ir.run_settings import same_settings
-    from prop_ir.training import folder_of
 
     for metric in options.metrics:
         parse_metric(metric)

@@ -82,7 +82,7 @@ class Options(TuneOptions, ScoreOptions, InputOptions):
 def run(options: Options) -> int:
     """Fine-tune, write models and runs, test, draw the page."""
     from nonet.metrics.ranking import parse_metric
-    from nonet.runs import Run
+    from nonet.runs import Run, folder_of
     from prop_ir.cross_validation import Plan, run_fold
     from prop_ir.finetune_report import finetuning_card
     from prop_ir.folds import write_folds
@@ -90,7 +90,6 @@ def run(options: Options) -> int:
     from prop_ir.ranking_inputs import read_inputs, read_task
     from prop_ir.run_settings import same_settings
     from prop_ir.scoring import Scorer
-    from prop_ir.training import folder_of
 
     for metric in options.metrics:
         parse_metric(metric)
