@@ -68,8 +68,9 @@ demo: $(READY)  ## run every package's demo: one table here, one page in runs/de
 demo-%: $(READY)  ## the same for one package
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m nonet.report.demos --out runs/demo $*
 
-test: $(READY)  ## all tests (PYTEST="-k name" passes options on)
-	@$(PY) -m pytest $(PYTEST)
+# A file stays with one worker, so that what its tests share is made once.
+test: $(READY)  ## all tests, a worker for each core (PYTEST="-k name" passes options on)
+	@$(PY) -m pytest -n auto --dist loadfile $(PYTEST)
 
 test-shared: $(READY)  ## the tests of nonet
 	@$(PY) -m pytest shared/tests $(PYTEST)

@@ -18,7 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set what must stand before torch, matplotlib or a model hub's client is imported."""
-    for name, value in {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}.items():
+    threads = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"  # side by side, one core for each worker
+    for name, value in {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}.items():
         os.environ.setdefault(name, value)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is below `nohup` and `&`, and tests send it
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,8 +34,8 @@ def too_many_skips(config: pytest.Config) -> str:
     """Say what is wrong if CI ran all tests and skipped more than it may; else nothing."""
     if not os.environ.get("CI") or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return ""
-    if config.option.keyword or config.option.markexpr:
-        return ""
+    if config.option.keyword or config.option.markexpr or hasattr(config, "workerinput"):
+        return ""  # a part of the tests, or a worker beside others
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     skipped, allowed = len(reporter.stats.get("skipped", [])), int(config.getini("skips_allowed"))
     if skipped <= allowed:

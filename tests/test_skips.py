@@ -39,6 +39,12 @@ def test_a_skip_too_many_fails_in_ci_and_says_why(root, tmp_path):
     assert "1 passed, 3 skipped" in done.stdout.splitlines()[-1]
 
 
+def test_workers_side_by_side_are_counted_together(root, tmp_path):
+    done = run(tmp_path, root, 3, "-n", "2", CI="true")
+    assert done.returncode == 1, done.stdout
+    assert "3 tests were skipped, and 2 may be" in done.stdout
+
+
 def test_as_many_as_allowed_pass(root, tmp_path):
     assert run(tmp_path, root, 2, CI="true").returncode == 0
 
