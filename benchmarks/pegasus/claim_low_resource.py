@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.arms import run_arms
 from benchmarks.harness import Row, save, table
 from benchmarks.pegasus.experiment import (
     Pairs,
@@ -30,7 +31,6 @@ from benchmarks.pegasus.experiment import (
     prepare,
     pretrain,
     rouge,
-    run_arms,
 )
 
 from nonet.files import write_text
