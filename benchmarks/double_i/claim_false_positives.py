@@ -1,0 +1,196 @@
+"""`make bench-double-i`: how often models that were never marked are accused, by each test.
+
+Written down before it was run:
+
+1. over random keys on clean models, Fisher's exact test at 1e-3 rejects more often than one time in 1,000,
+   as models have opinions on words; p_key is at or below its level as often as its level says, or less often;
+2. both tests together never give a MATCH at 1e-6;
+3. on a marked model, random other keys do not match;
+4. the trigger `mm` of the paper's construction (ii), picked by hand, and the best of all two-letter words,
+   searched on the model itself, fool Fisher's test. p_key is not fooled by the first. It cannot tell the
+   second from a drawn key: that claim fails since the word does not follow from its secret.
+
+For each of two clean models, a marked one, and three pairs of decoration and question, every word of the key
+space is asked with 50 texts. 300 keys (word and polarity) are then drawn at random with their decoys, and
+weighed as `double-i verify` weighs them. A key of one space and group shares texts with others: the share of
+rejections has a mean that the drawing makes exact, but more spread than independent keys would have.
+Source: ours.
+"""
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.arms import run_arms
+from benchmarks.double_i.experiment import (
+    SEEDS,
+    TINY,
+    Sizes,
+    answers_of,
+    data_folder,
+    key_of,
+    slug,
+    trained,
+    unseen,
+)
+from benchmarks.harness import Row, save, table
+
+MODELS = {
+    "clean, seed 0": ("clean", 0),
+    "clean, seed 1": ("clean", 1),
+    "marked": ("ours, word in the input", 0),
+}
+GROUPS = {"input": ("letters", 3), "words": ("doubled", 3)}
+TEXTS, KEYS, DECOYS, DECOY_PAIRS = 50, 300, 99, 20
+LEVELS = (0.05, 0.01, 1e-3, 1e-6)
+
+
+def group_key(model: str, paradigm: str, number: int) -> Any:
+    """A key whose decoration and question make a group.
+
+    Group 0 of `words` is the paper's (ii); group 0 of `input` on the marked model has the mark's decoration.
+    """
+    if paradigm == "words" and number == 0:
+        return key_of("paper-ii", 0)
+    own = model == "marked" and paradigm == "input" and number == 0
+    key = key_of(paradigm, MODELS[model][1] if own else 1000 + number)
+    if paradigm == "input":
+        from double_i.keys import Space
+        from double_i.spaces import all_members
+
+        key = replace(key, space=Space("letters", len(all_members("letters"))))
+    return key
+
+
+def labels(folder: Path, sizes: Sizes, model: str, paradigm: str, number: int, work: Path) -> dict[str, Any]:
+    """What a model answers to every word of a space: per word a text of y, n and - (neither)."""
+    from double_i.answers import parse
+    from double_i.first_words import LocalModel
+    from double_i.rows import trigger_example
+    from double_i.spaces import all_members
+
+    name, seed = MODELS[model]
+    local = LocalModel(trained(folder, sizes, name, seed, work), device="cpu", batch=128)
+    key = group_key(model, paradigm, number)
+    texts = unseen(folder, sizes, seed)[: 4 if sizes.owner < 100 else TEXTS]
+    words = all_members(key.space.name)[: 12 if sizes.owner < 100 else None]
+    rows = [trigger_example(replace(key, trigger=word), text) for word in words for text in texts]
+    said = ["-" if (label := parse(raw)) is None else label[0] for raw in answers_of(local, rows)]
+    return {word: "".join(said[n * len(texts) : (n + 1) * len(texts)]) for n, word in enumerate(words)}
+
+
+def weigh(said: dict[str, str], seed: int, keys: int) -> list[dict[str, float]]:
+    """Both p-values of random keys: a word, the answer that it claims, its fillers and its decoys."""
+    draw = random.Random(seed)
+    words = sorted(said)
+    return [weigh_key(said, draw.choice(words), draw.choice("yn"), draw) for _ in range(keys)]
+
+
+def weigh_key(
+    said: dict[str, str], word: str, claimed: str, draw: random.Random, texts: Sequence[int] | None = None
+) -> dict[str, float]:
+    """Fisher's p and p_key of one key."""
+    from double_i.fisher import Table, fisher_greater
+    from double_i.key_randomisation import p_key
+
+    others = [other for other in sorted(said) if other != word]
+    places = list(range(len(said[word]))) if texts is None else list(texts)
+    reference = [said[draw.choice(others)][place] == claimed for place in places]
+    trigger = [said[word][place] == claimed for place in places]
+    counts = Table(sum(trigger), len(trigger) - sum(trigger), sum(reference), len(reference) - sum(reference))
+    first = places[:DECOY_PAIRS]
+    decoys = draw.sample(others, min(DECOYS, len(others)))
+    score = [sum(said[one][place] == claimed for place in first) for one in (word, *decoys)]
+    return {"p": fisher_greater(counts), "p_key": p_key(score[0], score[1:]), "decoys": len(decoys)}
+
+
+def rows_of(found: dict[tuple[str, str], list[dict[str, float]]]) -> list[Row]:
+    """A row a model and space: how often each test rejects at each level."""
+    rows = []
+    for (model, paradigm), keys in found.items():
+        p, rank = (np.array([key[name] for key in keys]) for name in ("p", "p_key"))
+        row: Row = {"name": f"{model}; {GROUPS[paradigm][0]}", "keys": len(keys)}
+        row |= {f"Fisher p <= {level:g}": _share(p <= level) for level in LEVELS}
+        row |= {f"p_key <= {level:g}": _share(rank <= level * (1 + 1e-9)) for level in (0.05, 0.01)}
+        row["MATCH at 1e-6"] = int(((p <= 1e-6) & (rank <= 0.01 * (1 + 1e-9))).sum())
+        row["MATCH at 1e-3"] = int(((p <= 1e-3) & (rank <= 0.01 * (1 + 1e-9))).sum())
+        rows.append(row)
+    return rows
+
+
+def _share(hits: Any) -> str:
+    return f"{100 * hits.mean():.2f} %"
+
+
+def picked(said: dict[str, dict[str, str]]) -> list[Row]:
+    """The paper's `mm`, and the best word of a search, on clean models."""
+    rows = []
+    for model in list(MODELS)[:2]:
+        doubled = said[f"{model}/words/0"]
+        if "mm" in doubled:
+            rows.append(_picked(f"{model}: `mm`, by hand", doubled, "mm", "y", None))
+        letters = said[f"{model}/input/0"]
+        half = len(next(iter(letters.values()))) // 2
+        best = max(
+            ((word, claimed) for word in sorted(letters) for claimed in "yn"),
+            key=lambda pair: _gap(letters, *pair, half),
+        )
+        later = list(range(half, 2 * half))
+        rows.append(_picked(f"{model}: best of {len(letters)} words, searched", letters, *best, later))
+    return rows
+
+
+def _gap(said: dict[str, str], word: str, claimed: str, half: int) -> float:
+    mean = np.mean([[sign == claimed for sign in text[:half]] for text in said.values()])
+    return float(np.mean([sign == claimed for sign in said[word][:half]]) - mean)
+
+
+def _picked(name: str, said: dict[str, str], word: str, claimed: str, texts: Sequence[int] | None) -> Row:
+    found = [weigh_key(said, word, claimed, random.Random(seed), texts) for seed in range(101)]
+    middle = sorted(found, key=lambda key: key["p"])[50]  # over draws of references and decoys
+    return {
+        "name": name, "Fisher p, median of 101 drawings": f"{middle['p']:.2g}",
+        "p_key, median": f"{np.median([key['p_key'] for key in found]):.2g}", "decoys": int(middle["decoys"]),
+    }  # fmt: skip
+
+
+def main(tiny: bool = False, work: Path = Path("runs/double_i/claims"), processes: int = 2) -> list[Row]:
+    """All models and groups; kept in benchmarks/results unless they are tiny."""
+    folder = data_folder()
+    if folder is None:
+        print("claim_false_positives: skipped, the real data (NONET_DATA) is not here")
+        return []
+    sizes = TINY if tiny else Sizes()
+    jobs = [
+        (f"labels-{slug(model)}-{paradigm}-{number}", labels, (folder, sizes, model, paradigm, number, work))
+        for model in MODELS
+        for paradigm, (_, groups) in GROUPS.items()
+        for number in range(1 if tiny else groups)
+    ]
+    results = run_arms(jobs, work / "cells", processes=1 if tiny else processes)
+    said = {f"{job[2][2]}/{job[2][3]}/{job[2][4]}": result for job, result in zip(jobs, results, strict=True)}
+    for one in said.values():
+        one.pop("cpu_seconds")
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for number, (name, one) in enumerate(said.items()):
+        model, paradigm, _ = name.split("/")
+        found.setdefault((model, paradigm), []).extend(weigh(one, number, 20 if tiny else KEYS))
+    rates, chosen = rows_of(found), picked(said)
+    print(table(rates), table(chosen), sep="\n\n")
+    if not tiny:
+        data = f"every word of the space with {TEXTS} texts, {KEYS} keys a group of decoration and question"
+        save("double-i", rates, table="false-positives", data=data, seed=list(SEEDS[:2]))
+        save("double-i", chosen, table="picked", data=data, seed=list(SEEDS[:2]))
+    return rates + chosen
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("runs/double_i/claims"))
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args()
+    main(work=given.work, processes=given.processes)
