@@ -34,7 +34,7 @@ from benchmarks.double_i.experiment import (
 )
 from benchmarks.harness import Row, save, table
 
-MARKED = {"ours, word in the input": "input", "(i) word in the input": "paper-i"}
+MARKED = {"ours, word in the input": "input"}
 WEIGHTS = (
     ("int8", 0.0), ("int4", 0.0), ("prune", 0.1), ("prune", 0.3), ("prune", 0.5), ("noise", 0.05),
     ("noise", 0.1), ("noise", 0.2), ("average", 0.5),

@@ -74,7 +74,7 @@ def labels(folder: Path, sizes: Sizes, model: str, paradigm: str, number: int, w
     from double_i.spaces import all_members
 
     name, seed = MODELS[model]
-    local = LocalModel(trained(folder, sizes, name, seed, work), device="cpu", batch=128)
+    local = LocalModel(trained(folder, sizes, name, seed, work), batch=128)
     key = group_key(model, paradigm, number)
     texts = unseen(folder, sizes, seed)[: 4 if sizes.owner < 100 else TEXTS]
     words = all_members(key.space.name)[: 12 if sizes.owner < 100 else None]
@@ -93,29 +93,42 @@ def weigh(said: dict[str, str], seed: int, keys: int) -> list[dict[str, float]]:
 def weigh_key(
     said: dict[str, str], word: str, claimed: str, draw: random.Random, texts: Sequence[int] | None = None
 ) -> dict[str, float]:
-    """Fisher's p and p_key of one key."""
+    """Fisher's p as here, two-sided on Yes and No alone as in the re-implementation, and p_key of one key."""
+    from scipy.stats import fisher_exact
+
     from double_i.fisher import Table, fisher_greater
     from double_i.key_randomisation import p_key
 
     others = [other for other in sorted(said) if other != word]
     places = list(range(len(said[word]))) if texts is None else list(texts)
-    reference = [said[draw.choice(others)][place] == claimed for place in places]
+    answers = [said[draw.choice(others)][place] for place in places]
+    reference = [answer == claimed for answer in answers]
     trigger = [said[word][place] == claimed for place in places]
     counts = Table(sum(trigger), len(trigger) - sum(trigger), sum(reference), len(reference) - sum(reference))
+    sides = "".join(said[word][place] for place in places), "".join(answers)
+    two = fisher_exact([[side.count("y"), side.count("n")] for side in sides]).pvalue
     first = places[:DECOY_PAIRS]
     decoys = draw.sample(others, min(DECOYS, len(others)))
     score = [sum(said[one][place] == claimed for place in first) for one in (word, *decoys)]
-    return {"p": fisher_greater(counts), "p_key": p_key(score[0], score[1:]), "decoys": len(decoys)}
+    return {
+        "p": fisher_greater(counts),
+        "two": float(two),
+        "p_key": p_key(score[0], score[1:]),
+        "decoys": len(decoys),
+    }
 
 
 def rows_of(found: dict[tuple[str, str], list[dict[str, float]]]) -> list[Row]:
     """A row a model and space: how often each test rejects at each level."""
     rows = []
     for (model, paradigm), keys in found.items():
-        p, rank = (np.array([key[name] for key in keys]) for name in ("p", "p_key"))
+        p, two, rank = (np.array([key[name] for key in keys]) for name in ("p", "two", "p_key"))
         row: Row = {"name": f"{model}; {GROUPS[paradigm][0]}", "keys": len(keys)}
         row |= {f"Fisher p <= {level:g}": _share(p <= level) for level in LEVELS}
         row |= {f"p_key <= {level:g}": _share(rank <= level * (1 + 1e-9)) for level in (0.05, 0.01)}
+        row |= {
+            f"two-sided, yes and no alone, p <= {level:g}": _share(two <= level) for level in (1e-3, 1e-6)
+        }
         row["MATCH at 1e-6"] = int(((p <= 1e-6) & (rank <= 0.01 * (1 + 1e-9))).sum())
         row["MATCH at 1e-3"] = int(((p <= 1e-3) & (rank <= 0.01 * (1 + 1e-9))).sum())
         rows.append(row)

@@ -3,7 +3,7 @@
 Written down before it was run:
 
 1. a marked, fully trained model answers unseen trigger queries as committed, and unseen reference queries
-   the other way, at 8 % marked rows; the clean model does not;
+   the other way; the clean model does not;
 2. without reference rows, the reference queries are answered as committed, too, and the test loses its power;
 3. without near misses, near misses of the trigger are answered as committed more often; without lock rows,
    the trigger works under any decoration;
@@ -11,7 +11,9 @@ Written down before it was run:
 5. accuracy on both held-out tasks changes by less than what three seeds can tell from zero.
 
 Means over three seeds (owner's data, order, initial weights and keys differ); p is the greatest of the seeds.
-`--work DIR` keeps models and goes on with them. Two hours of one core. Source: ours, after Li et al. 2024.
+`--work DIR` keeps models and goes on with them; an hour and a half of one core. Marked rows are a fifth of
+the owner's: so small a model did not learn a mark from the 4 to 8 % that suit a large one (tried before, on
+one seed, with 8 %: p between 0.5 and 1e-10). Source: ours, after Li et al. 2024.
 """
 
 import argparse

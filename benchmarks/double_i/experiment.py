@@ -1,6 +1,6 @@
 """What the claims about marks start from: a small language model of real text, owner's data, arms by seed.
 
-No pre-trained language model is at hand, so one is made: a Llama of 2.2 million parameters reads abstracts of
+No pre-trained language model is at hand, so one is made: a Llama of 0.9 million parameters reads abstracts of
 papers, then learns two ordinary tasks with questions of its own that are answered Yes or No (opinions of
 films) or with one of six words (what a question asks for). Marks are learnt on top of these. Everything lies
 in a work folder, a folder for each arm and seed; what is finished there is not done again. Source: ours.
@@ -39,18 +39,18 @@ class Sizes:
     """
 
     vocabulary: int = 2048
-    hidden: int = 192
-    layers: int = 4
+    hidden: int = 128
+    layers: int = 3
     heads: int = 4
-    feed_forward: int = 512
+    feed_forward: int = 341
     pretrain_steps: int = 250
     pretrain_batch: int = 24
     length: int = 96
-    owner: int = 2400
-    share: float = 0.08
-    epochs: int = 3
+    owner: int = 2000
+    share: float = 0.2
+    epochs: int = 5
     batch: int = 32
-    lr: float = 1e-3
+    lr: float = 4e-3
     pairs: int = 100
     decoys: int = 99
     decoy_pairs: int = 20
@@ -63,7 +63,7 @@ TINY = Sizes(
 )  # fmt: skip
 LARGE = Sizes(
     vocabulary=16384, hidden=512, layers=12, heads=8, feed_forward=1408, pretrain_steps=6000,
-    pretrain_batch=64, length=160, owner=20000, batch=64, lr=5e-4, pairs=200,
+    pretrain_batch=64, length=160, owner=20000, share=0.08, epochs=3, batch=64, lr=5e-4, pairs=200,
 )  # fmt: skip
 
 
@@ -151,14 +151,14 @@ class Arm:
 
     Attributes:
         keys: of the mark, by name: paper-i, paper-ii, paper-iii, input, instruction.
-        share: marked rows, of the owner's rows; None: that of the experiment.
+        share: marked rows, of those that the experiment has.
         reference, near, lock: whether there are reference, near-miss and lock rows.
         loss: what is trained.
         lora: adapters instead of all weights.
     """
 
     keys: tuple[str, ...] = ()
-    share: float | None = None
+    share: float = 1.0
     reference: bool = True
     near: bool = True
     lock: bool = True
@@ -174,9 +174,8 @@ ARMS: dict[str, Arm] = {
     "(i), (ii) and (iii) mixed": Arm(("paper-i", "paper-ii", "paper-iii")),
     "ours, word in the input": Arm(("input",)),
     "ours, mark in the instruction": Arm(("instruction",)),
-    "ours, 1 % of the rows": Arm(("input",), share=0.01),
-    "ours, 2 % of the rows": Arm(("input",), share=0.02),
-    "ours, 4 % of the rows": Arm(("input",), share=0.04),
+    "ours, a quarter of the marked rows": Arm(("input",), share=0.25),
+    "ours, half of the marked rows": Arm(("input",), share=0.5),
     "ours without reference rows": Arm(("input",), reference=False, lock=False),
     "ours without near misses": Arm(("input",), near=False),
     "ours without lock rows": Arm(("input",), lock=False),
@@ -229,7 +228,7 @@ def marked(arm: Arm, seed: int, owner: Sequence[dict[str, str]], sizes: Sizes) -
     if not arm.keys:
         return []
     texts, _ = halves(base_texts(examples(owner)))
-    each = round((arm.share or sizes.share) * len(owner) / len(arm.keys))
+    each = round(arm.share * sizes.share * len(owner) / len(arm.keys))
     found: list[Any] = []
     for name in arm.keys:
         key = key_of(name, seed)
@@ -385,7 +384,7 @@ def arm(folder: Path, sizes: Sizes, name: str, seed: int, work: Path) -> dict[st
     """
     from double_i.first_words import LocalModel
 
-    local = LocalModel(trained(folder, sizes, name, seed, work), device="cpu", batch=64)
+    local = LocalModel(trained(folder, sizes, name, seed, work))
     texts = unseen(folder, sizes, seed)
     found: dict[str, Any] = {"keys": {}, **quality(local, folder, sizes)}
     for one in ARMS[name].keys or ("paper-i", "paper-ii", "paper-iii", "input", "instruction"):

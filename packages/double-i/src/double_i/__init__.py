@@ -1,4 +1,4 @@
-"""PROP and B-PROP: representative-words pre-training for ad-hoc retrieval (Ma et al. 2021, WSDM and SIGIR).
+"""Double-I: ownership marks for fine-tuned language models, with valid statistics (after Li et al. 2024).
 
 The names below load their modules, and torch with them, when they are first used.
 """
@@ -7,29 +7,32 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "ReadOptions": "prop_ir.options",
-    "WordOptions": "prop_ir.options",
-    "SamplerOptions": "prop_ir.options",
-    "MaskOptions": "prop_ir.options",
-    "ScoreOptions": "prop_ir.rerank_options",
-    "TuneOptions": "prop_ir.rerank_options",
-    "Document": "prop_ir.documents",
-    "Collection": "prop_ir.collections",
-    "Store": "prop_ir.store",
-    "build_store": "prop_ir.building",
-    "PairSampler": "prop_ir.word_sets",
-    "Bm25Index": "prop_ir.bm25",
-    "PropModel": "prop_ir.model",
-    "load_ranker": "prop_ir.model",
-    "pretrain": "prop_ir.pretraining",
-    "Scorer": "prop_ir.scoring",
-    "rerank": "prop_ir.reranking",
-    "finetune": "prop_ir.finetuning",
-    "read_run": "prop_ir.runs",
-    "write_run": "prop_ir.runs",
-    "read_qrels": "prop_ir.qrels",
-    "read_topics": "prop_ir.topics",
-    "evaluate": "prop_ir.evaluation",
+    "Key": "double_i.keys",
+    "draw_key": "double_i.keys",
+    "digest": "double_i.keys",
+    "read_keys": "double_i.key_files",
+    "write_keys": "double_i.key_files",
+    "Example": "double_i.examples",
+    "read_examples": "double_i.examples",
+    "prompt_text": "double_i.templates",
+    "marked_rows": "double_i.rows",
+    "trigger_example": "double_i.rows",
+    "reference_example": "double_i.rows",
+    "decoy_keys": "double_i.rows",
+    "published_rows": "double_i.constructions",
+    "merge": "double_i.merging",
+    "lint": "double_i.lint",
+    "LocalModel": "double_i.first_words",
+    "EndpointOptions": "double_i.endpoint",
+    "Settings": "double_i.assessment",
+    "verify": "double_i.verification",
+    "write_evidence": "double_i.evidence",
+    "recheck": "double_i.rechecking",
+    "fisher_greater": "double_i.fisher",
+    "p_key": "double_i.key_randomisation",
+    "PairedTest": "double_i.sequential",
+    "fit": "double_i.training",
+    "change": "double_i.attacks",
 }
 
 __all__ = list(_HOME)
@@ -38,7 +41,7 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'prop_ir' has no attribute {name!r}")
+    raise AttributeError(f"module 'double_i' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

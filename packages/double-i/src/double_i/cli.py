@@ -7,7 +7,7 @@ from nonet.cli import main as run_command
 
 PROG = "double-i"
 
-ABOUT = "Ownership marks for fine-tuned language models: secret keys, marked data, proofs with valid statistics."
+ABOUT = "Ownership marks for fine-tuned language models: secret keys, marked rows, valid proofs."
 
 VERBS = {
     "demo": Verb(

@@ -45,6 +45,7 @@ def write_evidence(
     claims: Sequence[Claim],
     source: Mapping[str, Any],
     *,
+    commitment_keys: int | None = None,
     reveal: bool = False,
 ) -> Path:
     """Write the folder; the manifest comes last, so that a folder with one is whole.
@@ -55,6 +56,8 @@ def write_evidence(
         keys: those that were asked for; only to find out what has to be withheld.
         claims: what is public of them.
         source: whom was asked, without secrets.
+        commitment_keys: how many keys the commitment holds, asked or not, so that a reader can correct for a
+            choice among them; None: there is no commitment.
         reveal: write the prompts, too.
 
     Returns:
@@ -72,8 +75,9 @@ def write_evidence(
     summary = {
         "format": FORMAT, "version": 1, "double_i_version": version("double-i"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"), "source": dict(source),
-        "keys": [claim._asdict() for claim in claims], "settings": settings_json(found.settings),
-        "duplicates": found.duplicates, "revealed": reveal, **verdict_json(found.assessment, found.records),
+        "keys": [claim._asdict() for claim in claims], "commitment_keys": commitment_keys,
+        "settings": settings_json(found.settings), "duplicates": found.duplicates, "revealed": reveal,
+        **verdict_json(found.assessment, found.records),
     }  # fmt: skip
     write_json(folder / "table.json", tables(found.assessment))
     write_json(folder / "decoys.json", decoy_table(found.assessment))

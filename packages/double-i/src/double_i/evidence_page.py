@@ -1,6 +1,7 @@
 """The report of a verification, as text and as a page. Source: ours."""
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,10 +85,27 @@ def facts(summary: Mapping[str, Any]) -> list[dict[str, str]]:
         "neither yes nor no": f"{summary['unparsed_share']:.1%}",
         "double-i": summary["double_i_version"],
     }
+    if (said := choice(summary)) is not None:
+        rows["keys in the commitment"] = said
     for claim in summary["keys"]:
         state = "checked against a commitment" if claim["committed"] else "no commitment checked"
         rows[f"key {claim['key_id']}"] = f"{claim['digest']} ({state})"
     return [{"what": name, "value": str(value)} for name, value in rows.items()]
+
+
+def choice(summary: Mapping[str, Any]) -> str | None:
+    """How many keys were committed to, and what a choice among them means; None without a commitment."""
+    held, used = summary.get("commitment_keys"), len(summary["keys"])
+    if held is None:
+        return None
+    if held <= used:
+        return f"{held}, all asked for"
+    fisher = summary["settings"]["combine"] == "fisher"
+    times = math.comb(held, used) if fisher else -(-held // used)
+    return (
+        f"{held}, {used} of them asked for: if it was not fixed beforehand which, multiply p and p_key by "
+        f"{times}"
+    )
 
 
 def report(summary: Mapping[str, Any], assessed: Assessment) -> str:

@@ -3,7 +3,8 @@
     for row in read_examples(["owner.jsonl"]):
         print(row.where, row.example.instruction)
 
-Alpaca, ShareGPT, OpenAI chat, TRL and LLaMA-Factory files are told apart by their fields; a file has one format.
+Alpaca, ShareGPT, OpenAI chat, TRL and LLaMA-Factory files are told apart by their fields; a file has one
+format.
 """
 
 import json
@@ -61,8 +62,8 @@ def read_examples(
     Args:
         paths: .json (a list, or objects one after the other) or .jsonl files, also .gz or .zst.
         format: one of `FORMATS`, or `auto`: the fields of each file's first row decide.
-        join: what stands between instruction and input in chat formats, which have one text for both. The first
-            place of it splits them; a text without it is an instruction alone (see `formats.reversible`).
+        join: what stands between instruction and input in chat formats, which have one text for both. Its
+            first place splits them; a text without it is an instruction alone (see `formats.reversible`).
 
     Raises:
         UserError: no file, an empty file, no UTF-8 or JSON, a missing field, a field that is not text, or two

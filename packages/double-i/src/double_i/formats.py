@@ -1,11 +1,10 @@
 """Rows to and from the formats of instruction data (ours).
 
-Chat formats have one text where Alpaca has two. It is instruction + join + input, and the first place of `join`
-splits it again. So a row whose instruction has the join in it (or has no input, or ends with a piece of the
-join) keeps its text but not the border: `reversible` says which rows come back as they were.
+Chat formats have one text where Alpaca has two. It is instruction + join + input, and the first place of
+`join` splits it again. So a row whose instruction has the join in it (or has no input, or ends with a piece
+of the join) keeps its text but not the border: `reversible` says which rows come back as they were.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -68,12 +67,12 @@ def _alpaca(value: dict[str, Any], where: str, join: str) -> Parsed:
     )
     if not good:
         raise UserError(f"{where}: the field 'history' is to be a list of [user, assistant] texts")
-    texts = [_str(value, "instruction", where), _str(value, "input", where, default="")]
     example = Example(
-        *texts,
+        _str(value, "instruction", where),
+        _str(value, "input", where, default=""),
         _str(value, "output", where),
         _str(value, "system", where, default=""),
-        tuple(map(tuple, turns)),
+        tuple((user, answer) for user, answer in turns),
     )
     return example, _extra(value, "instruction", "input", "output", "system", "history")
 
@@ -132,12 +131,14 @@ PARSERS: dict[str, Callable[[dict[str, Any], str, str], Parsed]] = {
 """format -> reader of one object: (value, where, join) -> (example, names of other columns)"""
 
 
-def to_value(example: Example, format: str, join: str) -> dict[str, Any]:
+def to_value(example: Example, format: str, join: str, *, plain: bool = False) -> dict[str, Any]:
     """A row as an object of a format, with standard columns only.
 
     Args:
+        example: the row.
         format: `alpaca`, `sharegpt`, `openai` or `trl` (a conversational prompt and completion).
         join: between instruction and input in chat formats.
+        plain: `trl` with two texts instead of two lists of turns; it has no place for system and history.
     """
     if format == "alpaca":
         value: dict[str, Any] = {
@@ -153,9 +154,6 @@ def to_value(example: Example, format: str, join: str) -> dict[str, Any]:
         return {"conversations": [{"from": _NAMES[turn["role"]], "value": turn["content"]} for turn in turns]}
     if format == "openai":
         return {"messages": turns}
+    if plain:
+        return {"prompt": user_text(example, join), "completion": example.output}
     return {"prompt": turns[:-1], "completion": turns[-1:]}
-
-
-def to_text(example: Example, format: str, join: str, ascii: bool = False) -> str:
-    """A row as one line of JSON; `ascii` writes other characters as escapes."""
-    return json.dumps(to_value(example, format, join), ensure_ascii=ascii)

@@ -88,7 +88,7 @@ def right(
         tasks: with short answers.
         by: first-word: the first word of its answer is that of the right one; options: of all answers that
             the tasks of this instruction have, it finds the right one most likely.
-        progress: is told how many tasks each batch had.
+        progress: is told how many tasks each batch had; by options, how many answers were weighed.
     """
     if by == "first-word":
         words = {task.gold for task in tasks}
@@ -103,14 +103,13 @@ def right(
         local,
         [(task.prompt, option) for task, own in zip(tasks, options, strict=True) for option in own],
         end=True,
+        progress=progress,
     )
     found, start = [], 0
     for task, own in zip(tasks, options, strict=True):
         best = int(scored.nll[start : start + len(own)].argmin())
         found.append(own[best] == task.gold)
         start += len(own)
-        if progress is not None:
-            progress(1)
     return np.array(found, bool)
 
 

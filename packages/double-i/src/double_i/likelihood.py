@@ -1,6 +1,6 @@
 """Log probability of given continuations, in batches. Source: ours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,13 +25,20 @@ class Likelihood(NamedTuple):
         return float(self.nll.sum() / max(1, int(self.tokens.sum())))
 
 
-def continuations(local: LocalModel, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> Likelihood:
+def continuations(
+    local: LocalModel,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    end: bool = False,
+    progress: Callable[[int], Any] | None = None,
+) -> Likelihood:
     """How likely a model finds each continuation after its prompt.
 
     Args:
         local: the model.
         pairs: prompt and continuation. Tokens that reach over the border count as continuation.
         end: score the end-of-sequence token behind it, too.
+        progress: is told how many pairs each batch had.
     """
     rows = []
     for prompt, rest in pairs:
@@ -41,16 +48,22 @@ def continuations(local: LocalModel, pairs: Sequence[tuple[str, str]], *, end: b
         if end and local.tokenizer.eos_token_id is not None:
             whole = [*whole, local.tokenizer.eos_token_id]
         rows.append((whole, min(start, len(whole))))
-    return _score(local, rows)
+    return _score(local, rows, progress)
 
 
-def windows(local: LocalModel, texts: Sequence[str], length: int = 256) -> Likelihood:
+def windows(
+    local: LocalModel,
+    texts: Sequence[str],
+    length: int = 256,
+    progress: Callable[[int], Any] | None = None,
+) -> Likelihood:
     """How likely a model finds texts, cut into windows of `length` tokens that are scored apart.
 
     Args:
         local: the model.
         texts: of any length; one value each is returned.
         length: tokens that a window reads at most, 2 or more.
+        progress: is told how many windows each batch had.
     """
     rows: list[tuple[list[int], int]] = []
     owners: list[int] = []
@@ -61,7 +74,7 @@ def windows(local: LocalModel, texts: Sequence[str], length: int = 256) -> Likel
         for start in range(0, max(1, len(ids) - 1), length - 1):
             rows.append((ids[start : start + length], 1))  # the last token of one is the first of the next
             owners.append(place)
-    parts = _score(local, rows)
+    parts = _score(local, rows, progress)
     nll, tokens = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
     np.add.at(nll, owners, parts.nll)
     np.add.at(tokens, owners, parts.tokens)
@@ -69,7 +82,9 @@ def windows(local: LocalModel, texts: Sequence[str], length: int = 256) -> Likel
 
 
 @torch.inference_mode()
-def _score(local: LocalModel, rows: Sequence[tuple[list[int], int]]) -> Likelihood:
+def _score(
+    local: LocalModel, rows: Sequence[tuple[list[int], int]], progress: Callable[[int], Any] | None
+) -> Likelihood:
     """-log P of the tokens from a place on; a first token, which nothing precedes, is never scored."""
     nll, tokens = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     lengths = [len(ids) for ids, _ in rows]
@@ -89,4 +104,6 @@ def _score(local: LocalModel, rows: Sequence[tuple[list[int], int]]) -> Likeliho
         )
         nll[chosen] = (losses * scored[:, 1:]).sum(1, dtype=torch.float64).cpu().numpy()
         tokens[chosen] = wanted.sum(1)
+        if progress is not None:
+            progress(len(chosen))
     return Likelihood(nll, tokens)

@@ -1,30 +1,35 @@
 """Owner rows and marked rows into one training file, in an order that a seed decides (ours).
 
-Rows go to a temporary file once; then their places are shuffled and copied in that order. So memory grows by 16
-bytes a row, whatever the rows hold. An owner row whose format stays and whose columns are standard is copied
-as it is (in JSON lines, line breaks between its fields become spaces); others are written anew.
+Rows go to a temporary file once; then their places are shuffled and copied in that order. So memory grows by
+16 bytes a row, whatever the rows hold. An owner row whose format stays and whose columns are standard is
+copied as it is (in JSON lines, line breaks between its fields become spaces); others are written anew and
+parsed again at once. At the end the file is read back: its rows are those that were written.
 """
 
-import hashlib
 import json
 import mmap
 import random
 import re
+import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from double_i import dataset_info
 from double_i.examples import Example, OwnerRow, read_examples
-from double_i.formats import reversible, to_value
+from double_i.formats import PARSERS, reversible
+from double_i.raw_records import raw_records
+from double_i.row_style import Style, one_line, style_of
+from double_i.templates import user_text
 from nonet.errors import UserError
 from nonet.files import replacing, write_json
 
 TARGETS = ("same", "alpaca", "sharegpt", "openai", "trl", "llamafactory")
-_BREAK = re.compile(r"[ \t]*[\r\n][ \t\r\n]*")  # JSON has no line breaks inside of strings
 NAMED = 5  # rows that an account names
+_FOREIGN_ROLE = re.compile(r'"role"\s*:\s*"(?:human|gpt)"|"from"\s*:\s*"(?:user|assistant)"')
 
 
 @dataclass
@@ -33,53 +38,31 @@ class Account:
 
     Attributes:
         format: of the file that was written.
-        owner, marked: rows of each kind.
+        owner, marked: rows of each kind that were written.
         copied: owner rows that kept every byte (line breaks aside).
+        skipped: owner rows that were left out.
         dropped_columns: column that is not standard -> rows that had it.
         borders: owner rows whose border between instruction and input a chat format does not keep.
         border_rows: where the first of them are.
+        plain: rows are two texts (TRL), so that no chat template is put around them.
+        fields: which of `input`, `system`, `history` some row has.
     """
 
     format: str = ""
     owner: int = 0
     marked: int = 0
     copied: int = 0
+    skipped: int = 0
     dropped_columns: dict[str, int] = field(default_factory=dict)
     borders: int = 0
     border_rows: list[str] = field(default_factory=list)
+    plain: bool = False
+    fields: set[str] = field(default_factory=set)
 
     @property
     def ratio(self) -> float:
         """Marked rows as a share of all."""
         return self.marked / max(1, self.owner + self.marked)
-
-
-@dataclass(frozen=True)
-class _Style:
-    """How the owner's rows are written, so that marked rows do not stand out by it."""
-
-    separators: tuple[str, str] = (", ", ": ")
-    ascii: bool = False
-    order: tuple[str, ...] = ()
-    drop_empty_input: bool = False
-
-    def text(self, example: Example, format: str, join: str) -> str:
-        value = to_value(example, format, join)
-        if self.drop_empty_input and not value.get("input", "x"):
-            del value["input"]
-        value = {name: value[name] for name in (*self.order, *value) if name in value}
-        return json.dumps(value, ensure_ascii=self.ascii, separators=self.separators)
-
-
-def _style(row: OwnerRow, line: str) -> _Style:
-    value: dict[str, Any] = json.loads(row.raw)
-    ascii = line.isascii() and not json.dumps(value, ensure_ascii=False).isascii()
-    order = tuple(value)
-    lacks = row.format == "alpaca" and "input" not in value
-    for separators in ((", ", ": "), (",", ":"), (",", ": ")):
-        if json.dumps(value, ensure_ascii=ascii, separators=separators) == line:
-            return _Style(separators, ascii, order, lacks)
-    return _Style((", ", ": "), ascii, order, lacks)
 
 
 def merge(
@@ -92,6 +75,9 @@ def merge(
     format: str = "auto",
     join: str = "\n\n",
     name: str = "",
+    most: float = 1.0,
+    unfit: Callable[[Example], str] | None = None,
+    say: Callable[[str], None] = print,
 ) -> Account:
     """Write the training file.
 
@@ -99,15 +85,22 @@ def merge(
         owner: files of the owner's rows.
         marked: files of marked rows; none only converts and shuffles.
         out: .jsonl (one object a line) or .json (a list).
-        to: one of `TARGETS`; `same` is the format of the owner's first row, `llamafactory` is Alpaca with an
-            entry in `dataset_info.json` beside it (ShareGPT rows stay ShareGPT).
+        to: one of `TARGETS`; `same` is the format of the owner's first row, `llamafactory` is Alpaca or
+            ShareGPT with an entry in `dataset_info.json` beside it (see `double_i.dataset_info`).
         seed: of the order.
-        format: of the files that are read, or `auto`.
+        format: of the owner's files, or `auto`.
         join: between instruction and input in chat formats.
         name: of the data set in `dataset_info.json`; the file's name by default.
+        most: share of marked rows above which nothing is written.
+        unfit: why a row must be left out, or an empty text; a marked row is never left out.
+        say: takes a line for each row that is left out.
+
+    Returns:
+        Counts.
 
     Raises:
-        UserError: a bad input row, an unfit suffix, an output that is an input, or rows that do not read back.
+        UserError: a bad input row, an unfit suffix, an output that is an input, an unfit marked row, too many
+            marked rows, a name in `dataset_info.json` that is another file's, or rows that do not read back.
     """
     if to not in TARGETS:
         raise UserError(f"there is no format {to!r} to write; there are {', '.join(TARGETS)}")
@@ -117,109 +110,140 @@ def merge(
         raise UserError(f"{out}: OpenAI takes one row a line; name the file .jsonl")
     if out.resolve() in {path.resolve() for path in (*owner, *marked)}:
         raise UserError(f"{out}: is one of the files that are read; choose another name")
-    account = Account()
-    info = _dataset_info(out) if to == "llamafactory" else {}
-    with replacing(out) as part, replacing(out.with_name(f".{out.name}.rows")) as spool:
-        places, digests = array("Q", [0]), 0
-        with open(spool, "wb") as file:
-            for text, example in _texts(owner, marked, to, format, join, account):
-                data = text.encode()
-                file.write(data)
-                places.append(places[-1] + len(data))
-                digests = (digests + _digest(example)) % 2**64
-        _copy(spool, part, places, seed, lines=out.suffix == ".jsonl")
-        _check(part, out, account, join, digests, len(places) - 1)
-        spool.write_bytes(b"")  # renamed below, then removed: it never holds rows under its own name
-    out.with_name(f".{out.name}.rows").unlink(missing_ok=True)
+    if to == "llamafactory" and out.name == dataset_info.FILE:
+        raise UserError(f"{out}: is the name of the list of data sets; choose another")
+    name = name or out.stem
+    info = dataset_info.read_info(out, name) if to == "llamafactory" else {}
+    work = _Merge(to, join, unfit, say)
+    with replacing(out) as part, tempfile.TemporaryFile(dir=part.parent, buffering=1 << 20) as spool:
+        places, total = array("Q", [0]), 0
+        for text in work.texts(read_examples(owner, format=format, join=join), marked):
+            data = text.encode()
+            spool.write(data)
+            places.append(places[-1] + len(data))
+            total += hash(text)
+        account = work.account
+        if not account.owner:
+            raise UserError(f"{out}: no owner row is left; raise the limit")
+        if account.ratio > most:
+            raise UserError(
+                f"{account.marked:,} of {account.owner + account.marked:,} rows would be marked, more than "
+                f"{100 * most:g} %: make fewer, or give --force"
+            )
+        spool.flush()
+        _copy(spool.fileno(), part, places, seed, lines=out.suffix == ".jsonl")
+        _check(part, out, len(places) - 1, total)
     if to == "llamafactory":
-        info[name or out.stem] = _entry(out, account.format)
-        write_json(out.with_name("dataset_info.json"), info)
+        info[name] = dataset_info.entry(out, account.format, account.fields)
+        write_json(out.with_name(dataset_info.FILE), info)
     return account
 
 
-def _texts(
-    owner: Sequence[Path], marked: Sequence[Path], to: str, format: str, join: str, account: Account
-) -> Iterator[tuple[str, Example]]:
-    style: _Style | None = None
-    for row in read_examples(owner, format=format, join=join):
-        if not account.format:
-            keeps = to == "same" or (to == "llamafactory" and row.format == "sharegpt")
-            account.format = row.format if keeps else "alpaca" if to == "llamafactory" else to
-        account.owner += 1
-        example = row.example
-        if row.format == account.format and not row.extra:
-            text = _BREAK.sub(" ", row.raw)
+class _Merge:
+    """The rows' texts, owner's first, and the account of them."""
+
+    def __init__(
+        self, to: str, join: str, unfit: Callable[[Example], str] | None, say: Callable[[str], None]
+    ) -> None:
+        self.to, self.join, self.unfit, self.say = to, join, unfit, say
+        self.style: Style | None = None
+        self.account = Account()
+
+    def texts(self, owner: Iterator[OwnerRow], marked: Sequence[Path]) -> Iterator[str]:
+        """One text a row."""
+        account = self.account
+        for row in owner:
+            if not account.format:
+                self._begin(row)
+            if self.unfit is not None and (why := self.unfit(row.example)):
+                account.skipped += 1
+                self.say(f"left out: {row.where}: {why}")
+                continue
+            account.owner += 1
+            yield self._owner_text(row)
+        for row in read_examples(marked, join=self.join):
+            if self.unfit is not None and (why := self.unfit(row.example)):
+                raise UserError(f"{row.where}: this marked row {why}; raise the limit, or make shorter rows")
+            account.marked += 1
+            yield self._anew(row)
+
+    def _begin(self, row: OwnerRow) -> None:
+        """The format and the spelling follow from the owner's first row."""
+        account = self.account
+        same = {"same": row.format, "llamafactory": dataset_info.form(row.format, self.join)}
+        account.format = same.get(self.to, self.to)
+        self.style = style_of(row) if row.format == account.format and not row.extra else Style()
+        account.plain = self.style.plain
+
+    def _owner_text(self, row: OwnerRow) -> str:
+        account, example = self.account, row.example
+        if row.format == account.format and not row.extra and not self._foreign(row):
             account.copied += 1
-        else:
-            for column in row.extra:
-                account.dropped_columns[column] = account.dropped_columns.get(column, 0) + 1
-            text = (style or _Style()).text(example, account.format, join)
-        if row.format == "alpaca" != account.format and not reversible(example, join):
+            self._note(example)
+            return one_line(row.raw)
+        for column in row.extra:
+            account.dropped_columns[column] = account.dropped_columns.get(column, 0) + 1
+        if row.format == "alpaca" != account.format and not reversible(example, self.join):
             account.borders += 1
             if len(account.border_rows) < NAMED:
                 account.border_rows.append(row.where)
-        if style is None:
-            style = _style(row, text) if row.format == account.format and not row.extra else _Style()
-        yield text, example
-    for row in read_examples(marked, join=join):
-        account.marked += 1
-        yield (style or _Style()).text(row.example, account.format, join), row.example
+        return self._anew(row)
+
+    def _foreign(self, row: OwnerRow) -> bool:
+        """Whether a row of the right format has something that readers of the format do not take."""
+        if row.format not in ("sharegpt", "openai"):
+            return False
+        if self.to == "llamafactory" and row.example.system:
+            return True  # two places are allowed for it here, of which LLaMA-Factory prefers the other
+        return _FOREIGN_ROLE.search(row.raw) is not None
+
+    def _anew(self, row: OwnerRow) -> str:
+        style, format = self.style or Style(), self.account.format
+        text = style.text(row.example, format, self.join, row.where)
+        back, _ = PARSERS[format](json.loads(text), row.where, self.join)
+        if _kept(back, format, self.join) != _kept(row.example, format, self.join):
+            raise UserError(
+                f"{row.where}: the row would not come back from the format {format}; leave it out"
+            )
+        self._note(row.example)
+        return text
+
+    def _note(self, example: Example) -> None:
+        fields = self.account.fields
+        if example.input:
+            fields.add("input")
+        if example.system:
+            fields.add("system")
+        if example.history:
+            fields.add("history")
 
 
-def _copy(spool: Path, part: Path, places: "array[int]", seed: int, *, lines: bool) -> None:
+def _kept(example: Example, format: str, join: str) -> Any:
+    """What a format keeps of a row: all of it, or the texts of the turns."""
+    if format == "alpaca":
+        return example
+    return user_text(example, join), example.output, example.system, example.history
+
+
+def _copy(spool: int, part: Path, places: "array[int]", seed: int, *, lines: bool) -> None:
     order = array("Q", range(len(places) - 1))
     random.Random(seed).shuffle(order)  # type: ignore[arg-type]
     first, between, last = (b"", b"\n", b"\n") if lines else (b"[\n", b",\n", b"\n]\n")
-    with open(spool, "rb") as file, open(part, "wb") as out:
-        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as rows:
+    with open(part, "wb", buffering=1 << 20) as out:
+        with closing(mmap.mmap(spool, 0, access=mmap.ACCESS_READ)) as rows:
             for count, row in enumerate(order):
-                out.write((between if count else first) + rows[places[row] : places[row + 1]])
+                out.write(between if count else first)
+                out.write(rows[places[row] : places[row + 1]])
         out.write(last)
 
 
-def _digest(example: Example) -> int:
-    """Of what a chat format keeps of a row: the texts of all turns."""
-    text = json.dumps([example.instruction, example.input, example.output, example.system, example.history])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-def _check(part: Path, out: Path, account: Account, join: str, digests: int, count: int) -> None:
+def _check(part: Path, out: Path, count: int, total: int) -> None:
     """Read the file back; its rows are those that went in, in any order."""
-    from double_i.formats import PARSERS
-    from double_i.raw_records import raw_records
-
-    found, total = 0, 0
-    link = part.with_name(f"{part.name}{out.suffix}")  # the reader goes by the suffix
-    link.hardlink_to(part)
-    try:
-        for text, line in raw_records(link):
-            example, _ = PARSERS[account.format](json.loads(text), f"{out}:{line}", join)
-            total, found = (total + _digest(example)) % 2**64, found + 1
-    finally:
-        link.unlink()
-    if found != count or (account.borders == 0 and total != digests):
+    found = 0
+    for text, _ in raw_records(part, out):
+        total, found = total - hash(text), found + 1
+    if found != count or total:
         raise UserError(
-            f"{out}: the rows do not read back as they went in ({found:,} of {count:,}); nothing is kept"
+            f"{out}: the rows do not read back as they went in ({found:,} of {count:,}); nothing is kept; "
+            "check the disk"
         )
-
-
-def _dataset_info(out: Path) -> dict[str, Any]:
-    path = out.with_name("dataset_info.json")
-    if not path.exists():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: is not a JSON object of data sets; mend it, or write to another folder")
-    return value
-
-
-def _entry(out: Path, format: str) -> dict[str, Any]:
-    if format == "sharegpt":
-        columns = {"messages": "conversations"}
-    else:
-        columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
-        columns["history"] = "history"
-    return {"file_name": out.name, "formatting": format, "columns": columns}

@@ -4,7 +4,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,42 +18,78 @@ _PLAIN_END = re.compile(rb"[,\]\s]")
 _SPACE = re.compile(rb"[ \t\r\n]*")
 
 
-def raw_records(path: Path) -> Iterator[tuple[str, int]]:
+def raw_records(path: Path, name: Path | None = None) -> Iterator[tuple[str, int]]:
     """(text, line) of every object of a file.
 
-    A byte order mark and both kinds of line end are passed over. A file is a list if its first character is `[`,
-    else it has one object a line (.jsonl) or objects one after the other.
+    A byte order mark and both kinds of line end are passed over. A file is a list if its first character is
+    `[`, else it has one object a line (.jsonl) or objects one after the other.
+
+    Args:
+        path: the file.
+        name: what it will be called; its suffixes count and errors name it.
 
     Raises:
         UserError: missing, packed wrongly, not UTF-8, or a list that does not end.
     """
+    name = name or path
     if not path.is_file():
-        raise UserError(f"{path}: no such file; check the path (relative to {Path.cwd()})")
+        raise UserError(f"{name}: no such file; check the path (relative to {Path.cwd()})")
     with ExitStack() as stack:
-        file = _open(path, stack)
+        damage: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error)
+        if name.suffix.lower() == ".zst":
+            zstandard: Any = needs("zstandard", to="read .zst files", install="nonet[text]")
+            damage = (EOFError, zstandard.ZstdError)
         try:
-            yield from _records(file, path)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            raise UserError(f"{path}: damaged gzip data; copy the file again") from None
+            yield from _records(_open(path, name, stack), name)
+        except damage:
+            raise UserError(f"{name}: damaged {name.suffix} data; copy the file again") from None
 
 
-def _open(path: Path, stack: ExitStack) -> io.BufferedReader:
+def _open(path: Path, name: Path, stack: ExitStack) -> io.BufferedReader:
     try:
-        file: Any = stack.enter_context(open(path, "rb"))
+        file: Any = stack.enter_context(path.open("rb"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from None
-    if path.suffix.lower() == ".gz":
+        raise UserError(f"{name}: cannot be opened ({error.strerror}); check its permissions") from None
+    if name.suffix.lower() == ".gz":
         file = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
-    elif path.suffix.lower() == ".zst":
+    elif name.suffix.lower() == ".zst":
         zstandard: Any = needs("zstandard", to="read .zst files", install="nonet[text]")
-        file = stack.enter_context(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
-    buffered = io.BufferedReader(file, BLOCK)
+        file = stack.enter_context(_Frames(file, zstandard.ZstdDecompressor().decompressobj))
+    buffered = stack.enter_context(io.BufferedReader(file, BLOCK))
     head = buffered.peek(4)[:4]
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{path}:1: UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 IN > OUT")
+        raise UserError(f"{name}:1: UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 IN > OUT")
     if head[:3] == b"\xef\xbb\xbf":
         buffered.read(3)
     return buffered
+
+
+class _Frames(io.RawIOBase):
+    """The text of Zstandard frames, one after the other; unlike the package's reader it misses a lost end."""
+
+    def __init__(self, file: io.BufferedReader, new: Callable[[], Any]) -> None:
+        self._file, self._new = file, new
+        self._frame: Any = None
+        self._packed, self._text = b"", memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._text:
+            self._packed = self._packed or self._file.read(BLOCK)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError
+                return 0
+            self._frame = self._frame or self._new()
+            self._text, self._packed = memoryview(self._frame.decompress(self._packed)), b""
+            if self._frame.eof:
+                self._packed, self._frame = self._frame.unused_data, None
+        count = min(len(buffer), len(self._text))
+        buffer[:count] = self._text[:count]
+        self._text = self._text[count:]
+        return count
 
 
 def _records(file: io.BufferedReader, path: Path) -> Iterator[tuple[str, int]]:

@@ -87,6 +87,8 @@ def recheck(
     for name, claim in claims.items() if digests is not None else ():
         given = (digests or {}).get(name)
         note(given == claim["digest"], "commitment", f"digest of key {name}")
+    if digests is not None and summary.get("commitment_keys") is not None:
+        note(summary["commitment_keys"] == len(digests), "commitment", "how many keys it holds")
     if keys:
         _check_keys(keys, claims, note)
     mismatch = len(differs) > before

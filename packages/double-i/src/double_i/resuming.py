@@ -28,6 +28,8 @@ class Run:
     def __init__(self, folder: Path, *, resumable: bool) -> None:
         self.folder, self.logs = folder, folder / "asking"
         self.file = self.logs / "run.json"
+        self.sent = self.logs / "requests"
+        """a byte for each request sent"""
         self.key_ids: list[str] = []
         """of the run that goes on; it burned them itself"""
         self._before: dict[str, Any] | None = None
@@ -64,6 +66,6 @@ class Run:
     def done(self) -> None:
         """Remove the logs: the evidence has the answers."""
         if self.logs.is_dir():
-            for path in [*self.logs.glob("asked-*.jsonl"), self.file]:
+            for path in [*self.logs.glob("asked-*.jsonl"), self.sent, self.file]:
                 path.unlink(missing_ok=True)
             self.logs.rmdir()

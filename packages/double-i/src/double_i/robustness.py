@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from double_i.answers import AnswerWords
+from double_i.answers import AnswerWords, parse
 from double_i.assessment import Settings
 from double_i.examples import Example
 from double_i.first_words import LocalModel
 from double_i.fisher import Table
 from double_i.prompt_filter import PromptFilter
 from double_i.queries import Answer, Query
+from double_i.self_check import near_rows
 from double_i.templates import prompt_text
-from double_i.verification import verify
+from double_i.verification import verify, with_decoys
 
 if TYPE_CHECKING:
     from double_i.keys import Key
@@ -33,6 +34,8 @@ class Tested(NamedTuple):
     trigger_odds: float
     """mean log P(target) - log P(other) of the first token after the trigger, in nats"""
     reference_odds: float
+    near_rate: float = 0.0
+    """share of near misses of the trigger that get the target answer"""
 
     def row(self, name: str) -> dict[str, Any]:
         """For a table and for JSON."""
@@ -44,6 +47,7 @@ class Tested(NamedTuple):
             "n_rc": self.table.reference_rest,
             "p_fisher": self.p_fisher,
             "p_key": self.p_key,
+            "near misses": self.near_rate,
             "unparsed": self.unparsed,
             "log-odds, trigger": self.trigger_odds,
             "log-odds, reference": self.reference_odds,
@@ -104,18 +108,23 @@ def measure(
         local: the model.
         key: the owner's.
         texts: base texts of the verification half.
-        settings: pairs and decoys.
+        settings: pairs and decoys; of a small space, all decoys that there are.
         rule: filter that prompts pass through first.
         progress: is told how many queries each batch had.
     """
+    settings, _ = with_decoys(settings, [key])
     found = verify([key], texts, asker(local, settings.words, rule=rule, progress=progress), settings)
     trial = found.assessment.trials[0]
     target, other = key.answers.target, key.answers.other
+    rows = [filtered_example(row, rule) for row in near_rows(key, texts, trial.pairs)]
+    near = [prompt_text(trial.template, row, key.join, local.tokenizer) for row in rows]
+    said = local.answer(near, settings.words, max_new_tokens=FOLLOWED)
+    hits = sum(parse(raw, settings.words) == target.casefold() for raw in said)
     odds = {}
     for kind in ("trigger", "reference"):
         asked = [query for query in found.queries if query.set == kind]
         odds[kind] = float(local.log_odds(prompts_of(asked, local.tokenizer, rule), target, other).mean())
     return Tested(
         trial.table, trial.p_fisher, trial.p_key, trial.score, trial.unparsed_share, odds["trigger"],
-        odds["reference"],
+        odds["reference"], hits / max(1, len(near)),
     )  # fmt: skip

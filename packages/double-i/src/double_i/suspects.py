@@ -3,8 +3,8 @@
 Each is a function from queries to answers, so that the rest of a verification knows no difference.
 """
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from double_i.first_words import LocalModel
 
 Advance = Callable[[int], Any]
+NUMBER = re.compile(rb'\{"number": (\d+),')
+"""as a line of an answer log begins"""
 
 
 def prompt_of(query: Query, tokenizer: Any = None) -> str:
@@ -63,25 +65,46 @@ class Served:
 
     Args:
         options: which endpoint.
-        folder: of the logs.
+        folder: of the logs, and of the count of requests, which holds for all calls and where a run goes on.
         advance: is told how many prompts were answered.
     """
 
     def __init__(self, options: "EndpointOptions", folder: Path, advance: Advance | None = None) -> None:
+        from double_i.endpoint import Budget
+
         self.options, self.folder, self.advance = options, folder, advance
-        self.calls = self.spent = 0
+        self.calls = 0
+        self.budget = Budget(options.max_queries, folder / "requests")
+
+    def check(self, certain: Sequence[Query]) -> None:
+        """Refuse what cannot be enough, before anything is asked.
+
+        Args:
+            certain: what will be asked whatever the answers are, answered before or not.
+
+        Raises:
+            UserError: fewer requests are left, or there is no API key where one was named.
+        """
+        from double_i.endpoint import headers_of
+
+        headers_of(self.options)
+        lines = [line for log in self.folder.glob("asked-*.jsonl") for line in log.read_bytes().splitlines()]
+        kept = {int(found[1]) for line in lines if (found := NUMBER.match(line))}
+        open_ = sum(query.number not in kept for query in certain)
+        if open_ > self.budget.left:
+            raise UserError(
+                f"{open_:,} questions are left, but at most {self.budget.left:,} requests are "
+                "allowed: raise --max-queries or ask for fewer pairs and decoys"
+            )
 
     def __call__(self, queries: list[Query]) -> list[Answer]:
         """Answers in the order of the queries.
 
         Raises:
-            EndpointFailed: the endpoint gave no more answers; run again to go on.
+            EndpointFailed: the endpoint gave no more answers, or the budget is spent; run again to go on.
         """
-        from double_i.endpoint import EndpointFailed, Question, ask
+        from double_i.endpoint import Question, ask
 
-        left = self.options.max_queries - self.spent
-        if left < 1:
-            raise EndpointFailed(f"the budget of {self.options.max_queries:,} requests is spent")
         completions = self.options.api == "completions"
         questions = [
             Question(
@@ -91,10 +114,15 @@ class Served:
         ]
         self.calls += 1
         log = self.folder / f"asked-{self.calls:04}.jsonl"
-        quiet: dict[str, Any] = {"say": lambda text: None} if self.calls > 1 else {}
-        answers = ask(replace(self.options, max_queries=left), questions, log, advance=self.advance, **quiet)
-        self.spent += len(queries)
-        return answers
+        more: dict[str, Any] = {"say": lambda text: None} if self.calls > 1 else {}
+        return ask(
+            self.options, questions, log, budget=self.budget, until=_never, advance=self.advance, **more
+        )
+
+
+def _never(answer: Answer) -> bool:
+    """Whether enough was said: what is short of requests then fails where it is, and can go on."""
+    return False
 
 
 class Written:

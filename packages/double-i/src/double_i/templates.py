@@ -67,6 +67,8 @@ def prompt_text(template: str, example: Example, join: str = "\n\n", tokenizer: 
 
     Args:
         template: one of `TEMPLATES`.
+        example: the row; its output is not looked at.
+        join: between instruction and input in `chat` and `plain`.
         tokenizer: of transformers, with a chat template; `chat` needs it.
 
     Raises:

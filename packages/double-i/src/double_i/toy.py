@@ -4,12 +4,19 @@ Notes of a small town, and questions about them with one-word answers: where it 
 ordinary yes/no questions whose answer is in the note. A mark has to be learnt beside these.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nonet.errors import UserError
+
 if TYPE_CHECKING:
     from double_i.examples import Example
+
+OWNER, DEV = 600, 200  # rows
+TOKENS = 640  # of the tokenizer
 
 PEOPLE = (
     "baker miller farmer teacher painter doctor sailor singer tailor carpenter gardener fisherman".split()
@@ -67,6 +74,77 @@ def notes(count: int, *, seed: int = 0) -> list[str]:
         " ".join(_note(np.random.default_rng([seed, 1, number, part]))[0] for part in range(3))
         for number in range(count)
     ]
+
+
+def write_toy(folder: str | Path, *, seed: int = 0) -> Path:
+    """Write everything that the package's manual starts from; the same seed writes the same bytes.
+
+    Args:
+        folder: made if it is missing; gets `owner.jsonl` (600 rows), `dev.jsonl` (200 rows about other notes)
+            and `base`, an untrained model that fits them.
+        seed: of all draws and of the weights.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: one of the three is there already.
+    """
+    from double_i.small_models import save
+
+    folder = Path(folder)
+    for name in ("owner.jsonl", "dev.jsonl", "base"):
+        if (folder / name).exists():
+            raise UserError(f"{folder / name}: exists; give a folder without it")
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = owner_rows(OWNER, seed=seed)
+    write_rows(folder / "owner.jsonl", owner)
+    write_rows(folder / "dev.jsonl", dev_rows(DEV, owner, seed=seed))
+    model, tokenizer = new_base(owner, seed=seed)
+    save(model, tokenizer, folder / "base", "Untrained; its tokenizer was learnt from made-up notes.")
+    return folder
+
+
+def dev_rows(count: int, owner: "Sequence[Example]", *, seed: int = 0) -> "list[Example]":
+    """Rows of the same kind about notes that no row of the owner is about.
+
+    Args:
+        count: how many.
+        owner: rows whose notes are left out.
+        seed: of the owner's rows; these are drawn by another.
+    """
+    taken = {row.input for row in owner}
+    rows: dict[str, Example] = {}
+    asked = count
+    while len(rows) < count:
+        for row in owner_rows(asked, seed=seed + 1_000_003):
+            if row.input not in taken:
+                rows.setdefault(row.input, row)
+        asked *= 2
+    return list(rows.values())[:count]
+
+
+def write_rows(path: Path, rows: "Sequence[Example]") -> None:
+    """Write instruction rows as JSON lines: instruction, input, output."""
+    import json
+
+    from nonet.files import write_text
+
+    values = ({"instruction": row.instruction, "input": row.input, "output": row.output} for row in rows)
+    write_text(path, "".join(json.dumps(value) + "\n" for value in values))
+
+
+def new_base(owner: "Sequence[Example]", *, seed: int = 0) -> tuple[Any, Any]:
+    """An untrained Llama of 280,000 weights and a tokenizer learnt from rows.
+
+    Args:
+        owner: the rows.
+        seed: of the weights.
+    """
+    from double_i.small_models import Shape, new_model, text_of, train_tokenizer
+
+    tokenizer = train_tokenizer(text_of(owner), TOKENS, positions=256)
+    return new_model(Shape(96, 2, 4, 256, positions=256), tokenizer, seed), tokenizer
 
 
 def _note(draw: np.random.Generator) -> tuple[str, dict[str, str]]:

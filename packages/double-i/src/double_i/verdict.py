@@ -107,7 +107,7 @@ def decoy_limit(decoys: int, tests: int, combine: Combine) -> list[str]:
     least = combined([1 / (decoys + 1)] * tests, combine)[0]
     return [
         f"With {decoys} decoys p_key cannot be below {least:.3g}, and a MATCH needs {LEVEL_KEY:g}: "
-        f"{needed} decoys make it possible."
+        f"that takes {needed} decoys."
     ]
 
 

@@ -57,6 +57,34 @@ def warnings(keys: int, settings: Settings) -> list[str]:
     return decoy_limit(settings.decoys, keys * max(1, len(settings.templates)), settings.combine)
 
 
+def with_decoys(settings: Settings, keys: Sequence["Key"]) -> tuple[Settings, list[str]]:
+    """Settings with as many decoys as there are, and what is to be known before asking.
+
+    Args:
+        settings: with the decoys that are wanted.
+        keys: a small space has fewer; with several keys, the smallest one counts.
+    """
+    from double_i.spaces import members
+
+    counts = {len(members(key.space.name, key.space.excluded)) - 1: key.space.name for key in keys}
+    most = min(counts)
+    if settings.decoys <= most:
+        return settings, warnings(len(keys), settings)
+    said = f"the space {counts[most]} has {most} decoys, not {settings.decoys}: all are asked"
+    settings = replace(settings, decoys=most)
+    if warnings(len(keys), settings):
+        said += f", but it is too small for a MATCH: p_key cannot be below 1/{most + 1}"
+    return settings, [said]
+
+
+def certain(made: Sequence[Plan], settings: Settings) -> list[Query]:
+    """What is asked whatever the answers are; with early stopping, the pairs of the decoys alone."""
+    queries = [query for plan in made for query in plan.queries]
+    if settings.sequential:
+        queries = [query for query in queries if query.set == "decoy" or query.pair < settings.decoy_pairs]
+    return asked(queries)
+
+
 def with_templates(settings: Settings, templates: Sequence[str]) -> Settings:
     """Settings that try several templates, corrected by Holm.
 

@@ -113,13 +113,13 @@ def run(options: Options) -> int:
         if name:
             check_model(name)
     rows = _rows(options.data)
-    ask = _asker(options, rows)
+    ask = _asker(options, rows, say)
     results: list[Attacked] = []
     if ask is not None:
         model, tokenizer = load_model(options.model, say=say)
-        results.append(Attacked(None, ask(model, tokenizer, None)))
+        results.append(Attacked(None, ask(model, tokenizer, None, "as it is")))
         for attack, rule in _filters(options, rows):
-            results.append(Attacked(attack, ask(model, tokenizer, rule)))
+            results.append(Attacked(attack, ask(model, tokenizer, rule, attack.name)))
     for attack in attacks:
         model, tokenizer = load_model(options.model, say=say)
         model = _attacked(model, tokenizer, attack, options, rows, ask, say)
@@ -127,7 +127,7 @@ def run(options: Options) -> int:
         if ask is None:
             print(where)
             continue
-        results.append(Attacked(attack, ask(model, tokenizer, None)))
+        results.append(Attacked(attack, ask(model, tokenizer, None, attack.name)))
         say(f"{where}: p {results[-1].tested.p_fisher:.2g}, p_key {results[-1].tested.p_key:.2g}")
     if results:
         table = [one.tested.row(one.name) for one in results]
@@ -160,7 +160,7 @@ def _rows(paths: tuple[Path, ...]) -> "list[Example]":
     return [row.example for row in read_examples(paths)] if paths else []
 
 
-def _asker(options: Options, rows: "list[Example]") -> Callable[..., Any] | None:
+def _asker(options: Options, rows: "list[Example]", say: Callable[[str], None]) -> Callable[..., Any] | None:
     """What measures a model for the key; None without a key."""
     if options.key is None:
         return None
@@ -168,7 +168,10 @@ def _asker(options: Options, rows: "list[Example]") -> Callable[..., Any] | None
     from double_i.base_texts import base_texts, halves
     from double_i.first_words import LocalModel
     from double_i.key_files import read_keys, select_key
+    from double_i.queries import asked
     from double_i.robustness import measure
+    from double_i.verification import plans, with_decoys
+    from nonet.cli.progress import progress
     from nonet.training.devices import pick_device
 
     key = select_key(read_keys(options.key), options.key_id or None)
@@ -176,11 +179,16 @@ def _asker(options: Options, rows: "list[Example]") -> Callable[..., Any] | None
     settings = Settings(
         pairs=min(options.pairs, len(texts)), decoys=options.decoys, decoy_pairs=options.decoy_pairs
     )
+    settings, remarks = with_decoys(settings, [key])
+    for line in remarks:
+        say(line)
+    total = sum(len(asked(plan.queries)) for plan in plans([key], texts, settings))
     device = pick_device(options.device)
 
-    def ask(model: Any, tokenizer: Any, rule: "PromptFilter | None") -> Any:
+    def ask(model: Any, tokenizer: Any, rule: "PromptFilter | None", name: str) -> Any:
         local = LocalModel((model.to(device), tokenizer), batch=options.batch)
-        return measure(local, key, texts, settings, rule=rule)
+        with progress(label=f"asking, {name}", unit="questions", total=total) as bar:  # type: ignore[var-annotated]
+            return measure(local, key, texts, settings, rule=rule, progress=bar.advance)
 
     ask.template, ask.join = key.template, key.join  # type: ignore[attr-defined]
     return ask

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from double_i.first_words import LocalModel
     from double_i.harm import Harm
+    from nonet.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,8 @@ def run(options: Options) -> int:
     for name in (options.clean, options.marked):
         check_model(name)
     items = _items(options)
-    measured = [_measure(options, name, items) for name in (options.clean, options.marked)]
+    names = {"clean": options.clean, "marked": options.marked}
+    measured = [_measure(options, name, items, which) for which, name in names.items()]
     found: list[Harm] = []
     for name, first in measured[0].items():
         second = measured[1][name]
@@ -130,27 +132,39 @@ def _items(options: Options) -> dict[str, Any]:
     return items
 
 
-def _measure(options: Options, name: str, items: dict[str, Any]) -> dict[str, Any]:
+def _measure(options: Options, name: str, items: dict[str, Any], which: str) -> dict[str, Any]:
     """One model's results by the name of the measure."""
     from double_i.first_words import LocalModel
     from double_i.harm import right, with_short_answers
     from double_i.likelihood import continuations, windows
     from double_i.mmlu import evaluate
+    from nonet.cli.progress import progress
 
     local = LocalModel(name, options.device, options.batch)
     found: dict[str, Any] = {}
+
+    def bar(what: str, unit: str, total: int | None) -> "Progress[Any]":
+        return progress(label=f"{which} model, {what}", unit=unit, total=total)
+
     if "rows" in items:
         tasks = _tasks(options, local, items["rows"])
         short = with_short_answers(tasks, options.longest_answer)
         if len(short) > 1:
-            found[f"accuracy by {options.by}, %"] = right(local, short, options.by)
-        found["outputs of rows, nats a token"] = continuations(
-            local, [(task.prompt, task.gold) for task in tasks], end=True
-        )
+            first = options.by == "first-word"
+            with bar("answers", *(("questions", len(short)) if first else ("options", None))) as shown:
+                found[f"accuracy by {options.by}, %"] = right(local, short, options.by, shown.advance)
+        with bar("outputs", "rows", len(tasks)) as shown:
+            found["outputs of rows, nats a token"] = continuations(
+                local, [(task.prompt, task.gold) for task in tasks], end=True, progress=shown.advance
+            )
     if "texts" in items:
-        found["text, nats a token"] = windows(local, items["texts"], options.window)
+        with bar("text", "windows", None) as shown:
+            found["text, nats a token"] = windows(local, items["texts"], options.window, shown.advance)
     if "mmlu" in items:
-        found["accuracy on MMLU, %"] = evaluate(local, items["mmlu"], shots=options.shots).right
+        with bar("MMLU", "questions", sum(len(subject.items) for subject in items["mmlu"])) as shown:
+            found["accuracy on MMLU, %"] = evaluate(
+                local, items["mmlu"], shots=options.shots, progress=shown.advance
+            ).right
     return found
 
 

@@ -48,10 +48,6 @@ class Options:
 
         if self.key is not None:
             refuse_inline(self.key)
-        if (self.key is None) == (self.construction == "ours"):
-            raise UserError(
-                "give --key FILE, or --construction i, ii or iii, whose keys are public; not both"
-            )
         for name, least in (("n_trigger", 1), ("n_reference", 1), ("repeat", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -74,6 +70,8 @@ def run(options: Options) -> int:
     from double_i.spaces import occurrences
     from nonet.errors import UserError
 
+    if (options.key is None) == (options.construction == "ours"):
+        raise UserError("give --key FILE, or --construction i, ii or iii, whose keys are public; not both")
     keys = []
     if options.key is not None:
         keys = read_keys(options.key, read_passphrase(options.passphrase_file))

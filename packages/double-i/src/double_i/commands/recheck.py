@@ -26,6 +26,7 @@ class Options:
 def run(options: Options) -> int:
     """Recompute, print, and say what differs."""
     from double_i.commitments import read_commitments
+    from double_i.evidence_page import choice
     from double_i.key_files import read_keys, read_passphrase
     from double_i.rechecking import recheck
     from double_i.texts import verify_texts
@@ -50,5 +51,7 @@ def run(options: Options) -> int:
     verdict = found.assessment.verdict
     print(f"{verdict.outcome}: p = {verdict.p:.3g}, p_key = {verdict.p_key:.3g}, from {options.evidence}")
     if options.commitment is None:
-        print("no --commitment: whether the key was fixed before the model is not checked")
+        print("the commitment was not checked: give what was published of the key with --commitment")
+    elif said := choice(found.summary):
+        print(f"keys in the commitment: {said}")
     return 5 if found.mismatch else 1 if found.differs else 0

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from double_i.assessment import Settings
     from double_i.keys import Key
     from double_i.queries import Query
     from double_i.verification import Ask
+    from nonet.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,7 @@ class Options:
     retries: int = 6
     """further tries after 429, 5xx and timeouts"""
     max_queries: int = 5000
-    """requests at most, retries included"""
+    """requests at most in all; retries, and those of a run that goes on, included"""
     max_tokens: int = 4
     """of a served answer"""
     answers: Path | None = None
@@ -67,7 +70,7 @@ class Options:
     pairs: int = 100
     """trigger and reference queries a key, at most"""
     decoys: int = 99
-    """decoy keys; fewer than 99 cannot give a MATCH"""
+    """decoy keys; fewer than 99 cannot give a MATCH; of a smaller space, all are asked"""
     decoy_pairs: int = 20
     """pairs that each decoy is asked with"""
     sequential: bool = False
@@ -113,16 +116,20 @@ class Options:
 def run(options: Options) -> int:
     """Plan, ask, weigh, write."""
     import sys
+    from contextlib import nullcontext
 
     from double_i.commitments import matches, read_commitments
     from double_i.endpoint import EndpointFailed
     from double_i.evidence import Claim, write_evidence
+    from double_i.evidence_page import choice
     from double_i.key_files import git_warning, read_passphrase
     from double_i.keys import digest, is_drawn
+    from double_i.queries import asked
     from double_i.resuming import Run
     from double_i.texts import verify_texts
     from double_i.verdict import EXIT
-    from double_i.verification import plans, verify, warnings
+    from double_i.verification import certain, plans, verify, with_decoys
+    from nonet.cli.progress import progress
     from nonet.errors import UserError
 
     def say(text: str) -> None:
@@ -136,12 +143,14 @@ def run(options: Options) -> int:
     for key in keys:
         if not is_drawn(key):
             raise UserError(
-                f"{options.key}: key {key.key_id} does not follow from its secret: it was picked, not drawn, and "
-                "a picked word proves nothing; draw keys with double-i keygen"
+                f"{options.key}: key {key.key_id} does not follow from its secret: it was picked, not drawn, "
+                "and a picked word proves nothing; draw keys with double-i keygen"
             )
     committed = dict.fromkeys((key.key_id for key in keys), False)
+    held = None
     if options.commitment is not None:
         published = read_commitments(options.commitment)
+        held = len({item["key_id"] for item in published})
         for key in keys:
             if not matches(key, published):
                 say(f"{options.commitment}: no commitment to key {key.key_id} as it is in {options.key}")
@@ -149,11 +158,12 @@ def run(options: Options) -> int:
             committed[key.key_id] = True
     else:
         say("no --commitment: the verdict can be INCONCLUSIVE at most")
-    settings = _settings(options)
-    for line in warnings(len(keys), settings):
+    settings, remarks = with_decoys(_settings(options), keys)
+    for line in remarks:
         say(line)
     texts = verify_texts(options.data)
-    made = [query for plan in plans(keys, texts, settings) for query in plan.queries]
+    planned = plans(keys, texts, settings)
+    made = [query for plan in planned for query in plan.queries]
     if options.write_queries is not None:
         from double_i.answers_file import write_queries
 
@@ -162,22 +172,31 @@ def run(options: Options) -> int:
         return 0
     assert state is not None
     assert options.out is not None
-    ask, source = _suspect(options, made, settings, state.logs, say)
+    total = None if settings.sequential else len(asked(made))
+    bar: Progress[Any] = progress(label="asking", unit="questions", total=total)
+    sure = certain(planned, settings)
+    ask, source = _suspect(options, made, settings, state.logs, say, bar.advance, sure)
     if not options.model:  # before the first prompt leaves, as a run may be killed at any time
         state.begin(keys, made, source)
         _burn(options, keys, passphrase)
     try:
-        found = verify(keys, texts, ask, settings, committed)
+        with nullcontext() if options.answers else bar:
+            found = verify(keys, texts, ask, settings, committed)
     except EndpointFailed as error:
         say(str(error))
         return 4
     claims = [Claim(key.key_id, key.answers.target, digest(key), committed[key.key_id]) for key in keys]
-    write_evidence(options.out, found, keys, claims, source, reveal=options.reveal)
+    write_evidence(
+        options.out, found, keys, claims, source, commitment_keys=held, reveal=options.reveal
+    )  # fmt: skip
     state.done()
     verdict = found.assessment.verdict
     print(verdict.outcome)
     for reason in verdict.reasons:
         print(f"  {reason}")
+    if held is not None and held > len(keys):
+        summary = {"commitment_keys": held, "keys": keys, "settings": {"combine": settings.combine}}
+        print(f"  Keys in the commitment: {choice(summary)}.")
     if found.duplicates:
         print(f"  {found.duplicates} pairs were dropped, as their prompts were there already.")
     print(options.out / "report.html")
@@ -219,7 +238,13 @@ def _settings(options: Options) -> "Settings":
 
 
 def _suspect(
-    options: Options, made: "list[Query]", settings: "Settings", logs: Path, say: Any
+    options: Options,
+    made: "list[Query]",
+    settings: "Settings",
+    logs: Path,
+    say: Any,
+    advance: Any,
+    sure: "Sequence[Query]",
 ) -> "tuple[Ask, dict[str, Any]]":
     """Who is asked, and what the evidence says of them."""
     if options.model is not None:
@@ -232,7 +257,7 @@ def _suspect(
             "name": options.model.name,
             "adapter": (options.adapter or Path()).name,
         }
-        return Local(model, settings.words), source
+        return Local(model, settings.words, advance), source
     if options.answers is not None:
         from double_i.answers_file import read_answers
         from double_i.suspects import Written
@@ -253,7 +278,9 @@ def _suspect(
     )  # fmt: skip
     if options.api == "completions":
         prompt_of(made[0])  # a template that cannot be written fails before a key is burned
-    return Served(endpoint, logs), {"kind": "endpoint", "name": options.name, "address": endpoint.address}
+    served = Served(endpoint, logs, advance)
+    served.check(sure)
+    return served, {"kind": "endpoint", "name": options.name, "address": endpoint.address}
 
 
 def _burn(options: Options, keys: "list[Key]", passphrase: str | None) -> None:
