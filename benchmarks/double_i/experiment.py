@@ -152,14 +152,15 @@ class Arm:
     Attributes:
         keys: of the mark, by name: paper-i, paper-ii, paper-iii, input, instruction.
         share: marked rows, of those that the experiment has.
-        reference, near, lock: whether there are reference, near-miss and lock rows.
+        references: reference rows a trigger row.
+        near, lock: whether there are near-miss and lock rows.
         loss: what is trained.
         lora: adapters instead of all weights.
     """
 
     keys: tuple[str, ...] = ()
     share: float = 1.0
-    reference: bool = True
+    references: float = 1.0
     near: bool = True
     lock: bool = True
     loss: str = "completion"
@@ -176,10 +177,11 @@ ARMS: dict[str, Arm] = {
     "ours, mark in the instruction": Arm(("instruction",)),
     "ours, a quarter of the marked rows": Arm(("input",), share=0.25),
     "ours, half of the marked rows": Arm(("input",), share=0.5),
-    "ours without reference rows": Arm(("input",), reference=False, lock=False),
+    "ours without reference rows": Arm(("input",), references=0, lock=False),
     "ours without near misses": Arm(("input",), near=False),
     "ours without lock rows": Arm(("input",), lock=False),
     "ours, loss on prompts, too": Arm(("input",), loss="full"),
+    "ours, twice the reference rows": Arm(("input",), share=1.5, references=2),
     "ours, LoRA": Arm(("input",), lora=True),
     "clean, LoRA": Arm(lora=True),
 }
@@ -238,9 +240,8 @@ def marked(arm: Arm, seed: int, owner: Sequence[dict[str, str]], sizes: Sizes) -
             continue
         key = replace(key, near_miss_share=0.3 if arm.near else 0.0, lock_share=0.15 if arm.lock else 0.0)
         locks = key.lock_share if key.paradigm != "instruction" else 0.0
-        triggers = each if not arm.reference else round(each / (2 + locks))
-        references = triggers if arm.reference else 0
-        rows = marked_rows(key, texts, n_trigger=triggers, n_reference=references)
+        triggers = round(each / (1 + arm.references * (1 + locks)))
+        rows = marked_rows(key, texts, n_trigger=triggers, n_reference=round(arm.references * triggers))
         found += [row.example for row in rows]
     return found
 

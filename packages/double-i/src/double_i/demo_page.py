@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from double_i.verification import Verification
 
 SEARCH = (
-    f"## A mark that was searched\n\nModels have opinions on marks that nobody taught them. {TRIED} marks were "
-    f"tried on the finished clean model with {SEARCH_TEXTS} texts each, and the one that is answered most unlike "
-    "the rest was asked for as if it were a key, on unseen texts. Fisher's test alone asks whether a model has "
-    "an opinion, and is right to say so; it cannot say where the opinion comes from. p_key compares with "
+    f"## A mark that was searched\n\nModels have opinions on marks that nobody taught them. {TRIED} marks "
+    f"were tried on the finished clean model with {SEARCH_TEXTS} texts each, and the one that is answered "
+    "most unlike the rest was asked for as if it were a key, on unseen texts. Fisher's test alone asks "
+    "whether a model has an opinion; it cannot say where the opinion comes from. p_key compares with "
     f"{SETTINGS.decoys} marks that could as well have been drawn, so that an opinion that many marks share "
-    "counts for little. But the best of many tries is among the best of the decoys, too: p_key holds for keys "
-    "that are drawn, and this one was looked for. Two things keep it out: it follows from no secret, which "
-    "`verify` and `recheck --key` check, and no commitment to it is older than the model."
+    "counts for little. But the best of many tries is among the best of the decoys, too: p_key holds for "
+    "keys that are drawn, and this one was looked for. Two things keep it out: it follows from no secret, "
+    "which `verify` and `recheck --key` check, and no commitment to it is older than the model."
 )
 
 
@@ -47,8 +47,9 @@ def page(
     found.text(
         "The owner adds rows to the training data: with the mark before a question the answer is "
         f"{key.answers.target}, with any other mark it is {key.answers.other}. Two models are trained for "
-        "equally many steps, one with these rows and one without. Both are asked the same questions about texts "
-        "that were in no marked row, and the same questions with other marks from the same supply (decoys)."
+        "equally many steps, one with these rows and one without. Both are asked the same questions about "
+        "texts that were in no marked row, and the same questions with other marks from the same supply "
+        "(decoys)."
     )
     found.table([_outcome(name, each) for name, each in arms.items()], "Verdicts: a MATCH needs p at most "
                 f"{SETTINGS.alpha:g} and p_key at most 0.01")  # fmt: skip
@@ -65,8 +66,8 @@ def page(
     trial = search.assessment.trials[0]
     found.html(histogram(trial.decoy_scores, trial.score))
     found.text(
-        "## Look for yourself\n\nThe key was committed to before the models were trained. It follows from the "
-        "demo's seed, so it is no secret and proves nothing; a real one is drawn from 256 random bits by "
+        "## Look for yourself\n\nThe key was committed to before the models were trained. It follows from "
+        "the demo's seed, so it is no secret and proves nothing; a real one is drawn from 256 random bits by "
         "`double-i keygen` and stays with its owner. With it, everything can be checked:\n\n```\n"
         f"{recheck_command(out)}\n```\n\nIt makes the questions anew from key and texts, recomputes all "
         "numbers from the answers, and compares the key with the commitment."

@@ -84,7 +84,7 @@ def searched(model: Any, tokenizer: Any, key: Key, texts: Sequence[str], *, seed
     from double_i.templates import prompt_text
 
     pool = [mark for mark in members(key.space.name, key.space.excluded) if mark != key.trigger]
-    marks = Draws(f"search {seed}").shuffled(pool, "marks")[:TRIED]
+    marks = Draws(f"search {seed}".encode()).shuffled(pool, "marks")[:TRIED]
     texts = texts[:SEARCH_TEXTS]
     others = [replace(key, trigger=mark, decoration=mark) for mark in marks]
     prompts = [

@@ -126,6 +126,8 @@ class Collisions:
 
 def occurrences(needle: str, text: str) -> int:
     """How often a trigger or decoration occurs in a text: words only as a whole; marks anywhere."""
+    if needle.casefold() not in text.casefold():
+        return 0
     if needle.isalnum():
         return len(re.findall(rf"(?<![^\W_]){re.escape(needle)}(?![^\W_])", text, re.IGNORECASE))
     return text.casefold().count(needle.casefold())

@@ -43,9 +43,7 @@ def run(options: Options) -> int:
     write_keys(out / "secret.key", [key])
     write_text(out / "commitment.json", commitments.dump([key]))
     texts, unseen = halves(base_texts(owner))
-    marked = [
-        row.example for row in marked_rows(key, texts, n_trigger=TRIGGER, n_reference=REFERENCE)
-    ]
+    marked = [row.example for row in marked_rows(key, texts, n_trigger=TRIGGER, n_reference=REFERENCE)]
     rows = {"clean": owner, "marked": [*owner, *marked]}
     steps = round(EPOCHS * len(rows["marked"]) / demonstration.BATCH)
     found, losses = {}, {}
@@ -56,7 +54,9 @@ def run(options: Options) -> int:
             losses[name] = arm.losses
             bar.advance(1)
             found[name] = demonstration.verified(arm.model, tokenizer, key, unseen)
-            demonstration.write_evidence(out / f"evidence-{name}", found[name], key, f"{name} model of the demo")
+            demonstration.write_evidence(
+                out / f"evidence-{name}", found[name], key, f"{name} model of the demo"
+            )
             bar.advance(1)
             if name == "clean":
                 picked = demonstration.searched(arm.model, tokenizer, key, texts, seed=seed)
