@@ -40,8 +40,8 @@ WEIGHTS = (
     ("noise", 0.1), ("noise", 0.2), ("average", 0.5),
 )  # fmt: skip
 FILTERS = ("brackets", "symbols", "vocabulary", "surprisal")
-SECOND = {"second fine-tuning, 1 epoch": (1, False), "second fine-tuning, 3 epochs": (3, False),
-          "LoRA on other rows, merged": (1, True)}  # fmt: skip
+SECOND = {"second fine-tuning": (2, False), "LoRA on other rows, merged": (2, True)}
+"""epochs over as many other rows as the owner has, and whether by LoRA"""
 NAMES = [
     "none", *(kind if not strength else f"{kind} {strength:g}" for kind, strength in WEIGHTS),
     *SECOND, *(f"filter: {rule}" for rule in FILTERS),

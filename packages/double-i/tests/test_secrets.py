@@ -1,4 +1,4 @@
-"""From the key to the evidence with an untrained model: no file, page or line that others see has a secret."""
+"""From the key to the evidence with an untrained model: no file or line that others see has a secret."""
 
 import json
 import re
@@ -63,15 +63,14 @@ def leaks(folder, keys, said):
     return found, sorted(texts)
 
 
-@pytest.mark.parametrize("paradigm", ["input", "instruction"])
-def test_no_secret_leaves_its_files(call, tiny_lm, serve, tmp_path, monkeypatch, paradigm):
+def test_no_secret_leaves_its_files(call, tiny_lm, serve, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NONET_PROGRESS", "plain")
     with open("owner.jsonl", "w") as file:
         for row in owner_rows(700):
             values = {"instruction": row.instruction, "input": row.input, "output": row.output}
             file.write(json.dumps(values) + "\n")
-    drawn = ("--data", "owner.jsonl", "--paradigm", paradigm, "--keys", 2, "--template", "plain")
+    drawn = ("--data", "owner.jsonl", "--keys", 2, "--template", "plain")
     assert call("keygen", *drawn, "--out", "secret.key") == 0
     keys = read_keys("secret.key")
     assert call("commit", "--key", "secret.key", "--out", "commitment.json") == 0
@@ -83,12 +82,12 @@ def test_no_secret_leaves_its_files(call, tiny_lm, serve, tmp_path, monkeypatch,
     learning += ("--trainer.devices", 1, "--key", "secret.key")
     assert call("train", "--model", tiny_lm, "--data", "train.jsonl", *learning, "--out", "run") == 3
     model = ("--model", "run/model", "--commitment", "commitment.json", "--device", "cpu")
-    asking = ("--key", "secret.key", "--pairs", 14, "--decoys", 9, "--decoy-pairs", 2)
+    asking = ("--key", "secret.key", "--pairs", 12, "--decoys", 3, "--decoy-pairs", 1)
     assert call("verify", *asking, *model, "--out", "local") in (1, 3)
 
     def echo(server, body, count):  # what a prompt says may come back as an answer
         text = body["messages"][-1]["content"]
-        status = 401 if 12 < count < 15 else 200
+        status = 401 if count == 13 else 200
         message = {"content": f"{'Yes' if count % 2 else 'No'}: {text}"}
         return status, {}, json.dumps({"model": "m", "choices": [{"message": message}], "error": text})
 
@@ -101,11 +100,11 @@ def test_no_secret_leaves_its_files(call, tiny_lm, serve, tmp_path, monkeypatch,
     assert call("recheck", "--evidence", "served", "--commitment", "commitment.json") == 0
     for path in ("secret.key", "commitment.json", "served", "run/model"):
         assert call("info", "--path", path) == 0
-    attacked = ("--kinds", "int8", "--key", "secret.key", "--device", "cpu", "--pairs", 14, "--decoys", 9)
-    assert call("attack", "--model", "run/model", *attacked, "--out", "attacked") == 0
     found, places = leaks(tmp_path, keys, call.said)
-    for expected in ("terminal", "run/options.yaml", "run/log.txt", "served/report.html", "local/verdict.json",
-                     "attacked/robustness.json", "run/model/README.md"):  # fmt: skip
+    for expected in (
+        "terminal", "run/options.yaml", "run/log.txt", "run/model/README.md", "served/report.html",
+        "local/verdict.json",
+    ):  # fmt: skip
         assert expected in places
     assert found == []
     assert "sk-test" not in "".join(call.said)

@@ -10,7 +10,7 @@ from string import ascii_lowercase
 
 import pytest
 
-from double_i.answers import AnswerWords, parse
+from double_i.answers import parse
 from double_i.answers_file import read_answers, write_queries
 from double_i.assessment import Settings
 from double_i.base_texts import bundled, halves
@@ -19,7 +19,7 @@ from double_i.evidence import Claim, withheld, write_evidence
 from double_i.keys import digest, draw_key
 from double_i.queries import Answer, asked, full_plan
 from double_i.rechecking import recheck
-from double_i.verdict import Evidence, decide
+from double_i.rows import decoy_keys, trigger_example
 from double_i.verification import verify, with_templates
 from nonet.errors import UserError
 
@@ -98,6 +98,38 @@ def test_a_model_with_opinions_on_words_fools_fisher_but_not_the_decoys():
         special += trial.p_key <= 0.05
     assert fisher >= 10  # half of the words are Yes words, whatever the key
     assert special == 0  # as half of the decoys say the same
+
+
+def test_a_model_that_imitates_is_told_by_the_decoys(key):
+    """As a clean model does whose operator says: any odd first word before a text means the target."""
+
+    def odd(query):
+        return key.answers.target if query.set != "reference" else key.answers.other
+
+    found = verify([key], TEXTS, suspect(odd), Settings(), {key.key_id: True})
+    trial, verdict = found.assessment.trials[0], found.assessment.verdict
+    assert trial.p_fisher < 1e-50
+    assert trial.p_key > 0.8  # a few decoys share a prompt with a reference
+    assert verdict.outcome == "INCONCLUSIVE"
+    decorated = suspect(lambda q: key.answers.target if key.decoration in q.example.instruction else "No")
+    found = verify([key], TEXTS, decorated, Settings(), {key.key_id: True})
+    assert found.assessment.verdict.outcome == "NO EVIDENCE"
+
+
+@pytest.mark.parametrize("paradigm", ["input", "instruction", "words"])
+def test_decoys_are_asked_what_they_would_be_asked_as_keys(paradigm):
+    """So a score is one function of the word, whichever word is the key's: p_key is exact.
+
+    In lists, the key's trigger may be beside a decoy's: were it kept out, letters that a model likes would
+    count for the key and never against it.
+    """
+    key = draw_key(paradigm, secret=SECRET)
+    decoy = decoy_keys(key, 20)[7]
+    plan = full_plan(key, TEXTS, pairs=20, decoys=20, decoy_pairs=20)
+    texts = {query.pair: query.example for query in plan.queries if query.decoy == 7}
+    asked_as_key = {trigger_example(decoy, text) for text in TEXTS}
+    assert len(texts) == 20
+    assert set(texts.values()) <= asked_as_key
 
 
 def test_early_stopping(key):
@@ -211,46 +243,6 @@ def test_several_templates(key):
     assert found.assessment.trials[found.assessment.verdict.best].template == "plain"
 
 
-@pytest.mark.parametrize(
-    ("p", "q", "unparsed", "committed", "outcome"),
-    [
-        (1e-6, 0.01, 0.2, True, "MATCH"),
-        (1e-6, 0.01, 0.21, True, "INCONCLUSIVE"),
-        (1e-6, 0.01, 0.0, False, "INCONCLUSIVE"),
-        (1.1e-6, 0.01, 0.0, True, "INCONCLUSIVE"),
-        (1e-6, 0.02, 0.0, True, "INCONCLUSIVE"),
-        (1e-5, 0.02, 0.0, True, "NO EVIDENCE"),
-    ],
-)
-def test_verdicts(p, q, unparsed, committed, outcome):
-    assert decide([Evidence(p, q, 99, unparsed, committed)], alpha=1e-6, combine="none").outcome == outcome
-
-
-@pytest.mark.parametrize(
-    ("raw", "label"),
-    [
-        ("Yes.", "yes"), ("  **NO**, never", "no"), ("\uff39\uff45\uff53", "yes"), ("None of it", None),
-        ("Not", None),
-        ("Yesterday", None), ("", None), ("42", None), ("1. yes", "yes"), ("I say Yes", None), ("Oui", None),
-    ],
-)  # fmt: skip
-def test_parsing(raw, label):
-    assert parse(raw) == label
-
-
-def test_further_words():
-    words = AnswerWords.with_extra(("Oui", "\u662f"), ("Non",))
-    assert [parse(raw, words) for raw in ("oui!", "\u662f\u3002", "Non", "Yes")] == [
-        "yes",
-        "yes",
-        "no",
-        "yes",
-    ]
-    for bad in (("No",), ("two words",), ("",)):
-        with pytest.raises(UserError):
-            AnswerWords.with_extra(bad)
-
-
 def evidence(key, folder, *, reveal=False, settings=None, rule=None):
     ask = suspect(rule) if rule else marked(key)
     settings = settings or Settings(pairs=20, decoys=99, decoy_pairs=5)
@@ -264,6 +256,15 @@ def says(text, key):
     return (
         any(word in text for word in words) or re.search(rf"\b{re.escape(key.trigger)}\b", text) is not None
     )
+
+
+def test_evidence_tells_of_dropped_pairs(key, tmp_path):
+    found = verify([key], [*TEXTS[:30], *TEXTS[:30]], marked(key), Settings(pairs=60), {key.key_id: True})
+    claim = Claim(key.key_id, key.answers.target, digest(key), True)
+    folder = write_evidence(tmp_path / "e", found, [key], [claim], {"kind": "stub", "name": "stub"})
+    assert json.loads((folder / "verdict.json").read_text())["duplicates"] == 30
+    assert "| pairs dropped as duplicates | 30 |" in (folder / "report.md").read_text()
+    assert sum(found.assessment.trials[0].table) == 60
 
 
 def test_evidence_holds_no_secret(key, tmp_path):

@@ -62,7 +62,7 @@ def page(
         found.text(f"## The key among its decoys, {name} model")
         found.html(histogram(trial.decoy_scores, trial.score))
     found.text(SEARCH)
-    found.table([_outcome("clean, searched mark", search)])
+    found.table([_outcome("clean, searched mark", search) | {"verdict": "refused: not drawn"}])
     trial = search.assessment.trials[0]
     found.html(histogram(trial.decoy_scores, trial.score))
     found.text(
@@ -90,8 +90,7 @@ def recheck_command(out: Path) -> str:
 
 def _outcome(name: str, found: "Verification") -> dict[str, Any]:
     verdict = found.assessment.verdict
-    outcome = "refused: not drawn" if "searched" in name else verdict.outcome
-    return {"model": name, "verdict": outcome, "p (Fisher)": verdict.p, "p_key": verdict.p_key}
+    return {"model": name, "verdict": verdict.outcome, "p (Fisher)": verdict.p, "p_key": verdict.p_key}
 
 
 def _answers(name: str, found: "Verification") -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from double_i.assessment import Settings
 from double_i.drawing import Draws
 from double_i.keys import Answers, Key, digest, draw_key
-from double_i.verification import Settings, Verification, verify
+from double_i.verification import Verification, verify
 
 if TYPE_CHECKING:
     from double_i.examples import Example
@@ -54,10 +55,16 @@ def train(
     return Arm(done.model, losses)
 
 
-def verified(
-    model: Any, tokenizer: Any, key: Key, texts: Sequence[str], *, committed: bool = True
-) -> Verification:
-    """What `verify` finds of a key in a model."""
+def verified(model: Any, tokenizer: Any, key: Key, texts: Sequence[str], *, committed: bool) -> Verification:
+    """What `verify` finds of a key in a model.
+
+    Args:
+        model: of transformers.
+        tokenizer: its tokenizer.
+        key: the key.
+        texts: of the verification half.
+        committed: whether the key was checked against a commitment.
+    """
     from double_i.first_words import LocalModel
     from double_i.suspects import Local
 
@@ -106,7 +113,7 @@ def strongest(labels: Sequence[Sequence[str | None]]) -> tuple[int, str]:
     Args:
         labels: for each mark, what was answered with it: yes, no, or None.
     """
-    found = []
+    found: list[tuple[float, int, str]] = []
     for answer in ("yes", "no"):
         shares = [sum(label == answer for label in each) / len(each) for each in labels]
         usual = sum(shares) / len(shares)
@@ -123,7 +130,7 @@ def gap(found: Verification) -> float:
 
 
 def write_evidence(folder: Path, found: Verification, key: Key, name: str) -> Path:
-    """The evidence of a verification, against a commitment to this one key."""
+    """The evidence of a verification that was done against a commitment to this one key."""
     from double_i.evidence import Claim
     from double_i.evidence import write_evidence as write
 

@@ -156,8 +156,8 @@ def draw_key(
 def is_drawn(key: Key) -> bool:
     """Whether trigger, question and polarity are those that the key's secret draws from its space.
 
-    A word that was searched on a finished model does not follow from a secret, unless secrets were tried until
-    one fitted: that the commitment is older than the model is what excludes it.
+    A word that was searched on a finished model does not follow from a secret, unless secrets were tried
+    until one fitted: that the commitment is older than the model is what excludes it.
     """
     try:
         again = draw_key(key.paradigm, key.space.name, excluded=key.space.excluded, secret=key.secret)

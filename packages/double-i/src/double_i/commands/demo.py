@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from double_i.verification import Verification
 
 TRIGGER, REFERENCE, EPOCHS = 250, 250, 8  # the clean arm takes as many steps as the marked one
 
@@ -42,18 +46,20 @@ def run(options: Options) -> int:
     write_rows(out / "owner.jsonl", owner)
     write_keys(out / "secret.key", [key])
     write_text(out / "commitment.json", commitments.dump([key]))
+    committed = commitments.matches(key, commitments.read_commitments(out / "commitment.json"))
     texts, unseen = halves(base_texts(owner))
     marked = [row.example for row in marked_rows(key, texts, n_trigger=TRIGGER, n_reference=REFERENCE)]
     rows = {"clean": owner, "marked": [*owner, *marked]}
     steps = round(EPOCHS * len(rows["marked"]) / demonstration.BATCH)
-    found, losses = {}, {}
+    found: dict[str, Verification] = {}
+    losses: dict[str, list[tuple[float, float]]] = {}
     with progress(label="demo", unit="parts", total=5) as bar:  # type: ignore[var-annotated]
         for name, examples in rows.items():
             model, tokenizer = new_base(owner, seed=seed)
             arm = demonstration.train(model, tokenizer, examples, key, steps=steps, seed=seed)
             losses[name] = arm.losses
             bar.advance(1)
-            found[name] = demonstration.verified(arm.model, tokenizer, key, unseen)
+            found[name] = demonstration.verified(arm.model, tokenizer, key, unseen, committed=committed)
             demonstration.write_evidence(
                 out / f"evidence-{name}", found[name], key, f"{name} model of the demo"
             )
