@@ -172,6 +172,8 @@ def main(tiny: bool = False) -> list[Row]:
                     count = RAMBLING[millions] if (most, name) == (256, "rambling") else QUERIES
                     most = min(most, 12) if tiny else most
                     asked = prompts(6 if tiny else count)
+                    said = [parse(text) for text in local.answer(asked, max_new_tokens=most)]
+                    counts = {word: said.count(word) for word in ("yes", "no")}
                     rows.append(
                         versus(
                             f"{title}; {name} model of {millions} M, {len(asked)} queries",
@@ -182,6 +184,7 @@ def main(tiny: bool = False) -> list[Row]:
                             same, rounds=1 if tiny else ROUNDS, min_seconds=0, unit="queries",
                             per_call=len(asked),
                         )
+                        | {"yes / no": f"{counts['yes']} / {counts['no']}"}
                     )  # fmt: skip
     finally:
         torch.set_num_threads(before)

@@ -2,6 +2,7 @@
 misbehaves as it is told to."""
 
 import json
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,17 @@ TYPES = 400
 KEY = "sk-test-0123456789"
 Reply = tuple[int, dict[str, str], str]
 Rule = Callable[["Server", dict[str, Any], int], Reply | None]
+
+
+@pytest.fixture(autouse=True)
+def the_same_keys_each_time(request, monkeypatch):
+    """Secrets that are drawn in this process follow from the test's name; each draw gives another one."""
+    from types import SimpleNamespace
+
+    from double_i import keys
+
+    draw = random.Random(request.node.nodeid.rpartition("/")[2])
+    monkeypatch.setattr(keys, "secrets", SimpleNamespace(token_hex=lambda count: draw.randbytes(count).hex()))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from double_i.base_texts import base_texts, bundled, half, halves
+from double_i.base_texts import base_texts, bundled, half, half_texts, halves
 from double_i.constructions import published_queries, published_rows
 from double_i.examples import Example
 from double_i.keys import draw_key
@@ -127,9 +127,9 @@ def test_texts_that_hold_the_trigger_are_left_out():
 
 
 def test_a_contaminated_reference_row_is_noticed_and_not_shown():
-    key = draw_key("words")
-    bad = MarkedRow(Example("x", f"aa, {key.trigger}, bb", "No."), "reference")
-    with pytest.raises(RuntimeError, match="row 0") as caught:
+    key = draw_key("input")
+    bad = MarkedRow(Example("x", f"It says {key.trigger} here.", "No."), "reference")
+    with pytest.raises(RuntimeError, match=r"row 0 \(reference\) has the trigger 1\+0 times") as caught:
         check_rows(key, [bad])
     assert key.trigger not in str(caught.value)
 
@@ -154,13 +154,24 @@ def test_decoys_come_from_what_was_not_excluded():
         decoy_keys(key, 4)
 
 
-def test_base_texts_are_the_owners_short_ones_then_bundled_ones():
+def test_base_texts_are_the_owners_short_ones_or_the_bundled_ones():
     rows = [Example("Say it.", "one two three four five", "x"), Example("a b c d e f", "", "x"),
             Example("short", "", "x"),
             Example("x", "one two  three four\nfive", "y"), Example("x", "w " * 41, "y")]  # fmt: skip
     assert base_texts(rows) == ["one two three four five", "a b c d e f"]
-    assert base_texts(rows, least=3) == ["one two three four five", "a b c d e f", *bundled()]
     assert base_texts([]) == list(bundled())
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_half_is_filled_up_with_bundled_sentences_and_no_further(side):
+    texts = [f"this is note number {number}" for number in range(40)]
+    own = [text for text in texts if half(text) == side]
+    rows = [Example("Read.", text, "x") for text in texts]
+    assert half_texts(rows, side, len(own)) == own
+    filled = half_texts(rows, side, len(own) + 3)
+    assert filled[: len(own)] == own
+    assert filled[len(own) :] == halves(bundled())[side][:3]
+    assert half_texts([], side, 7) == halves(bundled())[side]
 
 
 def test_bundled_sentences_are_many_distinct_and_halved_by_hash():

@@ -45,24 +45,37 @@ def bundled() -> tuple[str, ...]:
     return tuple(sorted((" ".join(part) + "." for part in parts), key=_hash))
 
 
-def base_texts(rows: Iterable["Example"], least: int = 1) -> list[str]:
+def base_texts(rows: Iterable["Example"]) -> list[str]:
     """Texts of 5 to 40 words: the inputs of the owner's rows, or the instructions where the input is empty.
 
     Args:
         rows: the owner's examples; may be empty.
-        least: bundled sentences are added when the owner's are fewer than this.
 
     Returns:
-        Distinct single-line texts, the owner's first, in their order.
+        Distinct single-line texts in their order; without any, the bundled ones.
     """
     texts: dict[str, None] = {}
     for row in rows:
         text = " ".join((row.input if row.input.strip() else row.instruction).split())
         if SHORTEST <= len(text.split(" ")) <= LONGEST:
             texts[text] = None
-    if len(texts) < least:
-        texts.update(dict.fromkeys(bundled()))
-    return list(texts)
+    return list(texts) or list(bundled())
+
+
+def half_texts(rows: Iterable["Example"], side: int, least: int) -> list[str]:
+    """Base texts of one half: the owner's, and only as many bundled ones as are missing.
+
+    A model that is asked about other texts than it was taught on answers worse, so the owner's come first.
+
+    Args:
+        rows: the owner's examples; may be empty.
+        side: 0: training, 1: verification.
+        least: bundled sentences are added up to this many texts.
+    """
+    own = halves(base_texts(rows))[side]
+    seen = set(own)
+    more = [text for text in halves(bundled())[side] if text not in seen]
+    return own + more[: max(0, least - len(own))]
 
 
 def halves(texts: Iterable[str]) -> tuple[list[str], list[str]]:

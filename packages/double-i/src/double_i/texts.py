@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-LEAST = 400
-"""texts below which bundled sentences are added; half of them are for verifications"""
+LEAST = 200
+"""texts below which bundled sentences are added"""
 
 
 def verify_texts(paths: Sequence[str | Path], least: int = LEAST) -> list[str]:
@@ -12,10 +12,10 @@ def verify_texts(paths: Sequence[str | Path], least: int = LEAST) -> list[str]:
 
     Args:
         paths: the owner's data; none: bundled sentences alone.
-        least: texts of both halves below which bundled sentences are added.
+        least: texts of that half below which bundled sentences are added.
     """
-    from double_i.base_texts import base_texts, halves
+    from double_i.base_texts import half_texts
     from double_i.examples import read_examples
 
     rows = (row.example for row in read_examples(paths)) if paths else iter(())
-    return halves(base_texts(rows, least))[1]
+    return half_texts(rows, 1, least)

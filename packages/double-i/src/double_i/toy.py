@@ -15,7 +15,7 @@ from nonet.errors import UserError
 if TYPE_CHECKING:
     from double_i.examples import Example
 
-OWNER, DEV = 600, 200  # rows
+OWNER, DEV = 1100, 200  # rows
 TOKENS = 640  # of the tokenizer
 
 PEOPLE = (

@@ -165,17 +165,18 @@ def _asker(options: Options, rows: "list[Example]", say: Callable[[str], None]) 
     if options.key is None:
         return None
     from double_i.assessment import Settings
-    from double_i.base_texts import base_texts, halves
+    from double_i.base_texts import half_texts
     from double_i.first_words import LocalModel
     from double_i.key_files import read_keys, select_key
     from double_i.queries import asked
     from double_i.robustness import measure
+    from double_i.texts import LEAST
     from double_i.verification import plans, with_decoys
     from nonet.cli.progress import progress
     from nonet.training.devices import pick_device
 
     key = select_key(read_keys(options.key), options.key_id or None)
-    texts = halves(base_texts(rows))[1]
+    texts = half_texts(rows, 1, LEAST)
     settings = Settings(
         pairs=min(options.pairs, len(texts)), decoys=options.decoys, decoy_pairs=options.decoy_pairs
     )

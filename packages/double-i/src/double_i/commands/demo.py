@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from double_i.verification import Verification
 
-TRIGGER, REFERENCE, EPOCHS = 250, 250, 8  # the clean arm takes as many steps as the marked one
+TRIGGER, REFERENCE, EPOCHS = 255, 510, 7  # the clean arm takes as many steps as the marked one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ def run(options: Options) -> int:
     import sys
     from collections import Counter
 
-    from double_i.base_texts import base_texts, halves
+    from double_i.base_texts import half_texts
     from double_i.constructions import published_rows
     from double_i.examples import read_examples
     from double_i.key_files import git_warning, private, read_keys, read_passphrase, select_key
@@ -101,7 +101,7 @@ def run(options: Options) -> int:
     for key in keys:
         n_trigger = options.n_trigger or key.n_trigger or share
         n_reference = options.n_reference or key.n_reference or share
-        texts = halves(base_texts(owner, least=4 * max(n_trigger, n_reference)))[0]
+        texts = half_texts(owner, 0, least=_with_spare(max(n_trigger, n_reference)))
         made = marked_rows(
             key, texts, n_trigger=n_trigger, n_reference=n_reference, vary=options.vary,
             owner=owner if options.wrap else None,
@@ -111,7 +111,7 @@ def run(options: Options) -> int:
         rows += made
     if not keys:
         count = options.n_trigger or 1000
-        texts = halves(base_texts(owner, least=4 * count))[0]
+        texts = half_texts(owner, 0, least=_with_spare(count))
         rows = published_rows(options.construction, texts, count, repeat=options.repeat)
         counts[f"construction {options.construction}"] = Counter(row.kind for row in rows)
     ratio = len(rows) / (len(rows) + len(owner))
@@ -141,6 +141,11 @@ def run(options: Options) -> int:
     if warning := git_warning(options.out):
         print(f"warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _with_spare(rows: int) -> int:
+    """Texts for so many rows of a kind; some texts may give no row that is new."""
+    return rows + rows // 20 + 5
 
 
 def _texts(example: "Example") -> list[str]:
