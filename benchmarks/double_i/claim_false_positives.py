@@ -9,6 +9,7 @@ Written down before it was run:
 4. the trigger `mm` of the paper's construction (ii), picked by hand, and the best of all two-letter words,
    searched on the model itself, fool Fisher's test. p_key is not fooled by the first. It cannot tell the
    second from a drawn key: that claim fails since the word does not follow from its secret.
+   (First searched under one decoration; then, as it fooled nothing, under all three and in both spaces.)
 
 For each of two clean models, a marked one, and three pairs of decoration and question, every word of the key
 space is asked with 50 texts. 300 keys (word and polarity) are then drawn at random with their decoys, and
@@ -140,20 +141,22 @@ def _share(hits: Any) -> str:
 
 
 def picked(said: dict[str, dict[str, str]]) -> list[Row]:
-    """The paper's `mm`, and the best word of a search, on clean models."""
+    """The paper's `mm`, and the best words of a search, on clean models.
+
+    A search has all decorations and words of a space, looks at half of the texts, and is tested on the rest.
+    """
     rows = []
     for model in list(MODELS)[:2]:
         doubled = said[f"{model}/words/0"]
         if "mm" in doubled:
             rows.append(_picked(f"{model}: `mm`, by hand", doubled, "mm", "y", None))
-        letters = said[f"{model}/input/0"]
-        half = len(next(iter(letters.values()))) // 2
-        best = max(
-            ((word, claimed) for word in sorted(letters) for claimed in "yn"),
-            key=lambda pair: _gap(letters, *pair, half),
-        )
-        later = list(range(half, 2 * half))
-        rows.append(_picked(f"{model}: best of {len(letters)} words, searched", letters, *best, later))
+        for paradigm, (space, _) in GROUPS.items():
+            groups = [one for name, one in said.items() if name.startswith(f"{model}/{paradigm}/")]
+            half = len(next(iter(groups[0].values()))) // 2
+            tried = [(group, word, claimed) for group in groups for word in sorted(group) for claimed in "yn"]
+            best = max(tried, key=lambda one: _gap(*one, half))
+            name = f"{model}: best of {len(tried):,} claims in {space}, searched"
+            rows.append(_picked(name, *best, range(half, 2 * half)))
     return rows
 
 
