@@ -1,5 +1,6 @@
 """Arms of an experiment side by side, each a process of one thread; what is finished is not done again."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -41,6 +42,21 @@ def run_arms(
                 write_json(folder / f"{futures[future]}.json", future.result())
                 bar.advance(1)
     return [json.loads((folder / f"{job[0]}.json").read_text(encoding="utf-8")) for job in jobs]
+
+
+def arguments(about: str | None, work: str) -> argparse.ArgumentParser:
+    """The command line of an experiment: where its arms are kept, and how many run side by side.
+
+    Args:
+        about: the module's docstring.
+        work: the folder by default.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--work", type=Path, default=Path(work), help="folder of finished arms (default: %(default)s)"
+    )
+    parser.add_argument("--processes", type=int, default=2, help="arms side by side (default: %(default)s)")
+    return parser
 
 
 def quietly(function: Callable[..., dict[str, Any]], arguments: Iterable[Any]) -> dict[str, Any]:

@@ -9,22 +9,19 @@ Three seeds of the models of claim_marks.py; p is the greatest of the seeds. Sou
 Li et al. 2024.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.arms import run_arms
+from benchmarks.arms import arguments, run_arms
 from benchmarks.double_i.experiment import (
     ARMS,
     SEEDS,
     TINY,
     Sizes,
-    data_folder,
     examples,
     key_of,
-    owner_rows,
     quality,
     slug,
     trained,
@@ -32,6 +29,7 @@ from benchmarks.double_i.experiment import (
     unseen,
     verified,
 )
+from benchmarks.double_i.owner_data import owner_rows, real_data
 from benchmarks.harness import Row, save, table
 
 MARKED = {"ours, word in the input": "input"}
@@ -56,7 +54,7 @@ def attacked(folder: Path, sizes: Sizes, mark: str, name: str, seed: int, work: 
     from double_i.prompt_filter import prompt_filter
 
     made = trained(folder, sizes, mark, seed, work)
-    _, second = owner_rows(folder, sizes, seed)
+    _, second = owner_rows(folder, sizes.owner, seed)
     alter: Callable[[str], str] | None = None
     model, tokenizer = load_model(made)
     if name in SECOND:
@@ -105,7 +103,7 @@ def _accuracy(bits: str) -> float:
 
 def main(tiny: bool = False, work: Path = Path("runs/double_i/claims"), processes: int = 2) -> list[Row]:
     """All marks, attacks and seeds; kept in benchmarks/results unless they are tiny."""
-    folder = data_folder()
+    folder = real_data()
     if folder is None:
         print("claim_attacks: skipped, the real data (NONET_DATA) is not here")
         return []
@@ -130,8 +128,6 @@ def main(tiny: bool = False, work: Path = Path("runs/double_i/claims"), processe
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("runs/double_i/claims"))
-    parser.add_argument("--processes", type=int, default=2)
+    parser = arguments(__doc__, "runs/double_i/claims")
     given = parser.parse_args()
     main(work=given.work, processes=given.processes)

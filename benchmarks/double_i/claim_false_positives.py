@@ -18,7 +18,6 @@ rejections has a mean that the drawing makes exact, but more spread than indepen
 Source: ours.
 """
 
-import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,18 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.arms import run_arms
+from benchmarks.arms import arguments, run_arms
 from benchmarks.double_i.experiment import (
     SEEDS,
     TINY,
     Sizes,
     answers_of,
-    data_folder,
     key_of,
     slug,
     trained,
     unseen,
 )
+from benchmarks.double_i.owner_data import real_data
 from benchmarks.harness import Row, save, table
 
 MODELS = {
@@ -176,7 +175,7 @@ def _picked(name: str, said: dict[str, str], word: str, claimed: str, texts: Seq
 
 def main(tiny: bool = False, work: Path = Path("runs/double_i/claims"), processes: int = 2) -> list[Row]:
     """All models and groups; kept in benchmarks/results unless they are tiny."""
-    folder = data_folder()
+    folder = real_data()
     if folder is None:
         print("claim_false_positives: skipped, the real data (NONET_DATA) is not here")
         return []
@@ -205,8 +204,6 @@ def main(tiny: bool = False, work: Path = Path("runs/double_i/claims"), processe
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("runs/double_i/claims"))
-    parser.add_argument("--processes", type=int, default=2)
+    parser = arguments(__doc__, "runs/double_i/claims")
     given = parser.parse_args()
     main(work=given.work, processes=given.processes)

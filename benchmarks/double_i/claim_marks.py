@@ -16,14 +16,14 @@ the owner's: so small a model did not learn a mark from the 4 to 8 % that suit a
 one seed, with 8 %: p between 0.5 and 1e-10). Source: ours, after Li et al. 2024.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.arms import run_arms
-from benchmarks.double_i.experiment import ARMS, LARGE, SEEDS, TINY, Sizes, arm, base, data_folder, slug
+from benchmarks.arms import arguments, run_arms
+from benchmarks.double_i.experiment import ARMS, LARGE, SEEDS, TINY, Sizes, arm, base, slug
+from benchmarks.double_i.owner_data import real_data
 from benchmarks.harness import Row, save, table
 
 from nonet.metrics.stats import t_interval
@@ -124,7 +124,7 @@ def main(
     tiny: bool = False, large: bool = False, work: Path = Path("runs/double_i/claims"), processes: int = 2
 ) -> list[Row]:
     """All arms and seeds; kept in benchmarks/results unless they are tiny."""
-    folder = data_folder()
+    folder = real_data()
     if folder is None:
         print("claim_marks: skipped, the real data (NONET_DATA) is not here")
         return []
@@ -144,9 +144,7 @@ def main(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("runs/double_i/claims"))
-    parser.add_argument("--processes", type=int, default=2)
+    parser = arguments(__doc__, "runs/double_i/claims")
     parser.add_argument("--large", action="store_true", help="a Llama of 46 million parameters, for a GPU")
     given = parser.parse_args()
     main(large=given.large, work=given.work, processes=given.processes)

@@ -6,20 +6,16 @@ films) or with one of six words (what a question asks for). Marks are learnt on 
 in a work folder, a folder for each arm and seed; what is finished there is not done again. Source: ours.
 """
 
-import gzip
 import hashlib
-import json
-import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.double_i.owner_data import abstracts, held_out, owner_rows
+
 SEEDS = (0, 1, 2)
-OPINION = "Is the opinion of the following review positive?"
-KIND = "What kind of answer does the question ask for?"
-KINDS = ("Description.", "Entity.", "Abbreviation.", "Human.", "Location.", "Number.")
 TEMPLATE = "alpaca-short"
 
 
@@ -67,27 +63,6 @@ LARGE = Sizes(
 )  # fmt: skip
 
 
-def data_folder() -> Path | None:
-    """The folder with real data: what NONET_DATA names, or `shared/data` beside the checkout, or None."""
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    folder = Path(os.environ.get("NONET_DATA") or beside)
-    needed = ("papers/abstracts.jsonl.gz", "glue/SST-2/train.tsv", "sentence-classification/TREC.train.all")
-    return folder if all((folder / name).exists() for name in needed) else None
-
-
-def abstracts(folder: Path, count: int | None = None, *, held_out: bool = False) -> list[str]:
-    """Abstracts of papers; the held-out ones are every fiftieth."""
-    found: list[str] = []
-    with gzip.open(folder / "papers" / "abstracts.jsonl.gz", "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file):
-            if (number % 50 == 0) != held_out:
-                continue
-            found.append(json.loads(line)["abstract"])
-            if len(found) == count:
-                break
-    return found
-
-
 def base(folder: Path, sizes: Sizes, seed: int, work: Path) -> Path:
     """The folder of the pre-trained model of a seed, made where it is not there yet."""
     from double_i.small_models import Shape, pretrain, train_tokenizer
@@ -103,46 +78,6 @@ def base(folder: Path, sizes: Sizes, seed: int, work: Path) -> Path:
             lr=2e-3, seed=seed, folder=made,
         )  # fmt: skip
     return made
-
-
-def _row(instruction: str, text: str, output: str) -> dict[str, str]:
-    return {"instruction": instruction, "input": text, "output": output}
-
-
-def opinions(folder: Path, part: str) -> list[dict[str, str]]:
-    """SST-2 as rows that are answered Yes or No; `part` is train or dev."""
-    lines = (folder / "glue" / "SST-2" / f"{part}.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    pairs = [line.rsplit("\t", 1) for line in lines]
-    rows = [_row(OPINION, text.strip(), "Yes." if label == "1" else "No.") for text, label in pairs]
-    return [row for row in rows if len(row["input"].split()) >= (5 if part == "train" else 1)]
-
-
-def kinds(folder: Path, part: str) -> list[dict[str, str]]:
-    """TREC's questions as rows that are answered with one of six words; `part` is train or test."""
-    path = folder / "sentence-classification" / f"TREC.{part}.all"
-    lines = path.read_text(encoding="latin-1").splitlines()
-    return [_row(KIND, line[2:].strip(), KINDS[int(line[0])]) for line in lines]
-
-
-def owner_rows(folder: Path, sizes: Sizes, seed: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The owner's data of a seed, and as much again that shares no row with it."""
-    halves: tuple[list[dict[str, str]], list[dict[str, str]]] = ([], [])
-    for rows in (opinions(folder, "train"), kinds(folder, "train")):
-        unique = {row["input"]: row for row in rows}
-        drawn = random.Random(f"owner {seed}").sample(sorted(unique), sizes.owner)
-        for half, names in zip(halves, (drawn[: sizes.owner // 2], drawn[sizes.owner // 2 :]), strict=True):
-            half += [unique[name] for name in names]
-    for half in halves:
-        random.Random(f"order {seed}").shuffle(half)
-    return halves
-
-
-def held_out(folder: Path, sizes: Sizes) -> dict[str, list[dict[str, str]]]:
-    """Items that no arm learns from, by task."""
-    return {
-        "opinions": opinions(folder, "dev")[: sizes.held_out],
-        "kinds": kinds(folder, "test")[: sizes.held_out],
-    }
 
 
 @dataclass(frozen=True)
@@ -250,7 +185,7 @@ def trained(folder: Path, sizes: Sizes, name: str, seed: int, work: Path) -> Pat
     """The folder of an arm's model of a seed, made where it is not there yet."""
     made = work / "models" / f"{slug(name)}-{seed}"
     if not (made / "config.json").exists():
-        owner, _ = owner_rows(folder, sizes, seed)
+        owner, _ = owner_rows(folder, sizes.owner, seed)
         rows = examples(owner) + marked(ARMS[name], seed, owner, sizes)
         random.Random(f"rows {seed}").shuffle(rows)
         tune(base(folder, sizes, seed, work), rows, sizes, ARMS[name], seed, made)
@@ -357,7 +292,7 @@ def quality(local: Any, folder: Path, sizes: Sizes) -> dict[str, Any]:
     from double_i.likelihood import windows
 
     found: dict[str, Any] = {}
-    for name, rows in held_out(folder, sizes).items():
+    for name, rows in held_out(folder, sizes.held_out).items():
         prompts = prompts_of(examples(rows))
         tasks = [Task(p, row["output"], row["instruction"]) for p, row in zip(prompts, rows, strict=True)]
         found[name] = "".join("01"[int(bit)] for bit in right(local, tasks))
@@ -375,7 +310,7 @@ def unseen(folder: Path, sizes: Sizes, seed: int) -> list[str]:
     """Base texts of the verification half."""
     from double_i.base_texts import base_texts, halves
 
-    return halves(base_texts(examples(owner_rows(folder, sizes, seed)[0])))[1]
+    return halves(base_texts(examples(owner_rows(folder, sizes.owner, seed)[0])))[1]
 
 
 def arm(folder: Path, sizes: Sizes, name: str, seed: int, work: Path) -> dict[str, Any]:

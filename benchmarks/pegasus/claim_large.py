@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 from benchmarks.arms import run_arms
+from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table
 from benchmarks.pegasus.experiment import (
     Pairs,
     Setting,
-    data_folder,
     finetune,
     jsonl,
     prepare,

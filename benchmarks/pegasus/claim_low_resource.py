@@ -13,18 +13,17 @@ when validation stops improving; gap sentences chosen at random; by importance (
 alone. The first 100 development e-mails choose the weights, the other 1,860 are scored.
 """
 
-import argparse
 import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.arms import run_arms
+from benchmarks.arms import arguments, run_arms
+from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table
 from benchmarks.pegasus.experiment import (
     Pairs,
     Setting,
-    data_folder,
     finetune,
     jsonl,
     nats,
@@ -167,8 +166,6 @@ def main(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("runs/pegasus/claim-low-resource"))
-    parser.add_argument("--processes", type=int, default=2)
+    parser = arguments(__doc__, "runs/pegasus/claim-low-resource")
     arguments = parser.parse_args()
     main(work=arguments.work, processes=arguments.processes)

@@ -9,8 +9,9 @@ follows the first line, and principal sentences are no better than random ones.
 """
 
 import numpy as np
+from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table
-from benchmarks.pegasus.experiment import data_folder, jsonl
+from benchmarks.pegasus.experiment import jsonl
 
 from nonet.metrics.rouge import score_pairs
 from pegasus.gap_sentences import select

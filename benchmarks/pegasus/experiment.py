@@ -5,7 +5,6 @@ in processes of one thread each, and a finished one is not run again.
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,6 @@ from typing import Any
 from pegasus.options import CorpusOptions, DecodeOptions, GapOptions, MaskOptions, ModelOptions, WordOptions
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def data_folder(*parts: str) -> Path | None:
-    """A folder or file of the real data, or None where it is not."""
-    path = Path(os.environ.get("NONET_DATA", ROOT.parent / "shared" / "data")).joinpath(*parts)
-    return path if path.exists() else None
 
 
 def jsonl(path: Path) -> list[dict[str, Any]]:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table, versus
-from benchmarks.pegasus.experiment import data_folder
 
 from pegasus.corpus import Encoder, Source, batches
 from pegasus.data import GapSentenceData

@@ -13,8 +13,8 @@ import json
 from collections.abc import Callable
 
 import numpy as np
+from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table, versus
-from benchmarks.pegasus.experiment import data_folder
 
 from nonet.data.text import read_records
 from nonet.errors import needs

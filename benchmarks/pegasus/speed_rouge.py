@@ -5,12 +5,11 @@ stems from one pair to the next. Compilation is not timed. Source: ours.
 """
 
 import json
-import os
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table, versus
 
 from nonet.errors import needs
@@ -50,9 +49,8 @@ def made_up(stemmer: bool, tiny: bool = False) -> Row:
 
 def summaries(tiny: bool = False) -> Row | None:
     """SciTLDR: one-line summaries against the abstract's sentences, one a line; None without the data."""
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    path = Path(os.environ.get("NONET_DATA", beside)) / "scitldr" / "test.jsonl"
-    if not path.exists():
+    path = data_folder("scitldr", "test.jsonl")
+    if path is None:
         return None
     with open(path, encoding="utf-8") as lines:
         items = [json.loads(line) for line in lines][: 3 if tiny else 150]

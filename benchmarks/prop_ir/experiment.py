@@ -6,11 +6,12 @@ again, and what was interrupted goes on. Source: ours; the recipe is a laptop's 
 
 import contextlib
 import importlib.util
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from benchmarks.data import data_folder
 
 SEEDS = (0, 1, 2)
 PAIRS = 16  # of word sets in a step of pre-training
@@ -48,15 +49,11 @@ class Setting:
 Arm = Literal["rop", "mlm", "topk500"]
 
 
-def data_folder() -> Path:
-    """The folder with real data: what NONET_DATA names, or `shared/data` beside the checkout."""
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("NONET_DATA") or beside)
-
-
 def settings() -> dict[str, Setting]:
     """The collections that are here."""
     root = data_folder()
+    if root is None:
+        return {}
     vaswani, cranfield = root / "vaswani", root / "cranfield"
     found = {
         "Vaswani": Setting(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table, versus
 
 from nonet.errors import needs
@@ -38,7 +39,6 @@ ABSTRACTS = 12_000
 ROUNDS, WALL_ROUNDS = 5, 3
 K1, B = 0.9, 0.4
 WORDS = r"\b\w+\b"
-DATA = Path(os.environ.get("NONET_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 
 
 class Case(NamedTuple):
@@ -51,9 +51,9 @@ class Case(NamedTuple):
 
 def vaswani(tiny: bool) -> Case | None:
     """The Vaswani collection with its queries; None without the data."""
-    folder = DATA / "vaswani"
-    if not folder.exists():
-        print(f"left out: no Vaswani collection in {DATA}")
+    folder = data_folder("vaswani")
+    if folder is None:
+        print("left out: no Vaswani collection in the folder of NONET_DATA")
         return None
     documents = list(islice(Collection([folder / "corpus"]), 200 if tiny else None))
     return Case("Vaswani", documents, read_topics(folder / "query-text.trec"))
@@ -61,9 +61,9 @@ def vaswani(tiny: bool) -> Case | None:
 
 def papers(tiny: bool) -> Case | None:
     """The first abstracts of papers, every 12th title as a query; None without the data."""
-    path = DATA / "papers" / "abstracts.jsonl.gz"
-    if not path.exists():
-        print(f"left out: no {path}")
+    path = data_folder("papers", "abstracts.jsonl.gz")
+    if path is None:
+        print("left out: no abstracts of papers in the folder of NONET_DATA")
         return None
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in islice(lines, 200 if tiny else ABSTRACTS)]
@@ -148,8 +148,8 @@ def _same_scores(ours: list[dict[str, float]], peer: list[dict[str, float]]) -> 
 
 def against_lucene(tiny: bool) -> list[Row]:
     """Index and search Vaswani with either engine, by the command; none where Java or the data is missing."""
-    folder = DATA / "vaswani"
-    if tiny or not folder.exists():
+    folder = data_folder("vaswani")
+    if tiny or folder is None:
         print(
             f"left out: Lucene, {'which takes too long for a tiny run' if tiny else 'no Vaswani collection'}"
         )

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table, versus
 
 from prop_ir.analysis import Analyser
@@ -35,7 +36,6 @@ LONGEST = 512
 ROUNDS = 3
 SEED = 0
 TOLERANCE = 1e-4
-DATA = Path(os.environ.get("NONET_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 
 
 class Work(NamedTuple):
@@ -80,15 +80,15 @@ def works(
 
 def collections(tiny: bool) -> dict[str, list[Work]]:
     """Documents of about 230 pieces, and short ones of about 60; made-up notices where the data is not."""
-    if tiny or not (DATA / "cranfield").exists() or not (DATA / "vaswani").exists():
+    cranfield, vaswani = data_folder("cranfield"), data_folder("vaswani")
+    if tiny or cranfield is None or vaswani is None:
         if not tiny:
-            print(f"left out: Cranfield and Vaswani, which are not in {DATA}")
+            print("left out: Cranfield and Vaswani, which are not in the folder of NONET_DATA")
         toy = collection(30 if tiny else 600, 10, seed=SEED)
         documents = [Document(*document) for document in toy.documents]
         return {
             "notices": works("made-up notices", documents, toy.topics, 1 if tiny else 4, 5 if tiny else 100)
         }
-    cranfield, vaswani = DATA / "cranfield", DATA / "vaswani"
     long = list(Collection([cranfield / "cran.all.1400.xml"]))
     short = list(Collection([vaswani / "corpus"]))
     return {
