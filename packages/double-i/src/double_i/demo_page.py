@@ -62,6 +62,10 @@ def page(
         found.text(f"## The key among its decoys, {name} model")
         found.html(histogram(trial.decoy_scores, trial.score))
     found.text(SEARCH)
+    if search.assessment.verdict.p > 0.05:
+        found.text(
+            "This clean model has no such opinion: the best mark of the search is answered like others."
+        )
     found.table([_outcome("clean, searched mark", search) | {"verdict": "refused: not drawn"}])
     trial = search.assessment.trials[0]
     found.html(histogram(trial.decoy_scores, trial.score))
