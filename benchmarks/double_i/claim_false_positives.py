@@ -5,7 +5,7 @@ Written down before it was run:
 1. over random keys on clean models, Fisher's exact test at 1e-3 rejects more often than one time in 1,000,
    as models have opinions on words; p_key is at or below its level as often as its level says, or less often;
 2. both tests together never give a MATCH at 1e-6;
-3. on a marked model, random other keys do not match;
+3. on a marked model, random other keys do not match, and nor do those of other owners of marked models;
 4. the trigger `mm` of the paper's construction (ii), picked by hand, and the best of all two-letter words,
    searched on the model itself, fool Fisher's test. p_key is not fooled by the first. It cannot tell the
    second from a drawn key: that claim fails since the word does not follow from its secret.
@@ -35,6 +35,7 @@ from benchmarks.double_i.experiment import (
     slug,
     trained,
     unseen,
+    verified,
 )
 from benchmarks.double_i.owner_data import real_data
 from benchmarks.harness import Row, save, table
@@ -159,6 +160,26 @@ def picked(said: dict[str, dict[str, str]]) -> list[Row]:
     return rows
 
 
+def foreign(folder: Path, sizes: Sizes, owner: int, other: int, work: Path) -> dict[str, Any]:
+    """The key of one owner's mark, asked of another owner's marked model."""
+    from double_i.first_words import LocalModel
+
+    local = LocalModel(trained(folder, sizes, MODELS["marked"][0], owner, work))
+    return verified(local, key_of("input", other), unseen(folder, sizes, owner), sizes)
+
+
+def foreign_rows(found: dict[tuple[int, int], dict[str, Any]]) -> list[Row]:
+    """A row a model and foreign key."""
+    return [
+        {
+            "name": f"model of owner {owner}, key of owner {other}", "trigger -> target": cell["table"][0],
+            "reference -> target": cell["table"][2], "pairs": sum(cell["table"][:2]),
+            "p (Fisher)": f"{cell['p']:.2g}", "p_key": f"{cell['p_key']:.2g}", "verdict": cell["verdict"],
+        }
+        for (owner, other), cell in found.items()
+    ]  # fmt: skip
+
+
 def _gap(said: dict[str, str], word: str, claimed: str, half: int) -> float:
     mean = np.mean([[sign == claimed for sign in text[:half]] for text in said.values()])
     return float(np.mean([sign == claimed for sign in said[word][:half]]) - mean)
@@ -194,13 +215,19 @@ def main(tiny: bool = False, work: Path = Path("runs/double_i/claims"), processe
     for number, (name, one) in enumerate(said.items()):
         model, paradigm, _ = name.split("/")
         found.setdefault((model, paradigm), []).extend(weigh(one, number, 20 if tiny else KEYS))
+    seeds = SEEDS[:2] if tiny else SEEDS
+    pairs = [(owner, other) for owner in seeds for other in seeds if owner != other]
+    more = [(f"foreign-{a}-{b}", foreign, (folder, sizes, a, b, work)) for a, b in pairs]
+    cells = run_arms(more, work / "cells", processes=1 if tiny else processes)
     rates, chosen = rows_of(found), picked(said)
-    print(table(rates), table(chosen), sep="\n\n")
+    others = foreign_rows(dict(zip(pairs, cells, strict=True)))
+    print(table(rates), table(chosen), table(others), sep="\n\n")
     if not tiny:
         data = f"every word of the space with {TEXTS} texts, {KEYS} keys a group of decoration and question"
         save("double-i", rates, table="false-positives", data=data, seed=list(SEEDS[:2]))
         save("double-i", chosen, table="picked", data=data, seed=list(SEEDS[:2]))
-    return rates + chosen
+        save("double-i", others, table="foreign", data="unseen texts of the model's owner", seed=list(SEEDS))
+    return rates + chosen + others
 
 
 if __name__ == "__main__":

@@ -29,13 +29,7 @@ SECRET = "5a" * 32
 
 @pytest.fixture
 def key():
-    return draw_key("input", "letters" if "letters" in spaces() else None, secret=SECRET)
-
-
-def spaces():
-    from double_i.spaces import SPACES
-
-    return SPACES["input"]
+    return draw_key("input", "letters", secret=SECRET)
 
 
 def suspect(rule):
@@ -290,7 +284,7 @@ def test_withheld_answers_parse_as_before():
 
 
 def test_prompt_hashes_cannot_be_searched(tmp_path):
-    key = draw_key("input", spaces()[-1], secret=SECRET)
+    key = draw_key("input", "letters", secret=SECRET)
     plan = full_plan(key, TEXTS[:12], pairs=12, decoys=0, decoy_pairs=1)
     hashes = {query.prompt_hash for query in plan.queries}
     query = next(query for query in plan.queries if query.set == "trigger")
