@@ -161,7 +161,11 @@ def _verb_help(command: str, verb: Verb, module: Any, words: list[str], presets:
 
     text = inspect.cleandoc(module.Options.__doc__ or verb.summary)
     lines = [f"example: {verb.example}", "", text, ""]
-    lines += [f"usage: {command} [--preset NAME] [--config FILE.yaml ...] [--option value ...]", ""]
+    words_first = _loose_words(options.positional(module.Options))
+    lines += [
+        f"usage: {command} {words_first}[--preset NAME] [--config FILE.yaml ...] [--option value ...]",
+        "",
+    ]
     known = options.presets_in(presets)
     if known:
         width = max(map(len, known))
@@ -179,6 +183,19 @@ def _verb_help(command: str, verb: Verb, module: Any, words: list[str], presets:
         + "\n"
         + options.option_help(module.Options, words, command=command, presets=presets).rstrip()
     )
+
+
+def _loose_words(field: Any) -> str:
+    """How the usage line writes the option that needs no flag."""
+    import dataclasses
+
+    if field is None:
+        return ""
+    name = field.name.rstrip("_").replace("_", "-").upper()
+    many = "tuple" in str(field.type) or "list" in str(field.type)
+    needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    text = f"{name} ..." if many else name
+    return f"{text} " if needed else f"[{text}] "
 
 
 def _folder(package: str | None, verb: str) -> Path | None:

@@ -2,14 +2,18 @@
 
 Layers, the last one on top: the dataclass's defaults, `--preset NAME`, every `--config FILE`, the flags.
 Files are laid over the defaults before tyro runs, so that help shows the values that will hold.
+
+One field of a dataclass may have the metadata `{"positional": True}`: words that belong to no flag are its
+values, so that `atlas compare ALBEF BLIP` is `atlas compare --names ALBEF BLIP`.
 """
 
 import contextlib
+import dataclasses
 import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, get_origin
 
 from nonet.conversion import convert, describe, plain, show
 from nonet.errors import UserError
@@ -26,7 +30,10 @@ from nonet.options import (
     undocumented,
 )
 
-__all__ = ["Layer", "Parsed", "build", "dump", "option_help", "parse", "presets_in", "read", "undocumented"]
+__all__ = [
+    "Layer", "Parsed", "build", "dump", "option_help", "parse", "positional", "presets_in", "read",
+    "undocumented",
+]  # fmt: skip
 
 T = TypeVar("T")
 OWN = ("preset", "config", "print-config", "help")  # what every verb takes beside its own options
@@ -69,7 +76,7 @@ def parse(cls: type[T], arguments: Sequence[str], *, command: str, presets: Path
 
     split = _split(cls, arguments, presets)
     start = skeleton(cls, overlay(cls, split.layers), tyro.MISSING)
-    options = _tyro(cls, split.flags, command, start)
+    options = _tyro(cls, _flagged(cls, split.flags), command, start)
     return Parsed(options, split.print_config)
 
 
@@ -85,6 +92,14 @@ def option_help(
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         _tyro(cls, ["--help"], command, start)
     return _unboxed(shown.getvalue())
+
+
+def positional(cls: type[Any]) -> dataclasses.Field[Any] | None:
+    """The field that takes the words that belong to no flag, if there is one."""
+    found = [field for field in dataclasses.fields(cls) if field.metadata.get("positional")]
+    if len(found) > 1:
+        raise TypeError(f"{cls.__module__}.{cls.__qualname__} has more than one positional option")
+    return found[0] if found else None
 
 
 def presets_in(folder: Path | None) -> dict[str, str]:
@@ -133,6 +148,34 @@ def _split(cls: type, arguments: Sequence[str], presets: Path | None) -> _Split:
             flags.append(word)
     layers = [_preset(preset, presets)] if preset is not None else []
     return _Split([*layers, *(read(Path(config)) for config in configs)], flags, print_config)
+
+
+def _flagged(cls: type, flags: list[str]) -> list[str]:
+    """The command line with its loose words behind the flag of the option that takes them."""
+    field = positional(cls)
+    if field is None:
+        return flags
+    known = names(cls)
+    loose: list[str] = []
+    rest: list[str] = []
+    words = list(flags)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            loose.append(word)
+            continue
+        rest.append(word)
+        flag, given, _ = word.partition("=")
+        name = _name(flag)
+        leaf = re.sub(r"(^|\.)no_([^.]+)$", r"\1\2", name)
+        kind = plain(known.get(name, known.get(leaf, object)))
+        if not given and kind is not bool:
+            one = name in known and get_origin(kind) not in (tuple, list, dict)
+            rest += _values(words, 1 if one else None)
+        if name == field.name and loose:
+            raise UserError(f"{flag} is given twice: as {show(loose[0])} and with its name")
+    own = f"--{field.name.rstrip('_').replace('_', '-')}"
+    return [own, *loose, *rest] if loose else rest
 
 
 def _values(words: list[str], most: int | None) -> Iterator[str]:
