@@ -1,0 +1,1 @@
+"""Learning from images, videos and text together: the functions that pre-training objectives are made of."""

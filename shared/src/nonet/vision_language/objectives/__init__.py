@@ -1,0 +1,39 @@
+"""Objectives of vision-language pre-training as pure functions of logits or embeddings, targets and masks.
+
+Each module is one idea; all public functions are here by name and load their module when they are used.
+Every objective returns an `Objective`: the loss, and what else is worth a look.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "objective": "Objective IGNORE mean_over",
+    "masking": "MaskedTokens mask_tokens choose choose_segments corrupt one_modality",
+    "attention": "bidirectional_attention prefix_attention mixed_attention choose_prefix choose_seq2seq",
+    "language": "masked_lm causal_lm prefix_lm bidirectional_seq2seq token_losses",
+    "denoising": "Corrupted noise_spans corrupt_spans shift_right denoise",
+    "answers": "soft_scores answer_scores answer_label",
+    "multitask": "instruct box_to_bins bins_to_box regions_to_ids seq2seq_multitask",
+    "regions": "with_overlapping mask_regions region_regression region_classification region_kl"
+    " detector_labels",
+    "image_modelling": "masked_codes masked_pixels patchify frame_regression frame_contrast",
+    "image_generation": "text_to_image_lm discrete_elbo logit_laplace",
+    "scene_graph": "mask_nodes scene_graph_prediction",
+    "knowledge": "choose_anchors knowledge_masking sentiment_prediction place_logits aspect_places",
+    "modality": "choose_modalities hide_modality modality_decoding choose_stretches masked_audio",
+}
+_MODULE = {name: module for module, names in _WHERE.items() for name in names.split()}
+__all__ = list(_MODULE)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that has the name."""
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """All public names."""
+    return sorted([*globals(), *_MODULE])
