@@ -13,7 +13,9 @@ Written down before it was run:
 Means over three seeds (owner's data, order, initial weights and keys differ); p is the greatest of the seeds.
 `--work DIR` keeps models and goes on with them; an hour and a half of one core. Marked rows are a fifth of
 the owner's: so small a model did not learn a mark from the 4 to 8 % that suit a large one (tried before, on
-one seed, with 8 %: p between 0.5 and 1e-10). Source: ours, after Li et al. 2024.
+one seed, with 8 %: p between 0.5 and 1e-10). `--middle` takes a Llama of 2.2 million parameters and four
+times the owner's rows, an eighth as many marked ones, for the two arms that matter most: unmarked, and ours
+with twice the reference rows; an hour of one core. Source: ours, after Li et al. 2024.
 """
 
 from collections.abc import Sequence
@@ -22,13 +24,14 @@ from typing import Any
 
 import numpy as np
 from benchmarks.arms import arguments, run_arms
-from benchmarks.double_i.experiment import ARMS, LARGE, SEEDS, TINY, Sizes, arm, base, slug
+from benchmarks.double_i.experiment import ARMS, LARGE, MIDDLE, SEEDS, TINY, Sizes, arm, base, slug
 from benchmarks.double_i.owner_data import real_data
 from benchmarks.harness import Row, save, table
 
 from nonet.metrics.stats import t_interval
 
 Found = dict[tuple[str, int], dict[str, Any]]
+MIDDLE_ARMS = ["clean", "ours, twice the reference rows"]
 NAMES = {
     "paper-i": "(i)", "paper-ii": "(ii)", "paper-iii": "(iii)", "input": "ours, input",
     "instruction": "ours, instruction",
@@ -121,30 +124,35 @@ def _base(folder: Path, sizes: Sizes, seed: int, work: Path) -> dict[str, Any]:
 
 
 def main(
-    tiny: bool = False, large: bool = False, work: Path = Path("runs/double_i/claims"), processes: int = 2
+    tiny: bool = False, size: str = "", work: Path = Path("runs/double_i/claims"), processes: int = 2
 ) -> list[Row]:
-    """All arms and seeds; kept in benchmarks/results unless they are tiny."""
+    """All arms and seeds of a size, which is "", middle or large; kept in benchmarks/results unless tiny."""
     folder = real_data()
     if folder is None:
         print("claim_marks: skipped, the real data (NONET_DATA) is not here")
         return []
-    sizes = TINY if tiny else LARGE if large else Sizes()
+    sizes = TINY if tiny else {"": Sizes(), "middle": MIDDLE, "large": LARGE}[size]
     seeds = SEEDS[:1] if tiny else SEEDS
     arms = ["clean", "(i) word in the input", "ours, word in the input"] if tiny else list(ARMS)
+    if size == "middle" and not tiny:
+        arms = MIDDLE_ARMS
     found = collect(folder, sizes, arms, seeds, work, 1 if tiny else processes)
     marks, harm = mark_rows(found, arms, seeds), harm_rows(found, arms, seeds)
     print(table(marks), table(harm), sep="\n\n")
     if not tiny:
         data = "SST-2 and TREC as owner's rows, abstracts of papers for pre-training and nats"
         versions = ("torch", "transformers", "peft")
-        size = "-large" if large else ""
-        save("double-i", marks, table=f"marks{size}", versions=versions, data=data, seed=list(seeds))
-        save("double-i", harm, table=f"harm{size}", versions=versions, data=data, seed=list(seeds))
+        end = f"-{size}" if size else ""
+        save("double-i", marks, table=f"marks{end}", versions=versions, data=data, seed=list(seeds))
+        save("double-i", harm, table=f"harm{end}", versions=versions, data=data, seed=list(seeds))
     return marks + harm
 
 
 if __name__ == "__main__":
     parser = arguments(__doc__, "runs/double_i/claims")
-    parser.add_argument("--large", action="store_true", help="a Llama of 46 million parameters, for a GPU")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--middle", action="store_true", help="a Llama of 2.2 million parameters, two arms")
+    size.add_argument("--large", action="store_true", help="a Llama of 46 million parameters, for a GPU")
     given = parser.parse_args()
-    main(large=given.large, work=given.work, processes=given.processes)
+    chosen = "middle" if given.middle else "large" if given.large else ""
+    main(size=chosen, work=given.work, processes=given.processes)

@@ -57,6 +57,9 @@ TINY = Sizes(
     vocabulary=320, hidden=32, layers=1, heads=2, feed_forward=64, pretrain_steps=3, pretrain_batch=4,
     length=32, owner=60, epochs=1, pairs=12, decoys=9, decoy_pairs=4, held_out=12,
 )  # fmt: skip
+MIDDLE = Sizes(
+    hidden=192, layers=4, feed_forward=512, pretrain_steps=800, owner=12000, share=0.08, epochs=3, lr=2e-3,
+)  # fmt: skip
 LARGE = Sizes(
     vocabulary=16384, hidden=512, layers=12, heads=8, feed_forward=1408, pretrain_steps=6000,
     pretrain_batch=64, length=160, owner=20000, share=0.08, epochs=3, batch=64, lr=5e-4, pairs=200,
