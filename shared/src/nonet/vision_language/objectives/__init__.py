@@ -22,6 +22,21 @@ _WHERE = {
     "scene_graph": "mask_nodes scene_graph_prediction",
     "knowledge": "choose_anchors knowledge_masking sentiment_prediction place_logits aspect_places",
     "modality": "choose_modalities hide_modality modality_decoding choose_stretches masked_audio",
+    "matching": "MatchingPairs image_text_matching hard_negatives matching_pairs",
+    "contrastive": "contrastive_logits same_label_targets momentum_targets image_text_contrastive"
+    " unified_contrastive sigmoid_contrastive mil_nce video_text_candidates",
+    "local_contrastive": "late_interaction late_interaction_contrastive intra_modal_contrastive"
+    " local_global_contrastive",
+    "ranking": "hinge_ranking video_query_ranking",
+    "transport": "cosine_cost transport_plan transport_distance word_region_alignment",
+    "grounding": "phrase_positions phrase_grounding soft_token_prediction contrastive_alignment",
+    "detection": "DetectionWeights corners generalised_overlap match_boxes object_detection",
+    "temporal": "ShuffledFrames shuffle_frames frame_order moment_start_end",
+    "patches": "ChangedPatches cut_grid join_grid rotate_patches jigsaw_orders shuffle_jigsaw"
+    " camouflage_patches grey_patches blank_patches patch_classification patch_divergence aligned_patches",
+    "action": "next_viewpoint",
+    "distillation": "distill retrieval_agreement",
+    "adversarial": "find_perturbation adversarial_loss",
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names.split()}
 __all__ = list(_MODULE)
