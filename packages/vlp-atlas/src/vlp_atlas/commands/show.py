@@ -1,0 +1,49 @@
+"""The verb `show`: one record with its evidence."""
+
+from dataclasses import dataclass, field
+
+from vlp_atlas.catalogue_options import CatalogueOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CatalogueOptions):
+    """One record of any kind: every field, its confidence, and with --sources where it was read.
+
+    A model comes with its checkpoints and how many results they have.
+    """
+
+    name: str = field(metadata={"positional": True})
+    """id, name or alias of a model, checkpoint, objective, data set, task, metric, paper or source"""
+    sources: bool = False
+    """print the sources below each fact, with place, kind, address and the day they were read"""
+    json: bool = False
+    """print the record as JSON, as it stands in the built catalogue"""
+
+
+def run(options: Options) -> int:
+    """Print the record."""
+    import json
+    import sys
+
+    from vlp_atlas import showing, tables
+    from vlp_atlas.catalogue_options import dated
+
+    atlas = options.load()
+    kind, name = atlas.resolve(options.name)
+    record = atlas.get(kind, name)
+    if options.json:
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+        return 0
+    colour = sys.stdout.isatty()
+    parts = [showing.lines(atlas, kind, record, sources=options.sources, colour=colour)]
+    if kind == "models":
+        own = [each for each in atlas.all("checkpoints") if each["model"] == name]
+        parts += [
+            showing.lines(atlas, "checkpoints", each, sources=options.sources, colour=colour) for each in own
+        ]
+        found = showing.results_of(atlas, [each["id"] for each in own])
+        if found:
+            parts.append([f"{len(found)} results: vlp-atlas results --checkpoint {name}"])
+    print("\n\n".join("\n".join(part) for part in parts))
+    print(tables.faint(dated(atlas), colour=colour))
+    return 0

@@ -1,0 +1,43 @@
+"""The worked examples of matching objectives, and that their records name the function they run."""
+
+import pytest
+
+from nonet.vision_language import objectives
+from vlp_atlas import yaml_reader
+from vlp_atlas.building import CATALOGUE
+from vlp_atlas.oracles.matching import ORACLES
+
+RECORDS = {record["id"]: record for record in yaml_reader.read(CATALOGUE / "objectives" / "matching.yaml")}
+PACKAGE = "nonet.vision_language.objectives."
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_a_worked_example_gives_its_number(name):
+    assert ORACLES[name].run() == pytest.approx(ORACLES[name].expected, abs=ORACLES[name].tolerance)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_example_of_an_objective_runs_the_function_that_its_record_names(name, monkeypatch):
+    function = RECORDS[name]["impl"].removeprefix(PACKAGE)
+    called = []
+    real = getattr(objectives, function)
+
+    def watched(*inputs, **options):
+        called.append(inputs)
+        return real(*inputs, **options)
+
+    monkeypatch.setattr(objectives, function, watched, raising=False)
+    ORACLES[RECORDS[name]["oracle"]].run()
+    assert len(called) == 1
+
+
+def test_every_example_belongs_to_one_objective():
+    assert sorted(record["oracle"] for record in RECORDS.values()) == sorted(ORACLES)
+
+
+def test_formulas_have_as_many_closing_as_opening_braces():
+    for record in RECORDS.values():
+        bare = record["latex"].replace(r"\{", "").replace(r"\}", "")
+        assert bare.count("{") == bare.count("}"), record["id"]
+        for left, right in ((r"\left", r"\right"), (r"\bigl", r"\bigr"), (r"\Bigl", r"\Bigr")):
+            assert record["latex"].count(left) == record["latex"].count(right), record["id"]
