@@ -63,6 +63,22 @@ def mark_rows(found: Found, arms: Sequence[str], seeds: Sequence[int]) -> list[R
     return rows
 
 
+def natural_rows(found: Found, seeds: Sequence[int]) -> list[Row]:
+    """A row a seed: the paper's hand-picked doubled letter, asked of a model that was never marked."""
+    rows = []
+    for seed in seeds:
+        cell = found["clean", seed]["keys"]["paper-ii"]
+        hit, miss, other, none = cell["table"]
+        rows.append(
+            {
+                "name": f"`mm`, clean model of seed {seed}", "trigger -> Yes": f"{hit} of {hit + miss}",
+                "reference -> Yes": f"{other} of {other + none}", "p (Fisher)": f"{cell['p']:.2g}",
+                "p_key": f"{cell['p_key']:.2g}", "verdict": cell["verdict"],
+            }
+        )  # fmt: skip
+    return rows
+
+
 def _mean(cells: Sequence[dict[str, Any]], name: str) -> str:
     values = [cell[name] for cell in cells if name in cell]
     return f"{100 * float(np.mean(values)):.1f} %" if values else ""
@@ -138,14 +154,16 @@ def main(
         arms = MIDDLE_ARMS
     found = collect(folder, sizes, arms, seeds, work, 1 if tiny else processes)
     marks, harm = mark_rows(found, arms, seeds), harm_rows(found, arms, seeds)
-    print(table(marks), table(harm), sep="\n\n")
+    natural = natural_rows(found, seeds)
+    print(table(marks), table(harm), table(natural), sep="\n\n")
     if not tiny:
         data = "SST-2 and TREC as owner's rows, abstracts of papers for pre-training and nats"
         versions = ("torch", "transformers", "peft")
         end = f"-{size}" if size else ""
         save("double-i", marks, table=f"marks{end}", versions=versions, data=data, seed=list(seeds))
+        save("double-i", natural, table=f"natural{end}", versions=versions, data=data, seed=list(seeds))
         save("double-i", harm, table=f"harm{end}", versions=versions, data=data, seed=list(seeds))
-    return marks + harm
+    return marks + harm + natural
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Scenes of three handwritten digits on a grid, their captions, and a small single-stream encoder of both.
 
-A scene has three digits in three of 16 cells; its caption names each digit and its cell. A region is a digit's
-8 x 8 pixels and its place, as a detector would give them. Pixels are scikit-learn's `load_digits`; those of
-test scenes are in no training scene. A softmax classifier, fitted on the training digits, plays the detector
-for the classes of regions; its class 0, the background, has no probability. Words and regions go through one
-transformer, as in UNITER (Chen et al. 2020), on a small scale. Source: ours.
+A scene has three digits in three of 16 cells; its caption names each digit and its cell. A region is the
+8 x 8 pixels of a digit and its place, as a detector would give them. Pixels are scikit-learn's `load_digits`;
+those of test scenes are in no training scene. A softmax classifier, fitted on the training digits, plays the
+detector for the classes of regions; its class 0, the background, has no probability. Words and regions go
+through one transformer, as in UNITER (Chen et al. 2020), on a small scale. Source: ours.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -56,13 +57,15 @@ class World:
         return Scenes(images, cells)
 
     def others(self, scenes: Scenes, generator: Generator) -> Scenes:
-        """Scenes that do not show what the given ones do: half are in the same cells, half in any."""
+        """Scenes that do not show what the given ones do: a quarter are in the same cells, the rest in any."""
         count = len(scenes.cells)
-        stay = torch.rand(count, 1, generator=generator) < 0.5
+        stay = torch.rand(count, 1, generator=generator) < 0.25
         cells = torch.where(stay, scenes.cells, self.draw(count, generator).cells)
         drawn = self.draw(count, generator, cells=cells)
         while bool((same := self._same(drawn, scenes)).any()):
-            drawn = Scenes(torch.where(same[:, None], self.draw(count, generator).images, drawn.images), cells)
+            drawn = Scenes(
+                torch.where(same[:, None], self.draw(count, generator).images, drawn.images), cells
+            )
         return drawn
 
     def _same(self, first: Scenes, second: Scenes) -> Tensor:
@@ -74,9 +77,12 @@ class World:
         empty = torch.full((len(scenes.cells), CELLS), -1)
         return empty.scatter(1, scenes.cells, self.labels[scenes.images])
 
-    def group(self, count: int, generator: Generator) -> Scenes:
-        """Scenes in the same three cells, no two with the same digits: candidates of a retrieval."""
-        cells = torch.rand(1, CELLS, generator=generator).argsort(1)[:, :REGIONS].expand(count, REGIONS)
+    def group(self, count: int, generator: Generator, *, layouts: int = 4) -> Scenes:
+        """Candidates of a retrieval: scenes in few sets of cells, no two with the same digits in order.
+
+        Cells alone tell a scene from those of other sets, digits from all.
+        """
+        cells = self.draw(layouts, generator).cells[torch.arange(count) % layouts]
         triples = torch.randperm(DIGITS**REGIONS, generator=generator)[:count]
         digits = torch.stack([triples // DIGITS**place % DIGITS for place in range(REGIONS)], 1)
         draws = torch.rand(count, REGIONS, len(self.labels), generator=generator)
@@ -97,6 +103,7 @@ class World:
         return ids, self.labels[scenes.images[:, 0]]
 
 
+@cache
 def worlds(seed: int, *, test_share: float = 1 / 3) -> tuple[World, World]:
     """Training and test world, with disjoint digits; the split and the classifier follow from the seed."""
     from sklearn.datasets import load_digits
@@ -124,13 +131,13 @@ class Encoder(nn.Module):
         """Draw the weights from torch's global generator."""
         super().__init__()
         self.words = nn.Embedding(VOCABULARY, width)
-        self.places = nn.Parameter(torch.randn(CAPTION, width) * 0.02)
+        self.places = nn.Parameter(torch.randn(CAPTION, width) * 0.5)
         self.looks = nn.Linear(PIXELS, width)
         self.spots = nn.Linear(2 * SIDE, width)
         self.norm_words, self.norm_regions = nn.LayerNorm(width), nn.LayerNorm(width)
-        nn.init.normal_(self.words.weight, std=0.02)
+        nn.init.normal_(self.words.weight, std=0.5)
         layer = nn.TransformerEncoderLayer(
-            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
         self.to_word = nn.Linear(width, VOCABULARY)

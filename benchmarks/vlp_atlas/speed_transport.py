@@ -1,10 +1,10 @@
 """Transport of words to regions: a batch of proximal-point plans against an exact solver, pair by pair.
 
-Ours is `transport_distance`, 50 iterations for all pairs at once; the peer `ot.emd2` of POT, the exact distance
-of one pair a call, in a loop as its users write it. The two are not the same number: ours is a plan that all but
-meets the masses, at a cost near the least, so they agree within `CLOSE`, and the row keeps both means and the
-largest difference. The second row counts one iteration of ours in the plain form of the method, three large
-products a step, against the form that is used, a running power and two vectors: there both give the same plan.
+Ours is `transport_distance`, 50 iterations for all pairs at once; the peer is POT's `ot.emd2`, the exact
+distance of one pair a call, in a loop as its users write it. The two are not the same number: ours is a plan
+that all but meets the masses, at a cost near the least. They agree within `CLOSE`, and the row keeps both
+means and the largest difference. The second row is our plan against the method as it is written down, in
+batches too.
 """
 
 import warnings
@@ -112,7 +112,9 @@ def main(tiny: bool = False) -> list[Row]:
     for row in rows:
         print(row["name"], row["ours_value"], row["peer_value"], "difference", row["largest_difference"])
     if not tiny:
-        save("vlp-atlas", rows, table="transport", versions=("torch", "POT"), data="made-up vectors", seed=SEED)
+        save(
+            "vlp-atlas", rows, table="transport", versions=("torch", "POT"), data="made-up vectors", seed=SEED
+        )
     return rows
 
 

@@ -123,10 +123,12 @@ def test_memory_gives_way_without_a_dispute(small, file, id_, source, confidence
     assert warnings == []
 
 
-def test_the_same_value_changes_nothing(small, file):
+def test_the_same_value_adds_its_source_and_disputes_nothing(small, file):
     path = file(OWN + PARAMS.format(id="one-base", source="mine", confidence="verified", value=86_000_000))
     catalogue, warnings = merged(small, [path])
-    assert record(catalogue, "checkpoints", "one-base") == record(small, "checkpoints", "one-base")
+    expected = record(small, "checkpoints", "one-base")
+    expected["params"]["source"] = [*expected["params"]["source"], "mine#log"]
+    assert record(catalogue, "checkpoints", "one-base") == expected
     assert warnings == []
 
 

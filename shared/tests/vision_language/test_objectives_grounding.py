@@ -30,7 +30,9 @@ def uniform(*shape, seed=0):
 
 
 MATCHES = torch.tensor([[0, 2], [0, 0], [1, 1]])
-PHRASES = torch.tensor([[True, True, False, False, False], [False, False, False, True, False], [True] + [False] * 4])
+PHRASES = torch.tensor(
+    [[True, True, False, False, False], [False, False, False, True, False], [True] + [False] * 4]
+)
 POSITIONS = phrase_positions(MATCHES, PHRASES, queries=4, batch=2)
 
 
@@ -59,7 +61,9 @@ def test_focal_loss_is_that_of_a_plain_loop_without_padding():
     found = phrase_grounding(logits, POSITIONS, mask)
     assert found.loss.item() == pytest.approx(total / 3, rel=1e-5)
     assert found.aux["boxes"].item() == 3
-    assert phrase_grounding(logits, POSITIONS, mask, boxes=1.5).loss.item() == pytest.approx(total / 1.5, rel=1e-5)
+    assert phrase_grounding(logits, POSITIONS, mask, boxes=1.5).loss.item() == pytest.approx(
+        total / 1.5, rel=1e-5
+    )
 
 
 def test_without_focus_and_weights_it_is_binary_cross_entropy():
@@ -79,7 +83,9 @@ def test_scores_beyond_float32s_sigmoid_stay_finite():
 def test_a_uniform_query_costs_the_log_of_its_classes():
     positions = torch.zeros(1, 1, 255).bool()
     positions[0, 0, 3:5] = True
-    assert soft_token_prediction(torch.zeros(1, 1, 256), positions).loss.item() == pytest.approx(math.log(256))
+    assert soft_token_prediction(torch.zeros(1, 1, 256), positions).loss.item() == pytest.approx(
+        math.log(256)
+    )
 
 
 def test_soft_tokens_are_those_of_a_plain_loop():
@@ -113,7 +119,9 @@ def test_alignment_is_that_of_plain_loops():
     longer = torch.cat([tokens, normal(2, 3, 8)], 1)
     padded = torch.nn.functional.pad(POSITIONS, (0, 3))
     mask = torch.arange(8).expand(2, 8) < 5
-    assert contrastive_alignment(queries, longer, padded, mask).loss.item() == pytest.approx(total / 3, rel=1e-5)
+    assert contrastive_alignment(queries, longer, padded, mask).loss.item() == pytest.approx(
+        total / 3, rel=1e-5
+    )
     assert contrastive_alignment(queries, longer, padded).loss > found.loss
 
 
@@ -216,7 +224,9 @@ def test_a_picture_without_objects_learns_that_there_are_none():
     found.loss.backward()
     assert boxes.grad.eq(0).all()
     weights = DetectionWeights(labels=2.0)
-    doubled = object_detection(logits, boxes, none, torch.zeros(0, 4), torch.zeros(0, 2).long(), weights=weights)
+    doubled = object_detection(
+        logits, boxes, none, torch.zeros(0, 4), torch.zeros(0, 2).long(), weights=weights
+    )
     assert doubled.loss.item() == pytest.approx(2 * math.log(4))
 
 
@@ -224,7 +234,13 @@ def test_a_picture_without_objects_learns_that_there_are_none():
 def test_more_true_boxes_than_queries_are_refused():
     with pytest.raises(UserError, match="an image has 3 true boxes, but there are only 2 queries"):
         match_boxes(
-            torch.zeros(1, 2, 3), torch.rand(1, 2, 4), torch.tensor([0, 1, 1]), torch.rand(3, 4), torch.zeros(3).long()
+            torch.zeros(1, 2, 3),
+            torch.rand(1, 2, 4),
+            torch.tensor([0, 1, 1]),
+            torch.rand(3, 4),
+            torch.zeros(3).long(),
         )
     nothing = torch.zeros(0).long()
-    assert match_boxes(torch.zeros(1, 2, 3), torch.rand(1, 2, 4), nothing, torch.zeros(0, 4), nothing).shape == (0, 2)
+    assert match_boxes(
+        torch.zeros(1, 2, 3), torch.rand(1, 2, 4), nothing, torch.zeros(0, 4), nothing
+    ).shape == (0, 2)

@@ -66,7 +66,9 @@ def test_images_choose_by_patches_and_texts_by_words():
     by_patch, by_token = late_interaction(patches, tokens)
     rows = torch.arange(3)
     expected = (cross_entropy(by_patch, rows) + cross_entropy(by_token.mT, rows)) / 2
-    assert late_interaction_contrastive(patches, tokens).loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert late_interaction_contrastive(patches, tokens).loss.item() == pytest.approx(
+        expected.item(), rel=1e-6
+    )
 
 
 def test_a_text_of_padding_alone_is_as_similar_to_all_images():
@@ -85,9 +87,7 @@ def test_a_text_of_padding_alone_is_as_similar_to_all_images():
 def test_contrast_within_modalities_is_the_mean_of_two():
     features = [units(3, 8, seed=seed) for seed in range(4)]
     queues = [units(5, 8, seed=seed) for seed in (5, 6)]
-    found = intra_modal_contrastive(
-        *features, temperature=0.1, image_queue=queues[0], text_queue=queues[1]
-    )
+    found = intra_modal_contrastive(*features, temperature=0.1, image_queue=queues[0], text_queue=queues[1])
     rows = torch.arange(3)
     image = cross_entropy(features[0] @ torch.cat([features[1], queues[0]]).mT / 0.1, rows).item()
     text = cross_entropy(features[2] @ torch.cat([features[3], queues[1]]).mT / 0.1, rows).item()
@@ -137,7 +137,7 @@ def test_items_without_parts_count_in_no_mean():
     assert local.grad[1].eq(0).all()
 
 
-# ------------------------------------------------------------------------------------------------ distillation
+# ----------------------------------------------------------------------------------------------- distillation
 
 
 def test_a_teacher_of_7_and_3_and_an_undecided_student():
@@ -181,7 +181,7 @@ def test_both_directions_of_retrieval_agree_on_a_symmetric_matrix_alone():
     assert found == pytest.approx(expected.item(), rel=1e-5)
 
 
-# ---------------------------------------------------------------------------------------------- time and place
+# --------------------------------------------------------------------------------------------- time and place
 
 
 def test_shuffled_frames_are_a_permutation_of_the_drawn_ones():
@@ -232,7 +232,9 @@ def test_frame_order_is_the_mean_over_drawn_frames():
 def test_start_and_end_are_two_cross_entropies():
     start, end = normal(3, 6), normal(3, 6, seed=1)
     spans = torch.tensor([[1, 4], [-1, -1], [0, 2]])
-    expected = cross_entropy(start, spans[:, 0], ignore_index=-1) + cross_entropy(end, spans[:, 1], ignore_index=-1)
+    expected = cross_entropy(start, spans[:, 0], ignore_index=-1) + cross_entropy(
+        end, spans[:, 1], ignore_index=-1
+    )
     assert moment_start_end(start, end, spans).loss.item() == pytest.approx(expected.item())
     valid = torch.arange(6) < torch.tensor([5, 6, 3])[:, None]
     found = moment_start_end(torch.zeros(3, 6), torch.zeros(3, 6), spans, valid)

@@ -41,7 +41,9 @@ def test_matching_is_cross_entropy_of_counted_pairs():
     assert found.loss.item() == pytest.approx(cross_entropy(logits[[0, 1, 3]], labels[[0, 1, 3]]).item())
     assert found.aux["count"].item() == 3
     assert found.aux["positives"].item() == pytest.approx(2 / 3)
-    assert image_text_matching(torch.zeros(2, 2), torch.tensor([0, 1])).loss.item() == pytest.approx(math.log(2))
+    assert image_text_matching(torch.zeros(2, 2), torch.tensor([0, 1])).loss.item() == pytest.approx(
+        math.log(2)
+    )
 
 
 def test_one_logit_for_a_match_is_two_of_which_the_other_is_0():
@@ -50,11 +52,15 @@ def test_one_logit_for_a_match_is_two_of_which_the_other_is_0():
     assert image_text_matching(one, labels).loss.item() == pytest.approx(
         image_text_matching(two, labels).loss.item()
     )
-    assert image_text_matching(one, labels).aux["accuracy"] == image_text_matching(two, labels).aux["accuracy"]
+    assert (
+        image_text_matching(one, labels).aux["accuracy"] == image_text_matching(two, labels).aux["accuracy"]
+    )
 
 
 def test_drawn_negatives_are_as_frequent_as_a_softmax_over_the_others():
-    similarity = torch.tensor([[9.0, 0.0, 1.0, 2.0], [0.5, 9.0, 0.0, -1.0], [1.0, 1.0, 9.0, 1.0], [3.0, 0, 0, 9.0]])
+    similarity = torch.tensor(
+        [[9.0, 0.0, 1.0, 2.0], [0.5, 9.0, 0.0, -1.0], [1.0, 1.0, 9.0, 1.0], [3.0, 0, 0, 9.0]]
+    )
     draws = 20_000
     drawn = hard_negatives(
         similarity.repeat_interleave(draws, 0),
@@ -140,7 +146,9 @@ def test_soft_targets_and_two_matrices_are_those_of_a_plain_loop():
     found = image_text_contrastive(rows, columns, targets=right, text_targets=left)
     assert found.aux["image_to_text"].item() == pytest.approx(plain_contrast(rows, right), rel=1e-6)
     assert found.aux["text_to_image"].item() == pytest.approx(plain_contrast(columns, left), rel=1e-6)
-    assert found.loss.item() == pytest.approx((plain_contrast(rows, right) + plain_contrast(columns, left)) / 2)
+    assert found.loss.item() == pytest.approx(
+        (plain_contrast(rows, right) + plain_contrast(columns, left)) / 2
+    )
 
 
 def test_targets_as_numbers_as_shares_and_left_out_are_the_same():
@@ -251,7 +259,9 @@ def test_chunks_of_sigmoids_add_up():
     similarity = normal(4, 4)
     whole = sigmoid_contrastive(similarity).loss
     eye = torch.eye(4).bool()
-    chunks = [sigmoid_contrastive(similarity[:, part], positives=eye[:, part]).loss for part in ([0, 1], [2, 3])]
+    chunks = [
+        sigmoid_contrastive(similarity[:, part], positives=eye[:, part]).loss for part in ([0, 1], [2, 3])
+    ]
     assert whole.item() == pytest.approx(sum(chunks).item(), rel=1e-6)
 
 
@@ -264,7 +274,7 @@ def test_similarities_that_are_not_square_need_the_other_direction():
         image_text_contrastive(torch.zeros(2, 3), torch.zeros(2, 3), targets=torch.zeros(2, 4))
 
 
-# ---------------------------------------------------------------------------------------------- many positives
+# --------------------------------------------------------------------------------------------- many positives
 
 
 def test_two_positives_and_a_negative():
@@ -299,7 +309,9 @@ def test_candidates_of_videos_are_texts_of_all_and_videos_for_the_own_texts():
     twice = mil_nce(*video_text_candidates(similarity, positives_twice=True)).loss.item()
     assert twice == pytest.approx(released_mil_nce(similarity), rel=1e-6)
     sure = 20 * torch.eye(3)[:, :, None].expand(3, 3, 2)
-    assert mil_nce(*video_text_candidates(sure, positives_twice=True)).loss.item() == pytest.approx(math.log(2), abs=1e-5)
+    assert mil_nce(*video_text_candidates(sure, positives_twice=True)).loss.item() == pytest.approx(
+        math.log(2), abs=1e-5
+    )
     assert mil_nce(*video_text_candidates(sure)).loss.item() == pytest.approx(0, abs=1e-5)
 
 

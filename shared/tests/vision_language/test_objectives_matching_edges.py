@@ -76,7 +76,9 @@ def test_nothing_to_learn_from_gives_0_with_a_gradient_of_0(name):
     assert x.grad.eq(0).all()
 
 
-WHERE = torch.tensor([[[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]], [[0, 0, 0, 1], [1, 0, 1, 1], [0, 0, 0, 0]]]).bool()
+WHERE = torch.tensor(
+    [[[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]], [[0, 0, 0, 1], [1, 0, 1, 1], [0, 0, 0, 0]]]
+).bool()
 SMOOTH = {
     "image_text_matching": lambda x: image_text_matching(x[:, 0, :2], torch.tensor([0, 1])),
     "image_text_contrastive": lambda x: image_text_contrastive(x[0], x[1]),
@@ -87,12 +89,16 @@ SMOOTH = {
         x, normal(2, 5, 4).to(x.dtype), token_mask=torch.arange(5).expand(2, 5) < 3
     ),
     "intra_modal": lambda x: intra_modal_contrastive(x[0], x[1], x[0] * x[1], x[1]),
-    "local_global": lambda x: local_global_contrastive(x, x[:, 0], torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()),
+    "local_global": lambda x: local_global_contrastive(x, x[:, 0], torch.arange(3) < torch.tensor([[2], [3]])),
     "hinge_lse": lambda x: hinge_ranking(x[0, :, :3], kind="lse"),
-    "video_query_ranking": lambda x: video_query_ranking(x[0], torch.tensor([0, 0, 3]), kind="lse", hard_pool=1),
+    "video_query_ranking": lambda x: video_query_ranking(
+        x[0], torch.tensor([0, 0, 3]), kind="lse", hard_pool=1
+    ),
     "phrase_grounding": lambda x: phrase_grounding(x, WHERE),
     "soft_token": lambda x: soft_token_prediction(x, WHERE[..., 1:]),
-    "contrastive_alignment": lambda x: contrastive_alignment(x, normal(2, 4, 4).to(x.dtype), WHERE, temperature=0.5),
+    "contrastive_alignment": lambda x: contrastive_alignment(
+        x, normal(2, 4, 4).to(x.dtype), WHERE, temperature=0.5
+    ),
     "object_detection": lambda x: object_detection(
         x, x.sigmoid(), torch.tensor([0, 2]), torch.full((2, 4), 0.5), torch.tensor([[0, 2], [1, 0]]),
         attribute_logits=x, attributes=torch.tensor([3, -100]),
@@ -114,7 +120,9 @@ def test_gradients_are_those_of_finite_differences(name):
 
 @pytest.mark.parametrize("name", [*SMOOTH, "word_region_alignment"])
 def test_bfloat16_is_computed_in_float32(name):
-    smooth = SMOOTH | {"word_region_alignment": lambda x: word_region_alignment(x, normal(2, 5, 4).to(x.dtype))}
+    smooth = SMOOTH | {
+        "word_region_alignment": lambda x: word_region_alignment(x, normal(2, 5, 4).to(x.dtype))
+    }
     x = normal(2, 3, 4).bfloat16().requires_grad_()
     loss = smooth[name](x).loss
     assert loss.dtype == torch.float32
@@ -127,5 +135,7 @@ def test_what_is_logged_has_no_gradient():
     x = normal(2, 3, 4).requires_grad_()
     for objective in (*SMOOTH.values(), lambda x: word_region_alignment(x, normal(2, 5, 4))):
         assert not any(value.requires_grad for value in objective(x).aux.values())
-    found = adversarial_loss(lambda e: e[0], [x[0]], lambda logits: cross_entropy(logits, torch.tensor([0, 1, 2])))
+    found = adversarial_loss(
+        lambda e: e[0], [x[0]], lambda logits: cross_entropy(logits, torch.tensor([0, 1, 2]))
+    )
     assert not any(value.requires_grad for value in found.aux.values())

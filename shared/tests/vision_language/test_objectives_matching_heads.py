@@ -1,4 +1,4 @@
-"""Heads of transformers for matching and contrast on random tiny models: the same logits give their own loss."""
+"""Matching and contrast in transformers on random tiny models: the same logits give the model's own loss."""
 
 import pytest
 import torch
@@ -59,7 +59,12 @@ def test_flavas_loss_is_the_sum_of_our_parts():
         text_config=parts | {"vocab_size": 40, "max_position_embeddings": 8},
         image_config=parts | PICTURE | {"vocab_size": 30},
         multimodal_config=parts,
-        image_codebook_config={"num_groups": 4, "hidden_size": 4, "num_blocks_per_group": 1, "vocab_size": 30},
+        image_codebook_config={
+            "num_groups": 4,
+            "hidden_size": 4,
+            "num_blocks_per_group": 1,
+            "vocab_size": 30,
+        },
         hidden_size=16,
         projection_dim=8,
     )
@@ -74,11 +79,11 @@ def test_flavas_loss_is_the_sum_of_our_parts():
             attention_mask=torch.ones_like(ids), bool_masked_pos=hidden, mlm_labels=labels,
             mim_labels=codes.masked_fill(~hidden, -100), itm_labels=matched, return_loss=True,
         )  # fmt: skip
-    info = output.loss_info
+    info, rows = output.loss_info, (matched == 1).nonzero()[:, 0]  # of pairs that match, among all texts
     ours = {
         "itm": image_text_matching(output.itm_logits, matched),
         "global_contrastive": image_text_contrastive(
-            output.contrastive_logits_per_image, output.contrastive_logits_per_text
+            output.contrastive_logits_per_image, output.contrastive_logits_per_text, targets=rows
         ),
         "mmm_text": masked_lm(output.mmm_text_logits, labels[matched == 1][:, 2]),
         "mmm_image": masked_codes(
@@ -102,7 +107,7 @@ def bridge_tower(kind):
     vision = {"hidden_size": 64, "num_hidden_layers": 2, "patch_size": 4, "image_size": 8}
     config = BridgeTowerConfig(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        contrastive_hidden_size=8, text_config=text, vision_config=vision,
+        contrastive_hidden_size=8, logit_scale_init_value=1.5, text_config=text, vision_config=vision,
     )  # fmt: skip
     return kind(config).eval(), {
         "input_ids": torch.randint(3, 40, (3, 6)),
@@ -119,7 +124,9 @@ def test_bridgetowers_matching():
     labels = torch.tensor([1, 0, 1])
     with torch.no_grad():
         output = model(**inputs, labels=labels)
-    assert image_text_matching(output.logits, labels).loss.item() == pytest.approx(output.loss.item(), rel=1e-5)
+    assert image_text_matching(output.logits, labels).loss.item() == pytest.approx(
+        output.loss.item(), rel=1e-5
+    )
 
 
 def test_bridgetowers_contrast_is_three_halves_of_ours():
@@ -133,7 +140,8 @@ def test_bridgetowers_contrast_is_three_halves_of_ours():
     scale = model.logit_scale.exp()
     pairs = ((text, image), (text, both), (image, both))
     halves = [
-        image_text_contrastive(queries @ keys.mT * scale).aux["image_to_text"].item() for queries, keys in pairs
+        image_text_contrastive(queries @ keys.mT * scale).aux["image_to_text"].item()
+        for queries, keys in pairs
     ]
     assert sum(halves) / 3 == pytest.approx(output.loss.item(), rel=1e-5)
 

@@ -92,16 +92,22 @@ def test_grey_and_blank_patches():
 
 
 def test_questions_about_patches_are_cross_entropies_and_divergences():
-    assert patch_classification(torch.zeros(2, 4), torch.tensor([0, 3])).loss.item() == pytest.approx(math.log(4))
+    assert patch_classification(torch.zeros(2, 4), torch.tensor([0, 3])).loss.item() == pytest.approx(
+        math.log(4)
+    )
     logits, labels = normal(2, 3, 4), torch.tensor([[0, -100, 3], [1, 1, -100]])
     expected = cross_entropy(logits.flatten(0, 1), labels.flatten())
     assert patch_classification(logits, labels).loss.item() == pytest.approx(expected.item(), rel=1e-6)
     target = torch.tensor([0.7, 0.3]).log().expand(2, 3, 2)
     mask = torch.tensor([[True, False, False], [False, True, True]])
-    assert patch_divergence(torch.zeros(2, 3, 2), target, mask).loss.item() == pytest.approx(0.0822829, abs=1e-7)
+    assert patch_divergence(torch.zeros(2, 3, 2), target, mask).loss.item() == pytest.approx(
+        0.0822829, abs=1e-7
+    )
     prediction, features = normal(2, 3, 6), normal(2, 3, 6, seed=1)
     expected = kl_div(prediction[mask].log_softmax(1), features[mask].softmax(1), reduction="batchmean")
-    assert patch_divergence(prediction, features, mask).loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert patch_divergence(prediction, features, mask).loss.item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
     assert patch_divergence(features, features, mask).loss.item() == pytest.approx(0, abs=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Optimal transport of words to regions: worked numbers, the formula step by step, padding, an exact solver."""
+"""Optimal transport of words to regions: worked numbers, the method step by step, padding, an exact solver."""
 
 import math
 import warnings
@@ -51,7 +51,9 @@ def test_lopsided_costs_come_near_the_exact_quarter():
     assert transport_distance(LOPSIDED).item() == pytest.approx(0.2500024, abs=1e-7)
 
 
-@pytest.mark.parametrize(("beta", "iterations", "inner"), [(0.5, 1, 1), (0.5, 7, 1), (1.0, 13, 3), (0.1, 50, 1)])
+@pytest.mark.parametrize(
+    ("beta", "iterations", "inner"), [(0.5, 1, 1), (0.5, 7, 1), (1.0, 13, 3), (0.1, 50, 1)]
+)
 def test_the_plan_is_that_of_the_method_step_by_step(beta, iterations, inner):
     cost = cosine_cost(normal(4, 5, 6), normal(4, 7, 6, seed=1))
     plan = transport_plan(cost, beta=beta, iterations=iterations, inner=inner)

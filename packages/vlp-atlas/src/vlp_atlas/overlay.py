@@ -164,7 +164,10 @@ def _weigh(
     warnings: list[str],
 ) -> None:
     """Keep both of two facts about the same thing, the one that stands in `fact`."""
-    if local["value"] in (None, fact["value"]):
+    if local["value"] is None:
+        return
+    if local["value"] == fact["value"]:  # another source says the same
+        fact["source"] = [*fact["source"], *(ref for ref in local["source"] if ref not in fact["source"])]
         return
     memory = "unverified"
     dispute = memory not in (fact["confidence"], local["confidence"])

@@ -78,7 +78,7 @@ def _margin() -> float:
 
 
 def _alignment() -> float:
-    """Words and regions are two unit vectors in two pairs; in the others regions are at right angles to words."""
+    """Two unit vectors as words, and the same as regions in two pairs; others at right angles in the rest."""
     words = torch.eye(4)[:2].expand(4, 2, 4)
     regions = torch.stack([torch.eye(4)[:2]] * 2 + [torch.eye(4)[2:]] * 2)
     matched = torch.tensor([1, 1, 0, 0])
@@ -146,7 +146,7 @@ def _distillation() -> float:
 
 
 def _adversarial() -> float:
-    """Embeddings are the logits, and equal: two steps along the diagonal lead to a margin of 2 sqrt(2) step."""
+    """Embeddings are the logits, and equal: two steps lead to a margin of 2 sqrt(2) step."""
 
     def loss(logits: Tensor) -> Tensor:
         return torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 0, 1]))

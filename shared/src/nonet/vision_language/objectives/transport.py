@@ -2,7 +2,7 @@
 
 IPOT (Xie et al. 2020) finds the plan; UNITER (Chen et al. 2020, section 3.2; released code `model/ot.py` and
 `pretrain.py`) aligns words with regions by it. A plan T_k is diag(u) A^k diag(v) with A = e^(-C / beta), so
-an iteration multiplies a running power by A and updates two vectors; u and v move into it every few
+an iteration multiplies a running power by A and finds two vectors; u and v move into it every few
 iterations, before anything leaves the range of float32.
 """
 
@@ -51,7 +51,7 @@ def transport_plan(
     iteration and 4.5398e-5 after five.
 
     Args:
-        cost: (B, M, N) float.
+        cost: (B, M, N) float; within a column differences up to 20 beta, beyond which float32 loses words.
         word_mask: (B, M) bool: no padding; None: all.
         region_mask: (B, N) bool: no padding; None: all.
         beta: of the proximal term: smaller is faster and less stable.
@@ -75,21 +75,23 @@ def transport_plan(
     least = cost_MNB.amin(0, keepdim=True)  # what all of a column share changes delta only
     kernel = torch.exp((torch.where(least.isinf(), 0, least) - cost_MNB) / beta).contiguous()  # 0 in padding
     word_count, region_count = (mask.sum(1).to(kernel.dtype).clamp_min(1) for mask in (words, regions))
-    words_M1B, regions_1NB = words.mT.contiguous()[:, None], regions.mT.contiguous()[None]
+    # Sums in padding are 0, and 1 is added there: its factors stay finite, and meet zeros of the plan.
+    word_pad, region_pad = ((~mask.mT).to(kernel.dtype).contiguous() for mask in (words, regions))
 
     power, spare = kernel.clone(), torch.empty_like(kernel)
-    u, v = words_M1B.to(kernel.dtype), regions_1NB.to(kernel.dtype)
-    sigma = u / word_count
+    u = torch.ones_like(word_pad)  # T = diag(u) power diag(v)
+    start = u / word_count  # u times sigma
     for step in range(1, iterations + 1):
         for _ in range(inner):
-            mass = torch.mul(power, u * sigma, out=spare).sum(0, keepdim=True)
-            delta = _inverse(region_count * v * mass, regions_1NB)
-            mass = torch.mul(power, v * delta, out=spare).sum(1, keepdim=True)
-            sigma = _inverse(word_count * u * mass, words_M1B)
-        u, v = u * sigma, v * delta
+            mass = torch.mul(power, start[:, None], out=spare).sum(0)
+            v = torch.addcmul(region_pad, mass, region_count).reciprocal_()  # v times delta
+            mass = torch.mul(power, v, out=spare).sum(1)
+            start = torch.addcmul(word_pad, mass, word_count).reciprocal_()
+        sigma, u = start / u, start
         if step == iterations or step % ABSORB == 0:
-            power.mul_(u).mul_(v)
-            u, v = words_M1B.to(kernel.dtype), regions_1NB.to(kernel.dtype)
+            power.mul_(u[:, None]).mul_(v)
+            u = torch.ones_like(u)
+        start = u * sigma
         if step < iterations:
             power.mul_(kernel)
     return power.permute(2, 0, 1)
@@ -162,8 +164,3 @@ def word_region_alignment(
         "unmatched": mean_over(distance.detach(), labels == 0),
     }
     return Objective(mean_over(distance * sign, labels != IGNORE), aux)
-
-
-def _inverse(values: Tensor, mask: Tensor) -> Tensor:
-    """1 / values where the mask is set, else 0."""
-    return torch.where(mask, values, 1).reciprocal() * mask
