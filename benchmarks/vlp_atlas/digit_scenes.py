@@ -57,7 +57,7 @@ class World:
         return Scenes(images, cells)
 
     def others(self, scenes: Scenes, generator: Generator) -> Scenes:
-        """Scenes that do not show what the given ones do: a quarter are in the same cells, the rest in any."""
+        """Scenes that show something else than the given ones: a quarter are in the same cells."""
         count = len(scenes.cells)
         stay = torch.rand(count, 1, generator=generator) < 0.25
         cells = torch.where(stay, scenes.cells, self.draw(count, generator).cells)

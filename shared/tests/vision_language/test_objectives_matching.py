@@ -255,6 +255,17 @@ def test_sigmoids_of_the_identity():
     assert sigmoid_contrastive(torch.eye(2), 1.0, 0.0).loss.item() == pytest.approx(1.0064089, abs=1e-7)
 
 
+def test_sigmoids_are_those_of_a_plain_loop():
+    similarity, total = normal(3, 4), 0.0
+    right = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]]).bool()
+    for i in range(3):
+        for j in range(4):
+            logit = 2.0 * float(similarity[i, j]) - 0.5
+            total += math.log(1 + math.exp(-logit if right[i, j] else logit)) / 3
+    found = sigmoid_contrastive(similarity, 2.0, -0.5, right)
+    assert found.loss.item() == pytest.approx(total, rel=1e-6)
+
+
 def test_chunks_of_sigmoids_add_up():
     similarity = normal(4, 4)
     whole = sigmoid_contrastive(similarity).loss

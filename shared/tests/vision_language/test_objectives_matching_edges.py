@@ -89,7 +89,7 @@ SMOOTH = {
         x, normal(2, 5, 4).to(x.dtype), token_mask=torch.arange(5).expand(2, 5) < 3
     ),
     "intra_modal": lambda x: intra_modal_contrastive(x[0], x[1], x[0] * x[1], x[1]),
-    "local_global": lambda x: local_global_contrastive(x, x[:, 0], torch.arange(3) < torch.tensor([[2], [3]])),
+    "local_global": lambda x: local_global_contrastive(x, x[:, 0], ~NONE & (torch.arange(3) < 2)),
     "hinge_lse": lambda x: hinge_ranking(x[0, :, :3], kind="lse"),
     "video_query_ranking": lambda x: video_query_ranking(
         x[0], torch.tensor([0, 0, 3]), kind="lse", hard_pool=1

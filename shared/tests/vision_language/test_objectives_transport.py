@@ -1,4 +1,4 @@
-"""Optimal transport of words to regions: worked numbers, the method step by step, padding, an exact solver."""
+"""Optimal transport of words to regions: worked numbers, the method by steps, padding, an exact solver."""
 
 import math
 import warnings

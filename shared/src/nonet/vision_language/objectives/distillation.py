@@ -45,7 +45,7 @@ def distill(
         target = torch.softmax(teacher.to(logs.dtype) / divisor, -1)
         entropy = -torch.xlogy(target, target).sum(-1)
         same = (logs.argmax(-1) == target.argmax(-1)).float()
-    each = -torch.where(target > 0, target * logs, 0).sum(-1) + 0 * entropy
+    each = -torch.where(target > 0, target * logs, 0).sum(-1) - entropy
     loss = mean_over(each, mask)
     if scaled:
         loss = loss * temperature**2
