@@ -13,6 +13,7 @@ from nonet.vision_language.objectives import (
     hinge_ranking,
     image_text_contrastive,
     image_text_matching,
+    late_interaction_contrastive,
     matching_pairs,
     mil_nce,
     momentum_targets,
@@ -169,6 +170,27 @@ def test_a_rank_finds_its_own_keys_by_number():
     whole = all_images @ all_texts.mT / 0.5
     expected = (cross_entropy(whole[right], right) + cross_entropy(whole.mT[right], right)) / 2
     assert found.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_numbers_of_texts_in_another_order_are_turned_for_texts():
+    order = torch.tensor([1, 2, 0])  # image i shows text order[i]
+    similarity = 9 * torch.eye(3)[order]
+    found = image_text_contrastive(similarity, targets=order)
+    expected = float(torch.log(1 + 2 * torch.exp(torch.tensor(-9.0))))
+    assert found.loss.item() == pytest.approx(expected, rel=1e-4)
+    assert found.aux["text_to_image"].item() == pytest.approx(expected, rel=1e-4)
+    shares = image_text_contrastive(similarity, targets=torch.eye(3)[order])
+    assert found.loss.item() == pytest.approx(shares.loss.item())
+
+
+def test_late_interaction_turns_targets_for_texts_too():
+    order = torch.tensor([1, 2, 0])
+    texts = torch.eye(3)
+    images = texts[order]
+    found = late_interaction_contrastive(images[:, None], texts[:, None], temperature=1 / 9, targets=order)
+    assert found.loss.item() == pytest.approx(
+        image_text_contrastive(9 * texts[order], targets=order).loss.item()
+    )
 
 
 def test_mixed_targets_of_a_matrix_are_turned_and_add_up_to_1_for_texts():

@@ -23,8 +23,8 @@ _WHERE = {
     "knowledge": "choose_anchors knowledge_masking sentiment_prediction place_logits aspect_places",
     "modality": "choose_modalities hide_modality modality_decoding choose_stretches masked_audio",
     "matching": "MatchingPairs image_text_matching hard_negatives matching_pairs",
-    "contrastive": "contrastive_logits same_label_targets momentum_targets image_text_contrastive"
-    " unified_contrastive sigmoid_contrastive mil_nce video_text_candidates",
+    "contrastive": "contrastive_logits same_label_targets turned_targets momentum_targets"
+    " image_text_contrastive unified_contrastive sigmoid_contrastive mil_nce video_text_candidates",
     "local_contrastive": "late_interaction late_interaction_contrastive intra_modal_contrastive"
     " local_global_contrastive",
     "ranking": "hinge_ranking video_query_ranking",

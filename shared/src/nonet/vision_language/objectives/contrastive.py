@@ -65,6 +65,20 @@ def momentum_targets(momentum_logits: Tensor, alpha: Tensor | float, targets: Te
     return alpha * logits.softmax(1) + (1 - alpha) * _shares(targets, logits)
 
 
+def turned_targets(targets: Tensor, similarity: Tensor) -> Tensor:
+    """What is right for each text, given what is right for each image: the transpose, in shares.
+
+    Args:
+        targets: as `image_text_contrastive` takes them.
+        similarity: (B, B) float: of images with texts.
+
+    Returns:
+        (B, B) float32 or float64; each row adds up to 1, or to 0 where a text is right for no image.
+    """
+    turned = _shares(targets, widen(similarity)).mT
+    return turned / turned.sum(1, keepdim=True).clamp_min(torch.finfo(turned.dtype).tiny)
+
+
 def image_text_contrastive(
     image_to_text: Tensor,
     text_to_image: Tensor | None = None,
@@ -84,8 +98,7 @@ def image_text_contrastive(
         targets: what is right for each image: None, the text of its own number; (B,) int64, the text of that
             number (r * B + i on rank r), -100 for none; or (B, n) float, shares with n <= N, no share for
             what is behind them. Rows without a share count in no mean. No gradient flows into them.
-        text_targets: the same for texts. None: `targets`; where those are shares and `text_to_image` is None,
-            their transpose with rows that add up to 1 again.
+        text_targets: the same for texts. None: `turned_targets` where `text_to_image` is None, else `targets`.
 
     Returns:
         The loss; aux: image_to_text and text_to_image, the two halves; accuracy, of images.
@@ -99,9 +112,8 @@ def image_text_contrastive(
                 f"similarities of shape {tuple(image_to_text.shape)} are not square: give text_to_image too"
             )
         text_to_image = image_to_text.mT
-        if text_targets is None and targets is not None and targets.is_floating_point():
-            turned = _shares(targets, widen(image_to_text)).mT
-            text_targets = turned / turned.sum(1, keepdim=True).clamp_min(torch.finfo(turned.dtype).tiny)
+        if text_targets is None and targets is not None:
+            text_targets = turned_targets(targets, image_to_text)
     image = _cross_entropy(image_to_text, targets)
     text = _cross_entropy(text_to_image, targets if text_targets is None else text_targets)
     right = _shares(targets, image_to_text.detach())

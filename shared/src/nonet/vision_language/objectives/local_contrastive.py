@@ -8,7 +8,11 @@ modality (IMC), and of local with global features (LMI).
 import torch
 from torch import Tensor
 
-from nonet.vision_language.objectives.contrastive import contrastive_logits, image_text_contrastive
+from nonet.vision_language.objectives.contrastive import (
+    contrastive_logits,
+    image_text_contrastive,
+    turned_targets,
+)
 from nonet.vision_language.objectives.objective import Objective, mean_over, widen
 
 # Shapes: B images, C texts, P patches, L tokens, M local features, D features.
@@ -66,13 +70,16 @@ def late_interaction_contrastive(
         patch_mask: (B, P) bool: no padding; None: all.
         token_mask: (B, L) bool: no padding; None: all.
         temperature: by which similarities are divided.
-        targets: see `image_text_contrastive`.
+        targets: what is right for each image, see `image_text_contrastive`; for texts it is turned.
 
     Returns:
         As `image_text_contrastive`.
     """
     by_patch, by_token = late_interaction(patches, tokens, patch_mask, token_mask)
-    return image_text_contrastive(by_patch / temperature, by_token.mT / temperature, targets=targets)
+    turned = None if targets is None else turned_targets(targets, by_patch)
+    return image_text_contrastive(
+        by_patch / temperature, by_token.mT / temperature, targets=targets, text_targets=turned
+    )
 
 
 def intra_modal_contrastive(
