@@ -98,7 +98,7 @@ def image_text_contrastive(
         targets: what is right for each image: None, the text of its own number; (B,) int64, the text of that
             number (r * B + i on rank r), -100 for none; or (B, n) float, shares with n <= N, no share for
             what is behind them. Rows without a share count in no mean. No gradient flows into them.
-        text_targets: the same for texts. None: `turned_targets` where `text_to_image` is None, else `targets`.
+        text_targets: the same for texts. None: `turned_targets` if `text_to_image` is None, else `targets`.
 
     Returns:
         The loss; aux: image_to_text and text_to_image, the two halves; accuracy, of images.
