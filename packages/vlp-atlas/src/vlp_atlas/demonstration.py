@@ -153,22 +153,25 @@ def found_in(planted: Path) -> tuple[list[str], list[str]]:
 
 
 def worked_examples(atlas: "Atlas") -> tuple[list[Ran], str]:
-    """All worked examples of the catalogue; those that need torch are left out where it is not installed."""
-    from importlib.util import find_spec
-
+    """All worked examples of the catalogue; those that need what is not installed are left out, and why."""
     from vlp_atlas.oracles import oracle
 
-    if find_spec("torch") is None:
-        return [], "torch is not installed: pip install 'vlp-atlas[objectives]'"
-    ran = []
+    ran, lacking = [], set()
     for kind in ("objectives", "metrics"):
         for record in atlas.all(kind):
-            if record.get("oracle"):
-                example = oracle(record["oracle"])
+            if not record.get("oracle"):
+                continue
+            example = oracle(record["oracle"])
+            try:
                 value = float(example.run())
+            except ModuleNotFoundError as error:
+                lacking.add(f"{error.name} is not installed: pip install 'vlp-atlas[objectives]'")
+            except UserError as error:  # numba is missing
+                lacking.add(str(error))
+            else:
                 passed = abs(value - example.expected) <= example.tolerance
                 ran.append(Ran(record["id"], record["oracle"], value, example.expected, passed))
-    return ran, ""
+    return ran, "; ".join(sorted(lacking))
 
 
 def _comparison(atlas: "Atlas") -> Any:

@@ -49,7 +49,7 @@ def svg(plot: Plot) -> str:
 
 
 def _settings() -> Any:
-    matplotlib = needs("matplotlib", to="draw plots", install="vlp-atlas[plot]")
+    matplotlib = needs("matplotlib", to="draw plots", install="matplotlib")
     matplotlib.use("Agg")
     return matplotlib.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": "vlp-atlas", "text.parse_math": False, "font.size": 9,
@@ -58,7 +58,7 @@ def _settings() -> Any:
 
 
 def _figure(plot: Plot) -> Any:
-    figures = needs("matplotlib.figure", to="draw plots", install="vlp-atlas[plot]")
+    figures = needs("matplotlib.figure", to="draw plots", install="matplotlib")
     figure = figures.Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
@@ -127,7 +127,7 @@ def _number_axes(axes: Any, plot: Plot) -> None:
 def _name(axes: Any, plot: Plot) -> None:
     """The names beside the dots, each where it covers no other; the CSV has those without room."""
     figure = axes.figure
-    agg = needs("matplotlib.backends.backend_agg", to="draw plots", install="vlp-atlas[plot]")
+    agg = needs("matplotlib.backends.backend_agg", to="draw plots", install="matplotlib")
     agg.FigureCanvasAgg(figure).draw()  # only a drawn figure knows its scale
     taken: list[tuple[float, float, float, float]] = []
     at = [axes.transData.transform((point.x, point.y)) for point in plot.points]

@@ -12,7 +12,6 @@ from math import fsum
 from typing import NamedTuple
 
 from nonet.metrics.caption_tokens import gather
-from nonet.metrics.porter import stem
 
 ALPHA, BETA, GAMMA = 0.9, 3, 0.5
 BEAM = 64  # partial alignments that are kept
@@ -141,4 +140,8 @@ def _score(caption: Sequence[str], reference: Sequence[str], groups: Mapping[str
     return mean * (1 - GAMMA * (found.chunks / matches) ** BETA)
 
 
-_stem = lru_cache(maxsize=1 << 16)(stem)
+@lru_cache(maxsize=1 << 16)
+def _stem(word: str) -> str:
+    from nonet.metrics.porter import stem  # compiled with numba, which nothing else here needs
+
+    return stem(word)

@@ -1,7 +1,7 @@
 """Worked examples: a toy input for a formula, what the function gives, and what it must give (ours).
 
 Each module here holds the `ORACLES` of one topic, by name; objectives and metrics of the catalogue name
-theirs. Looking one up loads the topics' modules, and torch with some of them.
+theirs. Looking one up loads the topics' modules; torch is loaded when an example that needs it runs.
 """
 
 import importlib
@@ -9,11 +9,25 @@ import pkgutil
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nonet.errors import UserError
 
-__all__ = ["Oracle", "oracle", "oracles"]
+__all__ = ["Later", "Oracle", "oracle", "oracles"]
+
+
+class Later:
+    """A module that is loaded when something of it is used.
+
+    Args:
+        name: of the module.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._name), name)
 
 
 class Oracle(NamedTuple):

@@ -5,27 +5,39 @@ enough for pen and paper.
 """
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from nonet.vision_language import objectives
-from vlp_atlas.oracles import Oracle
+from vlp_atlas.oracles import Later, Oracle
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Later("torch")
 
 CLOSE = 1e-6
 
+
 # Four rows of three tokens; row 1 has no target.
-LABELS = torch.tensor([[3, -100, 5], [-100, -100, -100], [0, 1, 2], [-100, 4, -100]])
-FIRST = torch.tensor([[True, False, False]] * 4)
-ALL = torch.ones(4, 3, dtype=torch.bool)
+def _labels() -> "Tensor":
+    return torch.tensor([[3, -100, 5], [-100, -100, -100], [0, 1, 2], [-100, 4, -100]])
 
 
-def _uniform(classes: int) -> Tensor:
+def _first() -> "Tensor":
+    return torch.tensor([[True, False, False]] * 4)
+
+
+def _all() -> "Tensor":
+    return torch.ones(4, 3, dtype=torch.bool)
+
+
+def _uniform(classes: int) -> "Tensor":
     return torch.zeros(4, 3, classes)
 
 
 def _masked_lm() -> float:
-    return float(objectives.masked_lm(_uniform(30522), LABELS).loss)
+    return float(objectives.masked_lm(_uniform(30522), _labels()).loss)
 
 
 def _masked_segments() -> float:
@@ -36,38 +48,38 @@ def _masked_segments() -> float:
 
 def _region_regression() -> float:
     features = torch.arange(36.0).view(4, 3, 3)
-    return float(objectives.region_regression(features + 2, features, FIRST).loss)
+    return float(objectives.region_regression(features + 2, features, _first()).loss)
 
 
 def _region_classification() -> float:
     """The background has .9 everywhere; the logits favour class 2, like what is left of the detector."""
     detector = torch.tensor([0.9, 0.02, 0.08]).expand(4, 3, 3)
     logits = torch.tensor([0.0, 0.0, math.log(2)]).expand(4, 3, 3)
-    return float(objectives.region_classification(logits, detector, FIRST).loss)
+    return float(objectives.region_classification(logits, detector, _first()).loss)
 
 
 def _region_kl() -> float:
     detector = torch.tensor([0.7, 0.3]).expand(4, 3, 2)
-    return float(objectives.region_kl(_uniform(2), detector, FIRST).loss)
+    return float(objectives.region_kl(_uniform(2), detector, _first()).loss)
 
 
 def _masked_codes() -> float:
-    return float(objectives.masked_codes(_uniform(8192), torch.zeros(4, 3, dtype=torch.long), FIRST).loss)
+    return float(objectives.masked_codes(_uniform(8192), torch.zeros(4, 3, dtype=torch.long), _first()).loss)
 
 
 def _masked_pixels() -> float:
     """Patches (1, 3): their normalised numbers are -1/√2 and 1/√2, as the variance has n - 1 = 1."""
     patches = torch.tensor([1.0, 3.0]).expand(4, 3, 2)
-    return float(objectives.masked_pixels(torch.zeros(4, 3, 2), patches, FIRST).loss)
+    return float(objectives.masked_pixels(torch.zeros(4, 3, 2), patches, _first()).loss)
 
 
 def _frame_regression() -> float:
     frames = torch.ones(4, 3, 5)
-    return float(objectives.frame_regression(frames + 1, frames, FIRST).loss)
+    return float(objectives.frame_regression(frames + 1, frames, _first()).loss)
 
 
 def _frame_contrast() -> float:
-    return float(objectives.frame_contrast(torch.zeros(4, 3, 5), torch.ones(4, 3, 5), FIRST).loss)
+    return float(objectives.frame_contrast(torch.zeros(4, 3, 5), torch.ones(4, 3, 5), _first()).loss)
 
 
 def _prefix_lm() -> float:
@@ -84,7 +96,7 @@ def _causal_lm() -> float:
 
 def _bidirectional_seq2seq() -> float:
     kinds = torch.tensor([True, False, True, False])
-    return float(objectives.bidirectional_seq2seq(_uniform(28996), LABELS, kinds).loss)
+    return float(objectives.bidirectional_seq2seq(_uniform(28996), _labels(), kinds).loss)
 
 
 def _denoise() -> float:
@@ -113,11 +125,11 @@ def _multitask() -> float:
 
 def _scene_graph() -> float:
     kinds = torch.tensor([[1, 2, 3]] * 4)
-    return float(objectives.scene_graph_prediction(_uniform(30522), LABELS.clamp_min(0), kinds).loss)
+    return float(objectives.scene_graph_prediction(_uniform(30522), _labels().clamp_min(0), kinds).loss)
 
 
 def _knowledge() -> float:
-    return float(objectives.knowledge_masking(_uniform(1601), LABELS, FIRST).loss)
+    return float(objectives.knowledge_masking(_uniform(1601), _labels(), _first()).loss)
 
 
 def _aspects() -> float:
@@ -139,7 +151,7 @@ def _modalities() -> float:
 
 def _audio() -> float:
     frames = torch.linspace(-1, 1, 60).view(4, 3, 5)
-    return float(objectives.masked_audio(frames - 1, frames, FIRST).loss)
+    return float(objectives.masked_audio(frames - 1, frames, _first()).loss)
 
 
 def _text_to_image() -> float:

@@ -1,17 +1,26 @@
 """Worked examples of matching, contrast, grounding and time: a few rows and a known number (ours)."""
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from nonet.vision_language import objectives
-from vlp_atlas.oracles import Oracle
+from vlp_atlas.oracles import Later, Oracle
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Later("torch")
 
 CLOSE = 1e-6
 APART = 0.0822829
 """KL((.7, .3) || (.5, .5))"""
-SEVEN_THREE = torch.tensor([0.7, 0.3]).log()
+
+
+def _seven_three() -> "Tensor":
+    return torch.tensor([0.7, 0.3]).log()
+
+
 STEP = 0.1
 
 
@@ -85,7 +94,7 @@ def _alignment() -> float:
     return float(objectives.word_region_alignment(words, regions, matched=matched, iterations=1).loss)
 
 
-def _named() -> Tensor:
+def _named() -> "Tensor":
     """One query an image of four, of which the first token of four is the phrase."""
     return torch.tensor([[[True, False, False, False]]]).expand(4, 1, 4)
 
@@ -131,7 +140,7 @@ def _detection() -> float:
 def _patches() -> float:
     labels = torch.tensor([0, 1, 2, 3])
     mask = torch.tensor([[True, False]] * 4)
-    restored = (torch.zeros(4, 2, 2), SEVEN_THREE.expand(4, 2, 2), mask)
+    restored = (torch.zeros(4, 2, 2), _seven_three().expand(4, 2, 2), mask)
     choices = {"rotation": 4, "jigsaw": 24, "camouflage": 9}
     asked = {name: (torch.zeros(4, count), labels) for name, count in choices.items()}
     return float(objectives.aligned_patches(asked, {"grey": restored, "blank": restored}).loss)
@@ -142,13 +151,13 @@ def _action() -> float:
 
 
 def _distillation() -> float:
-    return float(objectives.distill(torch.zeros(4, 2), SEVEN_THREE.expand(4, 2)).loss)
+    return float(objectives.distill(torch.zeros(4, 2), _seven_three().expand(4, 2)).loss)
 
 
 def _adversarial() -> float:
     """Embeddings are the logits, and equal: two steps lead to a margin of 2 sqrt(2) step."""
 
-    def loss(logits: Tensor) -> Tensor:
+    def loss(logits: "Tensor") -> "Tensor":
         return torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 0, 1]))
 
     found = objectives.adversarial_loss(
