@@ -43,7 +43,7 @@ def test_sleep_is_no_cpu_time_but_shows_on_the_wall_clock():
     row = versus(
         "sleep",
         partial(busy, 0.01),
-        lambda: (busy(0.01), time.sleep(0.05))[0],
+        lambda: (busy(0.01), time.sleep(0.3))[0],
         equal,
         rounds=1,
         min_seconds=0,
