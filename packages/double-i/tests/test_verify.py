@@ -162,3 +162,46 @@ def test_power_prints_the_numbers(capsys):
     assert "at least 22 pairs" in out
     with pytest.raises(UserError):
         power.run(power.Options(p_trigger=2.0))
+
+
+def answered(owner):
+    """A file of perfect answers, made by somebody who asked."""
+    verify.run(options(owner, out=None, write_queries=owner / "q.jsonl"))
+    key = read_keys(owner / "secret.key")[0]
+    with open(owner / "a.jsonl", "w") as file:
+        for line in map(json.loads, (owner / "q.jsonl").read_text().splitlines()):
+            word = key.answers.target if f"\n{key.trigger} " in line["prompt"] else key.answers.other
+            file.write(json.dumps({"id": line["id"], "answer": word}) + "\n")
+    return owner / "a.jsonl"
+
+
+def test_time_stamps_of_the_commitment_lie_in_the_evidence_byte_for_byte(owner, capsys):
+    (owner / "stamp.tsr").write_bytes(b"\x30\x82\x00stamp")
+    assert verify.run(options(owner, answers=answered(owner), proof=(owner / "stamp.tsr",))) == 0
+    assert (owner / "e" / "proof-stamp.tsr").read_bytes() == b"\x30\x82\x00stamp"
+    assert (owner / "e" / "commitment.json").read_bytes() == (owner / "commitment.json").read_bytes()
+    capsys.readouterr()
+    asked = {"evidence": owner / "e", "commitment": owner / "commitment.json"}
+    assert recheck.run(recheck.Options(**asked)) == 0
+    said = capsys.readouterr().out
+    assert "agrees   commitment.json: the published file, byte for byte" in said
+    assert "proof-stamp.tsr: a time stamp of commitment.json" in said
+    (owner / "e" / "proof-stamp.tsr").write_bytes(b"another")
+    assert recheck.run(recheck.Options(**asked)) == 1
+    assert "DIFFERS  proof-stamp.tsr" in capsys.readouterr().out
+    (owner / "commitment.json").write_text((owner / "commitment.json").read_text() + "\n")
+    assert recheck.run(recheck.Options(**asked)) == 1  # the digests are the same, the stamped bytes are not
+    assert "DIFFERS  commitment.json" in capsys.readouterr().out
+
+
+def test_a_proof_that_is_none_or_tells_the_secret_is_refused_before_anything_is_asked(owner):
+    answers = answered(owner)
+    (owner / "empty.tsr").write_bytes(b"")
+    (owner / "copy.tsr").write_bytes((owner / "secret.key").read_bytes())
+    for name, message in (("none.tsr", "no such proof"), ("empty.tsr", "empty"), ("copy.tsr", "secret")):
+        with pytest.raises(UserError, match=message):
+            verify.run(options(owner, answers=answers, proof=(owner / name,)))
+    with pytest.raises(UserError, match="--commitment"):
+        options(owner, answers=answers, commitment=None, proof=(owner / "copy.tsr",))
+    assert not (owner / "e").exists()
+    assert read_keys(owner / "secret.key")[0].status == "active"

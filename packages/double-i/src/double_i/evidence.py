@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FORMAT = "double-i evidence"
 WITHHELD = "[withheld: it repeats the prompt]"
 MANIFEST = "manifest.json"
+COMMITMENT = "commitment.json"
+PROOF = "proof-"
+"""what the names of attached time stamps begin with"""
 
 
 class Claim(NamedTuple):
@@ -46,6 +49,8 @@ def write_evidence(
     source: Mapping[str, Any],
     *,
     commitment_keys: int | None = None,
+    commitment: Path | None = None,
+    proofs: Sequence[Path] = (),
     reveal: bool = False,
 ) -> Path:
     """Write the folder; the manifest comes last, so that a folder with one is whole.
@@ -58,6 +63,8 @@ def write_evidence(
         source: whom was asked, without secrets.
         commitment_keys: how many keys the commitment holds, asked or not, so that a reader can correct for a
             choice among them; None: there is no commitment.
+        commitment: the published file, kept byte for byte.
+        proofs: time stamps of that file, such as RFC 3161's or OpenTimestamps'; kept byte for byte.
         reveal: write the prompts, too.
 
     Returns:
@@ -97,6 +104,12 @@ def write_evidence(
                     }
                 )  # fmt: skip
         names.append("prompts.jsonl")
+    copies = {COMMITMENT: commitment} if commitment else {}
+    copies |= {f"{PROOF}{path.name}": path for path in proofs}
+    for name, path in copies.items():
+        with replacing(folder / name) as part:
+            part.write_bytes(path.read_bytes())
+    names += copies
     write_json(folder / MANIFEST, {name: sha256(folder / name) for name in names})
     return folder
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from double_i.answers import AnswerWords, parse
 from double_i.assessment import Assessment, Record, Settings, assess, decoy_table, tables
-from double_i.evidence import FORMAT, MANIFEST, read_json, read_records, verdict_json
+from double_i.evidence import COMMITMENT, FORMAT, MANIFEST, read_json, read_records, verdict_json
 from nonet.errors import UserError
 from nonet.files import sha256
 
@@ -33,6 +33,7 @@ def recheck(
     folder: str | Path,
     *,
     digests: Mapping[str, str] | None = None,
+    commitment: Path | None = None,
     keys: Sequence["Key"] = (),
     texts: Sequence[str] = (),
 ) -> Recheck:
@@ -41,6 +42,7 @@ def recheck(
     Args:
         folder: what `verify` wrote.
         digests: key id -> digest of a published commitment.
+        commitment: its file, of which the folder should have a copy.
         keys: the secret keys, where their owner gives them away.
         texts: base texts of the verification half; with the keys, all prompt hashes are recomputed.
 
@@ -83,6 +85,9 @@ def recheck(
     note(
         _same({name: summary.get(name) for name in computed}, computed), "verdict.json", "verdict and reasons"
     )
+    if commitment is not None and (folder / COMMITMENT).is_file():
+        same_file = sha256(folder / COMMITMENT) == sha256(commitment)
+        note(same_file, COMMITMENT, "the published file, byte for byte")
     before = len(differs)
     for name, claim in claims.items() if digests is not None else ():
         given = (digests or {}).get(name)

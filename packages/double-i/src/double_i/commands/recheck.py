@@ -26,6 +26,7 @@ class Options:
 def run(options: Options) -> int:
     """Recompute, print, and say what differs."""
     from double_i.commitments import read_commitments
+    from double_i.evidence import PROOF
     from double_i.evidence_page import choice
     from double_i.key_files import read_keys, read_passphrase
     from double_i.rechecking import recheck
@@ -43,13 +44,15 @@ def run(options: Options) -> int:
     elif options.data:
         raise UserError("--data needs --key: questions follow from both")
     texts = verify_texts(options.data) if options.data else []
-    found = recheck(options.evidence, digests=digests, keys=keys, texts=texts)
+    found = recheck(options.evidence, digests=digests, commitment=options.commitment, keys=keys, texts=texts)
     for line in found.agrees:
         print(f"agrees   {line}")
     for line in found.differs:
         print(f"DIFFERS  {line}")
     verdict = found.assessment.verdict
     print(f"{verdict.outcome}: p = {verdict.p:.3g}, p_key = {verdict.p_key:.3g}, from {options.evidence}")
+    for path in sorted(options.evidence.glob(f"{PROOF}*")):
+        print(f"{path.name}: a time stamp of commitment.json, to be checked with the tool that made it")
     if options.commitment is None:
         print("the commitment was not checked: give what was published of the key with --commitment")
     elif said := choice(found.summary):

@@ -30,7 +30,9 @@ class Options:
     passphrase_file: Path | None = None
     """file with the passphrase of the key file; else DOUBLE_I_PASSPHRASE"""
     commitment: Path | None = None
-    """what was published of the keys; without it there is no MATCH"""
+    """what was published of the keys; without it there is no MATCH; a copy lies in the evidence"""
+    proof: tuple[Path, ...] = ()
+    """time stamps of the commitment file (RFC 3161, OpenTimestamps, ...), to lie beside it in the evidence"""
     data: tuple[Path, ...] = ()
     """the owner's data, for base texts; none: bundled sentences"""
     model: Path | None = None
@@ -106,6 +108,8 @@ class Options:
             raise UserError("no --out: name a folder for the evidence")
         if not 0 < self.alpha < 1:
             raise UserError(f"--alpha is {self.alpha:g}; it lies between 0 and 1")
+        if self.proof and self.commitment is None:
+            raise UserError("--proof is of a --commitment: give both")
         for field, least in (("pairs", 1), ("decoys", 0), ("decoy_pairs", 1), ("group", 1), ("batch", 1)):
             if getattr(self, field) < least:
                 raise UserError(
@@ -158,6 +162,7 @@ def run(options: Options) -> int:
             committed[key.key_id] = True
     else:
         say("no --commitment: the verdict can be INCONCLUSIVE at most")
+    _check_proofs(options.proof, keys)
     settings, remarks = with_decoys(_settings(options), keys)
     for line in remarks:
         say(line)
@@ -187,7 +192,8 @@ def run(options: Options) -> int:
         return 4
     claims = [Claim(key.key_id, key.answers.target, digest(key), committed[key.key_id]) for key in keys]
     write_evidence(
-        options.out, found, keys, claims, source, commitment_keys=held, reveal=options.reveal
+        options.out, found, keys, claims, source, commitment_keys=held,
+        commitment=options.commitment, proofs=options.proof, reveal=options.reveal,
     )  # fmt: skip
     state.done()
     verdict = found.assessment.verdict
@@ -201,6 +207,25 @@ def run(options: Options) -> int:
         print(f"  {found.duplicates} pairs were dropped, as their prompts were there already.")
     print(options.out / "report.html")
     return EXIT[verdict.outcome]
+
+
+def _check_proofs(paths: "Sequence[Path]", keys: "Sequence[Key]") -> None:
+    """Refuse what cannot be read, and what would put a secret into the evidence."""
+    from nonet.errors import UserError
+
+    names: set[str] = set()
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            raise UserError(f"{path}: no such proof") from None
+        if not content:
+            raise UserError(f"{path}: is empty, so it proves nothing")
+        if any(secret.encode() in content for key in keys for secret in (key.secret, key.nonce)):
+            raise UserError(f"{path}: holds a secret of the key; stamp the commitment, not the key file")
+        if path.name in names:
+            raise UserError(f"{path}: another proof has the same name; rename one")
+        names.add(path.name)
 
 
 def _keys(options: Options, passphrase: str | None, going_on: list[str]) -> "list[Key]":
