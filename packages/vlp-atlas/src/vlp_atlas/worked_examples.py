@@ -1,7 +1,52 @@
-"""Runs the worked example of an objective or a metric and says what came out (ours)."""
+"""Prints how an objective or a metric is computed, runs its worked example, and says what came out (ours)."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from nonet.errors import UserError
 from vlp_atlas.tables import bold
+
+if TYPE_CHECKING:
+    from vlp_atlas import Atlas
+
+
+def print_formula(
+    atlas: "Atlas",
+    kind: Literal["objectives", "metrics"],
+    name: str,
+    used: tuple[str, Sequence[str]],
+    *,
+    run: bool = False,
+    sources: bool = False,
+) -> int:
+    """Print an objective or a metric; the result is the exit code, 1 if its example gives another number.
+
+    Args:
+        atlas: the catalogue.
+        kind: of the record.
+        name: its id.
+        used: who uses it, by the name of that line.
+        run: compute its worked example, too.
+        sources: print the sources below each fact.
+
+    Raises:
+        UserError: there is no worked example, or it needs something that is not installed.
+    """
+    from vlp_atlas import showing, tables
+    from vlp_atlas.catalogue_options import dated
+
+    colour = sys.stdout.isatty()
+    record = atlas.get(kind, name)
+    told = showing.lines(atlas, kind, record, sources=sources, colour=colour)
+    label, users = used
+    told.append(f"  {label:<{showing.WIDTH}}{', '.join(users) or 'nothing in the catalogue'}")
+    print("\n".join(told))
+    if run and not record.get("oracle"):
+        raise UserError(f"{name} has no worked example: it needs weights or tools from outside")
+    passed = print_example(record["oracle"], colour=colour) if run else True
+    print(tables.faint(dated(atlas), colour=colour))
+    return 0 if passed else 1
 
 
 def print_example(name: str, *, colour: bool = False) -> bool:

@@ -19,24 +19,15 @@ class Options(CatalogueOptions):
 
 def run(options: Options) -> int:
     """Print the objective, and with --run its worked example; 1 if that gives another number."""
-    import sys
-
-    from vlp_atlas import showing, tables
-    from vlp_atlas.catalogue_options import dated
-    from vlp_atlas.worked_examples import print_example
+    from vlp_atlas.worked_examples import print_formula
 
     atlas = options.load()
-    colour = sys.stdout.isatty()
     _, name = atlas.resolve(options.name, "objectives")
-    record = atlas.get("objectives", name)
-    told = showing.lines(atlas, "objectives", record, sources=options.sources, colour=colour)
     users = sorted(
         model["name"]
         for model in atlas.all("models")
         if name in [use["id"] for use in atlas.value(model, "objectives") or []]
     )
-    told.append(f"  {'used by':<{showing.WIDTH}}{', '.join(users) or 'no model of the catalogue'}")
-    print("\n".join(told))
-    passed = print_example(record["oracle"], colour=colour) if options.run else True
-    print(tables.faint(dated(atlas), colour=colour))
-    return 0 if passed else 1
+    return print_formula(
+        atlas, "objectives", name, ("used by", users), run=options.run, sources=options.sources
+    )
