@@ -57,6 +57,27 @@ def devices(test: Callable[..., Any]) -> Any:
     return pytest.mark.parametrize("device", ["cpu", cuda])(test)
 
 
+def seeded(seed: int = 0) -> Any:
+    """A torch generator on the CPU that draws the same each time."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0, dtype: Any = None) -> Any:
+    """Draws of the standard normal distribution, the same each time; float32 unless `dtype` is given."""
+    import torch
+
+    return torch.randn(*shape, generator=seeded(seed), dtype=dtype or torch.float32)
+
+
+def whole(high: int, *shape: int, seed: int = 0) -> Any:
+    """Draws from 0 to high - 1, int64, the same each time."""
+    import torch
+
+    return torch.randint(high, shape, generator=seeded(seed))
+
+
 @contextlib.contextmanager
 def threads(count: int = 2) -> Iterator[None]:
     """Have torch compute with so many threads inside the block."""

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from nonet.errors import UserError
+from nonet.testing import normal, whole
 from nonet.vision_language.objectives import (
     answer_label,
     answer_scores,
@@ -41,14 +42,6 @@ from nonet.vision_language.objectives import (
     soft_scores,
     text_to_image_lm,
 )
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def whole(high, *shape, seed=0):
-    return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
 
 
 def logs(logits):

@@ -12,6 +12,7 @@ import torch
 from torch.autograd import gradcheck
 
 import nonet.vision_language.objectives as objectives
+from nonet.testing import normal, whole
 from nonet.vision_language.objectives import (
     answer_label,
     answer_scores,
@@ -39,15 +40,6 @@ from nonet.vision_language.objectives import (
     seq2seq_multitask,
     text_to_image_lm,
 )
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def whole(high, *shape, seed=0):
-    return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
-
 
 NONE = torch.zeros(2, 3, dtype=torch.bool)
 EMPTY = torch.full((2, 3), -100)

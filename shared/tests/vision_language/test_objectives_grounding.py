@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from nonet.errors import UserError
-from nonet.testing import needs
+from nonet.testing import needs, normal
 from nonet.vision_language.objectives import (
     DetectionWeights,
     contrastive_alignment,
@@ -19,10 +19,6 @@ from nonet.vision_language.objectives import (
     phrase_positions,
     soft_token_prediction,
 )
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def uniform(*shape, seed=0):

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div, normalize
 
 from nonet.errors import UserError
+from nonet.testing import normal, seeded
 from nonet.vision_language.objectives import (
     distill,
     frame_order,
@@ -22,16 +23,8 @@ from nonet.vision_language.objectives import (
 )
 
 
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
 def units(*shape, seed=0):
     return normalize(normal(*shape, seed=seed), dim=-1)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 # ------------------------------------------------------------------------------------------- late interaction

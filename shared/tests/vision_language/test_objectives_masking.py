@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nonet.errors import UserError
+from nonet.testing import seeded
 from nonet.vision_language.objectives import (
     bidirectional_attention,
     choose,
@@ -27,10 +28,6 @@ from nonet.vision_language.objectives import (
     shift_right,
     with_overlapping,
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def runs(row):

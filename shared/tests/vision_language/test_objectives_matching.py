@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from nonet.errors import UserError
+from nonet.testing import normal, seeded
 from nonet.vision_language.objectives import (
     contrastive_logits,
     hard_negatives,
@@ -23,15 +24,6 @@ from nonet.vision_language.objectives import (
     video_query_ranking,
     video_text_candidates,
 )
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
 
 # --------------------------------------------------------------------------------------------------- matching
 

@@ -5,6 +5,8 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import cross_entropy
 
+from nonet.errors import UserError
+from nonet.testing import normal
 from nonet.vision_language.objectives import (
     adversarial_loss,
     contrastive_alignment,
@@ -30,11 +32,6 @@ from nonet.vision_language.objectives import (
     video_query_ranking,
     word_region_alignment,
 )
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
 
 NONE = torch.zeros(2, 3).bool()
 EMPTY = torch.full((2, 3), -100)
@@ -139,3 +136,8 @@ def test_what_is_logged_has_no_gradient():
         lambda e: e[0], [x[0]], lambda logits: cross_entropy(logits, torch.tensor([0, 1, 2]))
     )
     assert not any(value.requires_grad for value in found.aux.values())
+
+
+def test_a_matrix_of_whole_numbers_is_refused_as_targets():
+    with pytest.raises(UserError, match=r"\(2, 2\) and torch.bool: a matrix has float shares"):
+        image_text_contrastive(torch.eye(2), targets=torch.eye(2, dtype=torch.bool))

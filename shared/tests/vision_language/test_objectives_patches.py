@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div
 
 from nonet.errors import UserError
+from nonet.testing import normal, seeded
 from nonet.vision_language.objectives import (
     adversarial_loss,
     aligned_patches,
@@ -22,15 +23,6 @@ from nonet.vision_language.objectives import (
     rotate_patches,
     shuffle_jigsaw,
 )
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
 
 # ---------------------------------------------------------------------------------------------------- patches
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nonet.errors import UserError
-from nonet.testing import needs
+from nonet.testing import needs, normal
 from nonet.vision_language.objectives import (
     cosine_cost,
     transport_distance,
@@ -17,10 +17,6 @@ from nonet.vision_language.objectives import (
 
 CROSSED = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
 LOPSIDED = torch.tensor([[[0.0, 0.5, 1.0], [0.9, 0.2, 0.4]]])
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def plain_plan(cost, beta, iterations, inner):

@@ -104,7 +104,7 @@ def image_text_contrastive(
         The loss; aux: image_to_text and text_to_image, the two halves; accuracy, of images.
 
     Raises:
-        UserError: no `text_to_image`, and a matrix that is not square.
+        UserError: no `text_to_image`, and a matrix that is not square; targets of another shape or kind.
     """
     if text_to_image is None:
         if image_to_text.shape[0] != image_to_text.shape[1]:
@@ -241,5 +241,9 @@ def _shares(targets: Tensor | None, like: Tensor) -> Tensor:
                 f"{rows} queries have {columns} keys: there is no own key for each, so give targets"
             )
         targets = torch.arange(rows, device=like.device)
+    if targets.dim() != 1:
+        raise UserError(
+            f"targets of shape {tuple(targets.shape)} and {targets.dtype}: a matrix has float shares"
+        )
     shares = like.new_zeros(like.shape)
     return shares.scatter_(1, targets.clamp_min(0)[:, None], (targets != IGNORE).to(like.dtype)[:, None])
