@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nonet.errors import UserError
-from nonet.metrics.classification import accuracy, auroc, f1, macro_f1
+from nonet.metrics.classification import accuracy, auroc, count_error, f1, macro_f1
 from nonet.metrics.gqa import Question, distribution, gqa, grounding
 from nonet.metrics.reasoning import nlvr2, nlvr2_sentence, vcr
 
@@ -137,3 +137,17 @@ def test_auroc_refuses_one_kind_and_numbers_that_are_none() -> None:
         auroc([1, np.nan], [0, 1])
     with pytest.raises(UserError, match="labels must be 0 or 1"):
         auroc([1, 2], [0, 2])
+
+
+def test_squared_error_of_counts_equals_sklearn_and_may_be_rounded_first() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    draw = np.random.default_rng(5)
+    ours, truth = draw.uniform(0, 12, 50), draw.integers(1, 11, 50)
+    assert count_error(ours, truth) == pytest.approx(metrics.mean_squared_error(truth, ours), abs=1e-12)
+    assert count_error([2.5, 4], [2, 6]) == 2.125
+    assert count_error([2.5, 4], [2, 6], rounded=True) == 2.5  # 3 and 4
+    assert count_error([0.2, 30, -4], [1, 10, 1], rounded=True) == 0
+    with pytest.raises(UserError, match=r"true count 1 \(from 0\) is not a finite number"):
+        count_error([1, 2], [1, np.nan])
+    with pytest.raises(UserError, match="one row each, at least 1"):
+        count_error([], [])

@@ -12,7 +12,7 @@ from nonet.errors import UserError
 from nonet.metrics.predictions import align
 
 if TYPE_CHECKING:
-    from vlp_atlas.scoring import Missing, Scores
+    from vlp_atlas.scores import Missing, Scores
 
 METRICS = ("bleu-4", "rouge-l", "cider-d", "meteor-py")
 
@@ -36,7 +36,8 @@ def caption_scores(
         UserError: predictions are missing, or no metric could be computed.
     """
     from vlp_atlas import Atlas
-    from vlp_atlas.scoring import JAVA, Score
+    from vlp_atlas.scores import Score
+    from vlp_atlas.scoring import JAVA
 
     aligned = align(predicted, references, missing=missing)
     found.counts |= {"missing": len(aligned.missing), "extra": len(aligned.extra)}

@@ -1,8 +1,10 @@
-"""Reads predictions and truths for scoring: JSON or JSON lines, as records or by id (ours).
+"""Reads predictions and truths for scoring: JSON, JSON lines or CSV, as records or by id (ours).
 
-Field names are those of the data sets' own files (VQA, COCO captions, DocVQA, NLVR2, SNLI-VE, RefCOCO).
+Field names are those of the data sets' own files (VQA, COCO captions, DocVQA, NLVR2, SNLI-VE, RefCOCO, GQA,
+VCR, Hateful Memes, TVR, R2R).
 """
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +13,10 @@ from typing import Any, NamedTuple
 from nonet.errors import UserError
 from nonet.metrics.predictions import from_records
 
-IDS = ("question_id", "questionId", "image_id", "pair_id", "pairID", "identifier", "ref_id", "id")
+IDS = (
+    "question_id", "questionId", "annot_id", "desc_id", "instr_id", "image_id", "pair_id", "pairID",
+    "identifier", "ref_id", "id",
+)  # fmt: skip
 VALUES = ("answer", "caption", "prediction", "predicted", "label", "gold_label", "answers", "score")
 LISTS = ("annotations", "data", "predictions", "questions")
 """keys of a mapping that holds the records, as in official files"""
@@ -32,10 +37,10 @@ class Predictions(NamedTuple):
 
 
 def read(path: Path) -> Any:
-    """What a JSON or JSON-lines file holds.
+    """What a JSON, JSON-lines or CSV file holds; of a CSV, rows by the names in its first line.
 
     Raises:
-        UserError: no such file, not UTF-8, broken JSON, or a key given twice.
+        UserError: no such file, not UTF-8, broken JSON, a key given twice, or rows of other lengths.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -48,6 +53,8 @@ def read(path: Path) -> Any:
     lines = text.strip().splitlines()
     if not lines:
         raise UserError(f"{path}: is empty")
+    if path.suffix == ".csv":
+        return _rows(lines, path)
     try:
         if len(lines) > 1 and path.suffix in (".jsonl", ".ndjson"):
             return [_parse(line) for line in lines if line.strip()]
@@ -56,6 +63,15 @@ def read(path: Path) -> Any:
         raise UserError(f"{path}: {error}") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: broken JSON: {error.msg}") from None
+
+
+def _rows(lines: list[str], path: Path) -> list[dict[str, str]]:
+    rows = list(csv.reader(lines))
+    names = [name.strip() for name in rows[0]]
+    for place, row in enumerate(rows[1:], 2):
+        if len(row) != len(names):
+            raise UserError(f"{path}:{place}: {len(row)} values, but the first line names {len(names)}")
+    return [dict(zip(names, row, strict=True)) for row in rows[1:]]
 
 
 class _Twice(ValueError):
@@ -143,6 +159,47 @@ def values(path: Path) -> dict[str, Any]:
         if key in told:
             raise UserError(f"{path}: {key} is given twice; keep one of each")
         told[key] = record[held]
+    return told
+
+
+def by_id(path: Path, content: Any = None) -> dict[str, Any]:
+    """Whole records by id, or what a mapping by id holds.
+
+    Args:
+        path: the file, which is read if there is no content.
+        content: a part of what it holds.
+
+    Raises:
+        UserError: a record has no id, or one comes twice.
+    """
+    held = read(path) if content is None else content
+    found = records(held, path)
+    if found is None:
+        return {str(key): value for key, value in held.items()}
+    told: dict[str, Any] = {}
+    for place, record in enumerate(found):
+        own = next((name for name in IDS if name in record), None)
+        if own is None:
+            raise UserError(f"{path}: record {place} (from 0) has no id ({', '.join(IDS)})")
+        if str(record[own]) in told:
+            raise UserError(f"{path}: {record[own]} is given twice; keep one of each")
+        told[str(record[own])] = record
+    return told
+
+
+def numbers(values: Sequence[Any], keys: Sequence[str], where: Path | str) -> list[float]:
+    """Values as numbers.
+
+    Raises:
+        UserError: one is none; the text has its id.
+    """
+    told = []
+    for value, key in zip(values, keys, strict=True):
+        try:
+            told.append(float(value))
+        except (TypeError, ValueError):
+            place = where if key == where else f"{where}: {key}"
+            raise UserError(f"{place}: expected a number, not {value!r:.60}") from None
     return told
 
 

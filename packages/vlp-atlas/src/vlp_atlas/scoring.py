@@ -6,57 +6,28 @@ Every number comes with how many items it is of, the metric's id, and the conven
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from nonet.errors import UserError
-from vlp_atlas import score_files
+from vlp_atlas import answer_scoring, navigation_scoring, score_files, search_scoring
+from vlp_atlas.scores import Missing, Score, Scores, choice, matrix, paired, predictions
 
-Missing = Literal["error", "zero"]
+__all__ = ["JAVA", "TASKS", "UNSCORED", "Missing", "Score", "Scores", "report", "score"]
+
 REQUIRED_MISSING = 3  # exit code: a metric that was required could not be computed
 JAVA = {"meteor-java": "meteor", "spice-java": "spice"}
 """metrics whose code is Java, by the name people know; never replaced silently by ours"""
 
 
-class Score(NamedTuple):
-    """A number, or why there is none.
-
-    Attributes:
-        metric: id in the catalogue.
-        value: None if it could not be computed.
-        unit: percent, x100, metres or none, as the catalogue writes the metric's results.
-        n: items it is of.
-        convention: how it was computed.
-        note: what a reader must know; for no value, why.
-    """
-
-    metric: str
-    value: float | None
-    unit: str
-    n: int
-    convention: str
-    note: str = ""
-
-
-@dataclass
-class Scores:
-    """The scores of one file of predictions, and what was odd about it."""
-
-    task: str
-    scores: list[Score] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(
-        self, metric: str, value: float, n: int, convention: str, unit: str = "percent", note: str = ""
-    ) -> None:
-        """Add a number; a fraction is written in percent."""
-        shown = 100 * value if unit in ("percent", "x100") else value
-        self.scores.append(Score(metric, float(shown), unit, n, convention, note))
-
-
 def score(
-    task: str, pred: Path, gold: Path, *, missing: Missing = "error", convention: str | None = None
+    task: str,
+    pred: Path,
+    gold: Path,
+    *,
+    missing: Missing = "error",
+    convention: str | None = None,
+    graph: Path | None = None,
 ) -> Scores:
     """Score a file of predictions.
 
@@ -66,15 +37,18 @@ def score(
         gold: the truth.
         missing: whether a missing prediction is an error, or scores nothing.
         convention: of the task's metric; its usual one by default.
+        graph: viewpoints of navigation, see `navigation_scoring`; for no other task.
 
     Raises:
-        UserError: an unknown task, files that do not fit, missing predictions.
+        UserError: an unknown task or one that is not scored here, files that do not fit, missing predictions.
     """
     name = task if task in TASKS else _known(task)
-    for path in (pred, gold):
+    if graph is not None and name != "navigation":
+        raise UserError(f"--graph: {name} has no graph; leave it out")
+    for path in (pred, gold, *([graph] if graph else [])):
         if not path.exists():
             raise UserError(f"{path}: no such file")
-    found = Scores(name)
+    found = Scores(name, graph=graph)
     TASKS[name](found, pred, gold, missing, convention)
     return found
 
@@ -83,37 +57,11 @@ def _known(task: str) -> str:
     from vlp_atlas import Atlas
 
     name = Atlas.load().resolve(task, "tasks")[1]
+    if name in UNSCORED:
+        raise UserError(f"{name} is not scored here: {UNSCORED[name]}")
     if name not in TASKS:
         raise UserError(f"{name}: no scorer for it here; there are {', '.join(TASKS)}")
     return name
-
-
-def _choice(convention: str | None, known: Sequence[str]) -> str:
-    if convention is None:
-        return known[0]
-    if convention not in known:
-        raise UserError(f"--convention {convention}: there are {', '.join(known)}")
-    return convention
-
-
-def _predictions(found: Scores, pred: Path) -> dict[str, str]:
-    told = score_files.predicted_texts(pred)
-    found.counts |= {"predictions": len(told.values), "numeric": told.numbers, "empty": told.empty}
-    return told.values
-
-
-def _paired(
-    found: Scores, pred: Path, gold: Path, missing: Missing
-) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Predictions, truth, and the ids to score; a missing one is among them only if it may be missing."""
-    from nonet.metrics.predictions import align
-
-    predicted, truth = score_files.values(pred), score_files.values(gold)
-    aligned = align(predicted, truth, missing=missing)
-    found.counts |= {
-        "predictions": len(predicted), "missing": len(aligned.missing), "extra": len(aligned.extra),
-    }  # fmt: skip
-    return predicted, truth, list(truth) if missing == "zero" else aligned.ids
 
 
 def _vqa(
@@ -121,8 +69,8 @@ def _vqa(
 ) -> None:
     from nonet.metrics.vqa import CONVENTIONS, vqa_accuracy
 
-    chosen = _choice(convention, list(CONVENTIONS))
-    predicted = _predictions(found, pred)
+    chosen = choice(convention, list(CONVENTIONS))
+    predicted = predictions(found, pred)
     answers, types, numbered = score_files.answer_lists(gold)
     told = vqa_accuracy(
         predicted, answers, convention=chosen, types=types or None, stem=stem, answer_ids=numbered,  # type: ignore[arg-type]
@@ -138,8 +86,8 @@ def _vqa(
 def _anls(found: Scores, pred: Path, gold: Path, missing: Missing, convention: str | None) -> None:
     from nonet.metrics.documents import SIDES, anls
 
-    chosen = _choice(convention, list(SIDES))
-    predicted = _predictions(found, pred)
+    chosen = choice(convention, list(SIDES))
+    predicted = predictions(found, pred)
     answers, _, _ = score_files.answer_lists(gold)
     told = anls(predicted, answers, side=chosen, missing=missing)  # type: ignore[arg-type]
     found.counts |= {"missing": told.missing, "extra": told.extra}
@@ -149,8 +97,8 @@ def _anls(found: Scores, pred: Path, gold: Path, missing: Missing, convention: s
 def _accuracy(found: Scores, pred: Path, gold: Path, missing: Missing, convention: str | None) -> None:
     from nonet.metrics.classification import accuracy, macro_f1
 
-    _choice(convention, ["exact"])
-    predicted, truth, ids = _paired(found, pred, gold, missing)
+    choice(convention, ["exact"])
+    predicted, truth, ids = paired(found, pred, gold, missing)
     ours, theirs = [str(predicted.get(key, "\0missing")) for key in ids], [str(truth[key]) for key in ids]
     found.add("accuracy", accuracy(ours, theirs), len(ids), "exact match of labels")
     found.add("macro-f1", macro_f1(ours, theirs), len(ids), "mean over the labels that occur")
@@ -159,8 +107,8 @@ def _accuracy(found: Scores, pred: Path, gold: Path, missing: Missing, conventio
 def _nlvr2(found: Scores, pred: Path, gold: Path, missing: Missing, convention: str | None) -> None:
     from nonet.metrics.reasoning import nlvr2, nlvr2_sentence
 
-    _choice(convention, ["exact"])
-    predicted, truth, ids = _paired(found, pred, gold, missing)
+    choice(convention, ["exact"])
+    predicted, truth, ids = paired(found, pred, gold, missing)
     ours = [_truth(predicted.get(key)) for key in ids]
     theirs = [_truth(truth[key]) for key in ids]
     told = nlvr2(ours, theirs, [nlvr2_sentence(key) for key in ids])
@@ -175,21 +123,29 @@ def _truth(label: Any) -> str:
 def _referring(found: Scores, pred: Path, gold: Path, missing: Missing, convention: str | None) -> None:
     from nonet.metrics.grounding import referring_accuracy
 
-    form = _choice(convention, ["xyxy", "xywh"])
-    predicted, truth, ids = _paired(found, pred, gold, missing)
+    form = choice(convention, ["xyxy", "xywh"])
+    predicted, truth, ids = paired(found, pred, gold, missing)
     there = [key for key in ids if key in predicted]
-    value = referring_accuracy([predicted[key] for key in there], [truth[key] for key in there], form=form)  # type: ignore[arg-type]
+    ours = [_box(predicted[key], f"{pred}: {key}") for key in there]
+    theirs = [_box(truth[key], f"{gold}: {key}") for key in there]
+    value = referring_accuracy(ours, theirs, form=form)  # type: ignore[arg-type]
     found.add("referring-acc", value * len(there) / len(ids), len(ids), f"IoU > 0.5, boxes {form}")
+
+
+def _box(held: Any, where: str) -> list[float]:
+    if not isinstance(held, list) or len(held) != 4:
+        raise UserError(f"{where}: expected a box of four numbers, not {held!r:.60}")
+    return score_files.numbers(held, [where] * 4, where)
 
 
 def _retrieval(found: Scores, pred: Path, gold: Path, missing: Missing, convention: str | None) -> None:
     from nonet.metrics.cross_modal import cross_modal, fold_mean
 
-    chosen = _choice(convention, ["all", "1k-folds"])
+    chosen = choice(convention, ["all", "1k-folds"])
     owner = score_files.read(gold)
     if not isinstance(owner, list):
         raise UserError(f"{gold}: expected a list: the number of the image (from 0) of each text")
-    similarity = _matrix(pred)
+    similarity = matrix(pred)
     told = (fold_mean if chosen == "1k-folds" else cross_modal)(similarity, owner)
     found.counts |= {"images": len(similarity), "texts": len(owner)}
     tied = max(told.text_to_image.ties, told.image_to_text.ties)
@@ -203,28 +159,16 @@ def _retrieval(found: Scores, pred: Path, gold: Path, missing: Missing, conventi
     found.add("rsum", told.rsum, told.text_to_image.queries, chosen, "none", "sum of six recalls in percent")
 
 
-def _matrix(path: Path) -> Any:
-    """Similarities, images by texts, of a .npy or JSON file."""
-    import numpy
-
-    try:
-        if path.suffix == ".npy":
-            return numpy.load(path, allow_pickle=False)
-        return numpy.asarray(score_files.read(path), dtype=numpy.float64)
-    except UserError:
-        raise
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{path}: no matrix of numbers: {error}") from None
-
-
 def _sentiment(found: Scores, pred: Path, gold: Path, missing: Missing, convention: str | None) -> None:
     from nonet.metrics.sentiment import sentiment
 
-    weigh = _choice(convention, ["truth", "predictions"])
+    weigh = choice(convention, ["truth", "predictions"])
     if missing == "zero":
         raise UserError("--missing zero: no prediction of a sentiment counts nothing; add the missing ones")
-    predicted, truth, ids = _paired(found, pred, gold, missing)
-    told = sentiment([predicted[key] for key in ids], [truth[key] for key in ids], weigh_by=weigh)  # type: ignore[arg-type]
+    predicted, truth, ids = paired(found, pred, gold, missing)
+    ours = score_files.numbers([predicted[key] for key in ids], ids, pred)
+    theirs = score_files.numbers([truth[key] for key in ids], ids, gold)
+    told = sentiment(ours, theirs, weigh_by=weigh)  # type: ignore[arg-type]
     kept = len(ids) - told.zeros
     how = f"F1 weighed by {weigh}"
     found.add("mae", told.mae, len(ids), "mean", "none")
@@ -241,7 +185,7 @@ def _captions(found: Scores, pred: Path, gold: Path, missing: Missing, conventio
 
     if convention is not None:
         raise UserError(f"--convention {convention}: captions are scored by all metrics, each by its own")
-    predicted = _predictions(found, pred)
+    predicted = predictions(found, pred)
     caption_scores(found, predicted, score_files.caption_lists(gold), missing=missing)
 
 
@@ -249,13 +193,33 @@ def _ok_vqa(found: Scores, pred: Path, gold: Path, missing: Missing, convention:
     _vqa(found, pred, gold, missing, convention, stem=True)
 
 
+def _video_qa(found: Scores, pred: Path, gold: Path, missing: Missing, convention: str | None) -> None:
+    if choice(convention, ["exact", "count", "count-rounded"]) == "exact":
+        _accuracy(found, pred, gold, missing, None)
+    else:
+        answer_scoring.counts(found, pred, gold, missing, convention)
+
+
 TASKS: dict[str, Callable[[Scores, Path, Path, Missing, str | None], None]] = {
-    "vqa": _vqa, "text-vqa": _vqa, "ok-vqa": _ok_vqa, "doc-vqa": _anls, "gqa": _accuracy, "nlvr2": _nlvr2,
-    "snli-ve": _accuracy, "video-qa": _accuracy, "category-recognition": _accuracy, "accuracy": _accuracy,
-    "referring-expressions": _referring, "image-text-retrieval": _retrieval, "retrieval": _retrieval,
-    "captioning": _captions, "sentiment": _sentiment,
+    "vqa": _vqa, "text-vqa": _vqa, "ok-vqa": _ok_vqa, "doc-vqa": _anls, "nlvr2": _nlvr2,
+    "snli-ve": _accuracy, "video-inference": _accuracy, "category-recognition": _accuracy,
+    "accuracy": _accuracy, "video-qa": _video_qa, "referring-expressions": _referring,
+    "image-text-retrieval": _retrieval, "retrieval": _retrieval, "captioning": _captions,
+    "sentiment": _sentiment, "navigation": navigation_scoring.walks,
+    "gqa": answer_scoring.compositional, "a-okvqa": answer_scoring.a_okvqa, "vcr": answer_scoring.commonsense,
+    "hateful-memes": answer_scoring.hateful, "document-understanding": answer_scoring.documents,
+    "video-retrieval": search_scoring.videos, "moment-retrieval": search_scoring.moments,
+    "visual-dialog": search_scoring.dialogues, "phrase-grounding": search_scoring.phrases,
+    "relation-detection": search_scoring.relations,
 }  # fmt: skip
 """scorers by the task's id; a few short names beside"""
+
+UNSCORED = {
+    "text-to-image": "FID, Inception score and CLIPScore need images and the weights of other networks; "
+    "their features go into nonet.metrics.image_generation",
+    "multimodal-translation": "BLEU of translations has tokenisers of its own; use sacrebleu",
+}
+"""tasks of the catalogue without a scorer, and why"""
 
 
 def report(found: Scores, *, require: Sequence[str] = (), as_json: bool = False) -> int:

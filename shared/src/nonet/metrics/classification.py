@@ -1,8 +1,9 @@
-"""Labels and scores against the truth: accuracy, F1 by class, area under the ROC curve (numpy).
+"""Labels, scores and counts against the truth: accuracy, F1 by class, area under the ROC curve, squared error
+of counts (numpy).
 
 Sources: macro F1 is the mean of the classes' F1, and weighted F1 their mean by frequency in the truth; the
 area is the probability that a positive is scored above a negative, ties by half (Hanley and McNeil 1982;
-Fawcett 2006).
+Fawcett 2006). Counts are those of TGIF-QA (Jang et al. 2017); their rounding is that of the code of HCRN.
 """
 
 from collections.abc import Hashable, Sequence
@@ -16,6 +17,7 @@ from nonet.metrics.predictions import same_length
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
+FEWEST, MOST = 1.0, 10.0  # repetitions that rounding leaves
 
 
 def accuracy(predicted: Sequence[Hashable], gold: Sequence[Hashable]) -> float:
@@ -101,3 +103,32 @@ def auroc(scores: ArrayLike, gold: ArrayLike) -> float:
     below = np.searchsorted(negatives, value[positive], "left").sum()
     not_above = np.searchsorted(negatives, value[positive], "right").sum()
     return float(below + not_above) / 2 / n / m
+
+
+def count_error(predicted: ArrayLike, gold: ArrayLike, *, rounded: bool = False) -> float:
+    """Mean of (predicted - gold)^2 of counts, 0 is best (TGIF-QA).
+
+    `count_error([2.5, 4], [2, 6])` is 2.125, and 2.5 if rounded.
+
+    Args:
+        predicted: (n,) finite numbers.
+        gold: (n,) the true ones.
+        rounded: predictions are first rounded, halves up, and cut to 1..10; the truth stays.
+
+    Raises:
+        UserError: shapes differ, there are none, or a number is not finite.
+    """
+    ours, theirs = np.asarray(predicted, np.float64), np.asarray(gold, np.float64)
+    if ours.ndim != 1 or ours.shape != theirs.shape or not len(ours):
+        raise UserError(
+            "predicted and true counts are one row each, at least 1, "
+            f"but have shapes {ours.shape} and {theirs.shape}"
+        )
+    for what, values in (("predicted", ours), ("true", theirs)):
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{what} count {int(np.argmin(np.isfinite(values)))} (from 0) is not a finite number"
+            )
+    if rounded:
+        ours = np.clip(np.floor(ours + 0.5), FEWEST, MOST)
+    return float(((ours - theirs) ** 2).mean())

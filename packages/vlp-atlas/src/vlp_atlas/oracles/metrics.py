@@ -2,7 +2,7 @@
 
 import math
 
-from nonet.metrics.classification import accuracy, auroc, macro_f1
+from nonet.metrics.classification import accuracy, auroc, count_error, macro_f1
 from nonet.metrics.cross_modal import CrossModal, cross_modal, dual_softmax, fold_mean
 from nonet.metrics.dialogue import answer_ranks, ndcg
 from nonet.metrics.documents import anls, entity_f1, exact_match
@@ -189,6 +189,9 @@ ORACLES: dict[str, Oracle] = {
         2 / 3, EXACT,
     ),
     "mae": Oracle(_FOUR, lambda: _sentiment().mae, 1.7, EXACT),
+    "count-mse": Oracle(
+        "counts 2.5 and 4 for 2 and 6: (.25 + 4) / 2", lambda: count_error([2.5, 4], [2, 6]), 2.125, EXACT
+    ),
     "pearson": Oracle(
         "1, 2, 4 and 1, 3, 5: 6 / sqrt(14/3 * 8)",
         lambda: sentiment([1, 2, 4], [1, 3, 5]).pearson, 6 / math.sqrt(14 / 3 * 8), EXACT,
