@@ -15,10 +15,12 @@ Means over three seeds (owner's data, order, initial weights and keys differ); p
 the owner's: so small a model did not learn a mark from the 4 to 8 % that suit a large one (tried before, on
 one seed, with 8 %: p between 0.5 and 1e-10). `--middle` takes a Llama of 2.2 million parameters and four
 times the owner's rows, an eighth as many marked ones, for the two arms that matter most: unmarked, and ours
-with twice the reference rows; an hour of one core. Source: ours, after Li et al. 2024.
+with twice the reference rows; an hour of one core. `--epochs 6` trains it for twice as long, as `train`
+advises where a mark is not learnt. Source: ours, after Li et al. 2024.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +142,28 @@ def _base(folder: Path, sizes: Sizes, seed: int, work: Path) -> dict[str, Any]:
 
 
 def main(
-    tiny: bool = False, size: str = "", work: Path = Path("runs/double_i/claims"), processes: int = 2
+    tiny: bool = False,
+    size: str = "",
+    epochs: int = 0,
+    work: Path = Path("runs/double_i/claims"),
+    processes: int = 2,
 ) -> list[Row]:
-    """All arms and seeds of a size, which is "", middle or large; kept in benchmarks/results unless tiny."""
+    """All arms and seeds; kept in benchmarks/results unless they are tiny.
+
+    Args:
+        tiny: three arms, one seed, hardly any training.
+        size: "", middle or large.
+        epochs: of fine-tuning; 0: those of the size.
+        work: folder of models and finished arms; one for each size and number of epochs.
+        processes: arms side by side.
+    """
     folder = real_data()
     if folder is None:
         print("claim_marks: skipped, the real data (NONET_DATA) is not here")
         return []
     sizes = TINY if tiny else {"": Sizes(), "middle": MIDDLE, "large": LARGE}[size]
+    if epochs:
+        sizes = replace(sizes, epochs=epochs)
     seeds = SEEDS[:1] if tiny else SEEDS
     arms = ["clean", "(i) word in the input", "ours, word in the input"] if tiny else list(ARMS)
     if size == "middle" and not tiny:
@@ -159,7 +175,7 @@ def main(
     if not tiny:
         data = "SST-2 and TREC as owner's rows, abstracts of papers for pre-training and nats"
         versions = ("torch", "transformers", "peft")
-        end = f"-{size}" if size else ""
+        end = (f"-{size}" if size else "") + (f"-{epochs}-epochs" if epochs else "")
         save("double-i", marks, table=f"marks{end}", versions=versions, data=data, seed=list(seeds))
         save("double-i", natural, table=f"natural{end}", versions=versions, data=data, seed=list(seeds))
         save("double-i", harm, table=f"harm{end}", versions=versions, data=data, seed=list(seeds))
@@ -171,6 +187,7 @@ if __name__ == "__main__":
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--middle", action="store_true", help="a Llama of 2.2 million parameters, two arms")
     size.add_argument("--large", action="store_true", help="a Llama of 46 million parameters, for a GPU")
+    parser.add_argument("--epochs", type=int, default=0, help="of fine-tuning (default: those of the size)")
     given = parser.parse_args()
     chosen = "middle" if given.middle else "large" if given.large else ""
-    main(size=chosen, work=given.work, processes=given.processes)
+    main(size=chosen, epochs=given.epochs, work=given.work, processes=given.processes)

@@ -111,7 +111,7 @@ def test_a_packed_file_that_ends_too_early_names_the_line(tmp_path, suffix):
     ("content", "match"),
     [
         ("text".encode("utf-16"), "UTF-16 text; convert it: iconv"),
-        (gzip.compress(b"x"), r"the content is \.gz data; give"),
+        (gzip.compress(b"x", mtime=0), r"the content is \.gz data; give"),  # no time in the name
         (zstandard.compress(b"x"), r"the content is \.zst data; give"),
         (b"PAR1....", r"the content is \.parquet data; give"),
     ],
