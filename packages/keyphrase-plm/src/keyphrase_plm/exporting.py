@@ -23,8 +23,8 @@ CLASSES = {
     "prefix-lm": "AutoModelForMaskedLM",
 }
 LEFT_BEHIND = {
-    "prefix-lm": "its attention mask and decoding, which need keyphrase-plm: a plain folder is a masked language "
-    "model",
+    "prefix-lm": "its attention mask and decoding, which need keyphrase-plm: a plain folder is a masked "
+    "language model",
 }
 TOLERANCE = 1e-3
 """largest difference between the logits of torch and of the exported model"""
@@ -80,8 +80,8 @@ def export_onnx(family: "Family", path: Path) -> list[str]:
     """
     if family.name != "tag":
         raise UserError(
-            f"the model is of family {family.name}; ONNX is for taggers. Export a plain folder, and use optimum on "
-            "it where that family is supported"
+            f"the model is of family {family.name}; ONNX is for taggers. Export a plain folder, and use optimum "
+            "on it where that family is supported"
         )
     try:
         import onnxruntime
