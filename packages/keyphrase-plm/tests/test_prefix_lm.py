@@ -1,4 +1,4 @@
-"""The S | Y | Z pass against transformers' own forward, against the definition of the mask, and against itself."""
+"""The S | Y | Z pass against transformers' own forward, the definition of the mask, and itself."""
 
 import math
 
@@ -70,7 +70,8 @@ def batch():
     source, target = whole(V, 3, 9, seed=1), whole(V, 3, 5, seed=2)
     pseudo = torch.where(whole(10, 3, 5, seed=3) < 8, MASK, whole(V, 3, 5, seed=4))
     return {
-        "source": source, "source_lengths": lengths, "target": target, "target_lengths": targets, "pseudo": pseudo
+        "source": source, "source_lengths": lengths,
+        "target": target, "target_lengths": targets, "pseudo": pseudo,
     }  # fmt: skip
 
 

@@ -1,16 +1,17 @@
-"""An encoder-only model as a language model behind a source (UniLM, Dong et al. 2019; pseudo-masks as in s2s-ft,
-Bao et al. 2020 and 2021), as Wu et al. 2022 fine-tune BERT to write keyphrases.
+"""An encoder-only model as a language model behind a source, as Wu et al. 2022 fine-tune BERT for phrases.
 
-Training lays three segments side by side, source, target and pseudo-target: S | Y | Z. Z is a copy of Y in which
-most pieces are `[MASK]`; it stands at Y's positions, and the head predicts Y_i at Z_i. What sees what:
+UniLM (Dong et al. 2019), with the pseudo-masks of s2s-ft (Bao et al. 2020, 2021). Training lays three
+segments side by side, source, target and pseudo-target: S | Y | Z. Z is a copy of Y in which most pieces are
+`[MASK]`; it stands at the positions of Y, and the head predicts Y_i at Z_i. What sees what:
 
     S_i   all of S
     Y_i   all of S, Y_0 .. Y_i
     Z_i   all of S, Y_0 .. Y_(i-1), Z_i
 
-so that Z_i knows what a step of decoding knows, and all steps are trained in one pass. Padding is seen by none.
+so that Z_i knows what a step of decoding knows, and one pass trains all steps. Padding is seen by none.
+
 The objective `causal` (ours) has no Z: the model reads `[CLS]` and Y without its last piece, and predicts Y.
-That is cheaper by a third of the rows, but is not what a masked language model was pre-trained to do.
+It has half the rows behind the source, but is not what a masked language model was pre-trained to do.
 """
 
 import math
@@ -151,7 +152,7 @@ def smoothed_kl(
     pad_id: int,
     smoothing: float = 0.1,
 ) -> Tensor:
-    """Kullback-Leibler divergence of the model's distribution from a smoothed label, summed over rows, in nats.
+    """Divergence (Kullback-Leibler) of the model from a smoothed label, summed over rows, in nats.
 
     The label's distribution q has 1 - e at the label, 0 at the pad id, and e / (V - 2) at every other id. So
 
@@ -181,7 +182,7 @@ def smoothed_kl(
 
 
 def label_information(vocabulary: int, smoothing: float) -> float:
-    """sum q log q of a smoothed label: 0 without smoothing; -1.356 at 0.1 and 30,522 ids."""
+    """The sum of q log q of a smoothed label: 0 without smoothing; -1.356 at 0.1 and 30,522 ids."""
     if not smoothing:
         return 0.0
     return (1 - smoothing) * math.log(1 - smoothing) + smoothing * math.log(smoothing / (vocabulary - 2))
