@@ -80,8 +80,8 @@ def export_onnx(family: "Family", path: Path) -> list[str]:
     """
     if family.name != "tag":
         raise UserError(
-            f"the model is of family {family.name}; ONNX is for taggers. Export a plain folder, and use optimum "
-            "on it where that family is supported"
+            f"the model is of family {family.name}; ONNX is for taggers. Export a plain folder and try "
+            "optimum on it"
         )
     try:
         import onnxruntime
