@@ -116,3 +116,8 @@ def tokenised(text: str) -> str:
 def marked_digits(text: str) -> str:
     """`<digit>`, as KP20k's files write it, as `[digit]`."""
     return text.replace("<digit>", DIGIT)
+
+
+def words_of(text: str) -> list[str]:
+    """Runs of letters and digits, and runs of other signs: `"a 3-d scan,"` gives a, 3, -, d, scan and `,`."""
+    return _WORDS.findall(text)
