@@ -6,7 +6,6 @@ from typing import Literal
 from nonet.errors import UserError
 
 
-
 @dataclass(frozen=True)
 class Seq2SeqOptions:
     """What the model reads and writes (Wu et al. 2022: the defaults)."""

@@ -25,7 +25,11 @@ class StepDecoder(generic.StepDecoder):
     """
 
     def __init__(self, model: Summarizer, encoded: Tensor, mask: Tensor, beams: int, steps: int) -> None:
-        decoder, width, heads = model.model.decoder, model.config.d_model, model.config.decoder_attention_heads
+        decoder, width, heads = (
+            model.model.decoder,
+            model.config.d_model,
+            model.config.decoder_attention_heads,
+        )
         table = model.model.shared.weight
         times = math.sqrt(width) if model.config.scale_embedding else 1.0
         if hasattr(decoder.embed_positions, "weight"):
