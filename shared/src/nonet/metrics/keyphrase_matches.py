@@ -49,8 +49,23 @@ class Matches:
     second_marks: int
     """texts with more than one `[sep]`; the first one parts them, and later ones are words"""
 
+    empty: int
+    """phrases without words, and with `compat_empty` also those that stand for a list without phrases"""
+
     def __len__(self) -> int:
         return len(self.gold_first) - 1
+
+    def gold_text(self, phrase: int) -> str:
+        """The stems of a gold phrase, joined by spaces."""
+        return self._text(self.gold_words, phrase)
+
+    def said_text(self, phrase: int) -> str:
+        """The stems of a prediction, joined by spaces."""
+        return self._text(self.said_words, phrase)
+
+    def _text(self, words: tuple[NDArray[np.int32], Integers], phrase: int) -> str:
+        numbers, ends = words
+        return " ".join(self.stems[i] for i in numbers[ends[phrase] : ends[phrase + 1]])
 
 
 def find_matches(
@@ -93,10 +108,10 @@ def find_matches(
     found = match(
         words, source_ends, words, gold_ends, gold_first, words, said_ends, said_first, compat_empty
     )
-    marks = sum(SEP in text for text in parted) if len(parted) else 0
-    return Matches(
-        gold_first, said_first, *found, tuple(stems), (words, gold_ends), (words, said_ends), marks
-    )
+    marks = sum(SEP in text for text in parted)
+    empty = int((np.diff(ends[a:]) == 0).sum())
+    kept = (words, gold_ends), (words, said_ends)
+    return Matches(gold_first, said_first, *found, tuple(stems), *kept, marks, empty)
 
 
 def stem_words(words: Sequence[str], stemmer: str = "porter") -> list[str]:
