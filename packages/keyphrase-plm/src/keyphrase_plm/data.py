@@ -1,4 +1,4 @@
-"""Documents as rows to train on: encoded once, drawn from by (epoch, index), cut down to nested subsets (ours)."""
+"""Documents as rows to train on: encoded once, drawn from by (epoch, index); nested subsets (ours)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -61,6 +61,7 @@ class WithIds:
         self.collate = collate
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """The batch, with `ids` (B,) int64."""
         import torch
 
         plain = [{name: value for name, value in row.items() if name != "id"} for row in rows]

@@ -42,7 +42,10 @@ def add_digit_token(family: Any) -> bool:
     if not family.tokenizer.add_tokens([DIGIT]):
         return False
     place, wanted = family.tokenizer.convert_tokens_to_ids(DIGIT), len(family.tokenizer)
-    for _, model in _sides(family.model):
+    sides = _sides(family.model)
+    tables = [model.get_input_embeddings() for _, model in sides]
+    shared = len(tables) > 1 and tables[0].weight is tables[1].weight
+    for _, model in sides:
         table = model.get_input_embeddings().weight
         mean = table.detach().mean(0)
         if table.shape[0] < wanted:
@@ -52,11 +55,14 @@ def add_digit_token(family: Any) -> bool:
             head = model.get_output_embeddings()
             if head is not None:
                 head.weight[place] = mean
+    if shared:  # resized one by one, they came apart
+        sides[1][1].set_input_embeddings(sides[0][1].get_input_embeddings())
+        sides[1][1].tie_weights()
     return True
 
 
 def _sides(model: Any) -> list[tuple[str, Any]]:
-    """The parts with embeddings of their own: encoder and decoder of an EncoderDecoderModel, else the model."""
+    """The parts with embeddings: encoder and decoder of an EncoderDecoderModel, else the model."""
     if type(model).__name__ == "EncoderDecoderModel":
         return [("encoder", model.encoder), ("decoder", model.decoder)]
     return [("model", model)]

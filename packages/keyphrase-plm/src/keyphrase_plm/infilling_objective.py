@@ -44,7 +44,7 @@ class TextInfilling(nn.Module):  # type: ignore[misc]
         self.pad, self.start = int(model.config.pad_token_id), int(model.config.decoder_start_token_id)
 
     def example(self, row: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
-        """`input`, with masks, and `target`, the text itself, both between the tokenizer's first and last token."""
+        """`input`, with masks, and `target`, the text; both between the tokenizer's first and last token."""
         ids = row["ids"]
         inner = infill(
             ids[1:-1], self.starts_word[ids[1:-1]], random, mask=self.tokenizer.mask_token_id,

@@ -1,4 +1,4 @@
-"""Raw text for pre-training: read from any text file or from documents, encoded once, cut or packed (ours)."""
+"""Raw text for pre-training: read from any text file or documents, encoded once, cut or packed (ours)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice

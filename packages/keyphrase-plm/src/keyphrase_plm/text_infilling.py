@@ -120,7 +120,7 @@ def place(
 
 
 def _ways(spans: list[int], allowed: np.ndarray, n: int) -> list[np.ndarray] | None:
-    """For each span, by its start: in how many ways it and the later ones can lie, up to a factor of the span.
+    """For each span, by its start: in how many ways it and the later ones can lie, up to a factor.
 
     None if there is no way for all of them.
     """

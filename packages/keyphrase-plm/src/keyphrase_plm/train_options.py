@@ -1,8 +1,8 @@
 """The options that training shares between families; plain data, so that help loads no torch.
 
-The defaults are ours: batches by tokens, bf16 where the GPU has it, a linear schedule, the weights of the best
-present F1@M on a sample of the validation set, early stopping. The recipes of Wu et al.'s released code are
-the presets `deepkpg`.
+The defaults are ours: batches by tokens, bf16 where the GPU has it, a linear schedule, the weights of the
+best present F1@M on a sample of the validation set, early stopping. The recipes of Wu et al.'s released code
+are the presets `deepkpg`.
 """
 
 from dataclasses import dataclass, field

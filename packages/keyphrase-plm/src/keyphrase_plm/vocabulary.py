@@ -1,4 +1,4 @@
-"""Vocabularies for models from scratch: WordPiece as BERT's, byte-level BPE as BART's (trained by tokenizers).
+"""Vocabularies for models from scratch: WordPiece as BERT's, byte-level BPE as BART's, by `tokenizers`.
 
 The ids of the special tokens are those of the models that they are for: [PAD] [UNK] [CLS] [SEP] [MASK] are
 0..4; <s> <pad> </s> <unk> are 0..3, and <mask> is the last one.
@@ -54,8 +54,8 @@ def train_vocabulary(
 def starts_word(tokenizer: Any) -> np.ndarray:
     """(V,) bool: which pieces begin a word; special tokens do.
 
-    WordPiece marks the pieces that go on (`##`), byte-level BPE and SentencePiece those that begin (a space as
-    `Ġ` or `▁`).
+    WordPiece marks the pieces that go on (`##`), byte-level BPE and SentencePiece those that begin, with
+    U+0120 and U+2581 for the space.
     """
     pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     marks = [mark for mark in ("\u0120", "\u2581") if any(piece.startswith(mark) for piece in pieces)]
@@ -98,8 +98,11 @@ def _wordpiece(texts: Iterable[str], size: int, lower: bool, positions: int) -> 
 
 
 def _alphabet(texts: Iterable[str], normalizer: Any, most: int) -> list[str]:
-    """The commonest characters, sorted. Left to the trainer, their ids, and with them all ties between merges,
-    would follow the order of a hash map, which is another one in each process."""
+    """The commonest characters, sorted.
+
+    Left to the trainer, their ids, and with them all ties between merges, would follow the order of a hash
+    map, which is another one each time.
+    """
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(normalizer.normalize_str(text))
