@@ -39,7 +39,7 @@ def decoded(walk, options, rows=slice(None), objective="pseudo", steps=T):
     lengths = LENGTHS[rows]
     return write(
         walk, source()[rows, : int(lengths.max())], lengths, options, ids=list("abcd")[rows], steps=steps,
-        objective=objective, mask_id=MASK, pad_id=PAD, start_id=CLS, end_id=END,
+        objective=objective, mask_id=MASK, pad_id=PAD, start_id=CLS, end_id=END, blocked=(PAD, MASK),
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def test_what_is_written_depends_neither_on_the_batch_nor_on_its_order(walk, opt
         lengths, names = LENGTHS[rows], [list("abcd")[row] for row in rows]
         other = write(
             walk, source()[rows, : int(lengths.max())], lengths, options, ids=names, steps=T, mask_id=MASK,
-            pad_id=PAD, start_id=CLS, end_id=END,
+            pad_id=PAD, start_id=CLS, end_id=END, blocked=(PAD, MASK),
         )  # fmt: skip
         assert other.tokens.tolist() == together.tokens[rows].tolist()
         torch.testing.assert_close(other.scores, together.scores[rows], atol=1e-4, rtol=1e-4)

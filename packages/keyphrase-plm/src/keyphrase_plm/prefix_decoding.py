@@ -118,6 +118,7 @@ def write(
     pad_id: int,
     start_id: int,
     end_id: int,
+    blocked: Sequence[int] = (),
 ) -> Written:
     """Write targets of documents, by the mode that the options name.
 
@@ -129,10 +130,11 @@ def write(
         ids: of the documents; samples are drawn by them.
         steps: T, the longest output in pieces, end included.
         objective: the one that the model was trained with.
-        mask_id: of the tokenizer; neither it nor `pad_id` is ever written.
+        mask_id: of the tokenizer.
         pad_id: fills behind the end.
         start_id: in front of the target, for `causal`.
         end_id: ends a target.
+        blocked: ids that are never to be written.
 
     Returns:
         Tokens and log-probabilities (B, K, T), scores (B, K); K is `options.samples`.
@@ -141,7 +143,7 @@ def write(
     copies = options.beams if options.mode == "beam" else samples
     decoder = StepDecoder(
         walk, walk.prefix(source, lengths), copies=copies, steps=steps, objective=objective,
-        mask_id=mask_id, blocked=(mask_id, pad_id),
+        mask_id=mask_id, blocked=blocked,
     )  # fmt: skip
     if options.mode == "beam":
         return beam_search(
