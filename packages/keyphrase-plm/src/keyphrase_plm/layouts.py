@@ -205,8 +205,8 @@ def _by_name(path: Path) -> str:
         return "parallel" if target.is_file() else "lines"
     if ".txt" in [suffix.lower() for suffix in path.suffixes[-2:]]:
         raise UserError(
-            f"{path}: a document a line, or one document? choose --format lines or --format text; a file with "
-            "phrases in another beside it is called X_src.txt, that of the phrases X_trg.txt"
+            f"{path}: a document a line, or one document? choose --format lines or --format text; a file with"
+            " phrases in another beside it is called X_src.txt, that of the phrases X_trg.txt"
         )
     return "auto"
 

@@ -107,7 +107,7 @@ class PredictionFile:
             for prediction in predict(file.remaining(documents)):
                 file.write(prediction)
 
-    When the block ends well the file gets its name; when it is interrupted, the next one with the same options
+    When the block ends well the file gets its name; when it is interrupted, the next one with equal options
     goes on after the last whole line. Options are compared as JSON.
 
     Args:

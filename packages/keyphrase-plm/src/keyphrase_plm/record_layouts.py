@@ -10,6 +10,8 @@
 | ldkp | LDKP3k, LDKP10k | sections, sec_text, extractive_keyphrases, abstractive_keyphrases |
 | midas | the sets of midas on the hub | document: words, extractive_keyphrases, abstractive_keyphrases |
 | fields | any | fields named by options, or title, text or body, keywords |
+
+The split of ldkp and midas is made anew from the text, as DeepKPG does.
 """
 
 from collections import Counter
@@ -92,12 +94,9 @@ def _midas(record: Record, counts: Counter[str], _: Fields) -> Raw:
 
 
 def _with_both(record: Record, counts: Counter[str], title: str, body: str) -> Raw:
-    present, absent = (phrases_in(record, f"{kind}_keyphrases") for kind in ("extractive", "abstractive"))
+    phrases = [phrases_in(record, f"{kind}_keyphrases") for kind in ("extractive", "abstractive")]
     title, body = without_marks(title, counts), without_marks(body, counts)
-    key = id_of(record, IDS)
-    return Raw(
-        key, title, body, present=present, absent=absent, split=True, tokenised=True, where=record.where
-    )
+    return Raw(id_of(record, IDS), title, body, (*phrases[0], *phrases[1]), where=record.where)
 
 
 def _fields(record: Record, counts: Counter[str], fields: Fields) -> Raw:

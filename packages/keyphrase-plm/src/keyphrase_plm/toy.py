@@ -1,8 +1,8 @@
 """Made-up documents with keyphrases whose rules a tiny model can learn: tests and the demo use them (ours).
 
 Every text is about two things, each an adjective and a noun. What follows "study" or "about" is a present
-phrase; what follows "unlike" is none. The kind of the first thing ("lion" is an animal, "piano" an instrument)
-stands nowhere in the text: `animal research` is the absent phrase.
+phrase; what follows "unlike" is none. The kind of the first thing ("lion" is an animal, "piano" an
+instrument) stands nowhere in the text: `animal research` is the absent phrase.
 """
 
 from keyphrase_plm.documents import Document
