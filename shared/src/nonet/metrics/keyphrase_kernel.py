@@ -124,10 +124,14 @@ def match(
     """Which phrases count, which are present, and which predictions are right.
 
     Args:
-        source, gold, said: (words,) int32 numbers of stems: the texts, their gold phrases, the predicted ones.
-        source_ends, gold_ends, said_ends: int64 offsets of each text or phrase in them, one more than there
-            are.
-        gold_first, said_first: (documents + 1,) int64: the first phrase of each document.
+        source: (words,) int32 numbers of the stems of all texts.
+        source_ends: int64 offsets of each text in it, one more than there are.
+        gold: the same for gold phrases.
+        gold_ends: offsets of each phrase in it.
+        gold_first: (documents + 1,) int64: the first phrase of each document.
+        said: the same for predicted phrases.
+        said_ends: see gold_ends.
+        said_first: see gold_first.
         keep_empty: whether a phrase without words counts.
 
     Returns:
@@ -153,7 +157,9 @@ def match(
                 if (
                     gold_kept[other]
                     and gold_hash[other] == said_hash[one]
-                    and _same(said, said_ends[one], said_ends[one + 1], gold, gold_ends[other], gold_ends[other + 1])
+                    and _same(
+                        said, said_ends[one], said_ends[one + 1], gold, gold_ends[other], gold_ends[other + 1]
+                    )
                 ):
                     right[one] = other
                     break
@@ -187,7 +193,7 @@ def _white(data: Bytes, at: int, stop: int) -> int:
 def _equal(data: Bytes, a: int, a_end: int, b: int, b_end: int) -> bool:
     if a_end - a != b_end - b:
         return False
-    for i in range(a_end - a):
+    for i in range(a_end - a):  # noqa: SIM110 (numba has no all() of generators)
         if data[a + i] != data[b + i]:
             return False
     return True
@@ -226,7 +232,7 @@ def _hashes(words: Numbers, ends: Integers) -> NDArray[np.uint64]:
 def _same(a: Numbers, a_begin: int, a_end: int, b: Numbers, b_begin: int, b_end: int) -> bool:
     if a_end - a_begin != b_end - b_begin:
         return False
-    for i in range(a_end - a_begin):
+    for i in range(a_end - a_begin):  # noqa: SIM110
         if a[a_begin + i] != b[b_begin + i]:
             return False
     return True

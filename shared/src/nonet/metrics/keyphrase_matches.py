@@ -8,6 +8,7 @@ splits words at each single space, we at any white space.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +126,7 @@ def stem_words(words: Sequence[str], stemmer: str = "porter") -> list[str]:
         UserError: there is no such stemmer.
     """
     numbers, ends, stems = _stemmed(_joined(words), len(words), stemmer)
-    return [" ".join(stems[i] for i in numbers[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [" ".join(stems[i] for i in numbers[a:b]) for a, b in pairwise(ends)]
 
 
 def stemmer_called(name: str) -> Stem | None:

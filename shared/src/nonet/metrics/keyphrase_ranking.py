@@ -48,7 +48,7 @@ def ranking(scores: Scores, of: Class, k: K) -> Ranking:
     found = before[1:] - before[first[document]]  # right ones up to here
 
     def sums(values: Floats) -> Floats:
-        return np.bincount(document[counts], weights=values[counts], minlength=n)
+        return np.bincount(document[counts], weights=values[counts], minlength=n).astype(np.float64)
 
     gold = np.maximum(scores.gold[of], 1)
     precision = sums(found / (rank + 1)) / gold
@@ -62,7 +62,7 @@ def ranking(scores: Scores, of: Class, k: K) -> Ranking:
 
 
 def alpha_ndcg(scores: Scores, of: Class) -> dict[K, float]:
-    """Mean alpha-NDCG at every cut; a prediction serves each gold phrase that holds it as a substring of stems.
+    """Mean alpha-NDCG at every cut; a prediction serves every gold phrase that its stems are a substring of.
 
     The ideal order is built greedily, as finding the best one is NP-complete.
 
@@ -75,8 +75,12 @@ def alpha_ndcg(scores: Scores, of: Class) -> dict[K, float]:
     gold = members(matches.gold_kept, matches.gold_present, of)
     said = members(matches.said_kept, matches.said_present, of)
     for d in range(len(scores)):
-        golds = np.flatnonzero(gold[matches.gold_first[d] : matches.gold_first[d + 1]]) + matches.gold_first[d]
-        saids = np.flatnonzero(said[matches.said_first[d] : matches.said_first[d + 1]]) + matches.said_first[d]
+        golds = (
+            np.flatnonzero(gold[matches.gold_first[d] : matches.gold_first[d + 1]]) + matches.gold_first[d]
+        )
+        saids = (
+            np.flatnonzero(said[matches.said_first[d] : matches.said_first[d + 1]]) + matches.said_first[d]
+        )
         if not len(golds) or not len(saids):
             continue
         texts = [matches.gold_text(i) for i in golds.tolist()]
@@ -101,7 +105,7 @@ def _discounted(serves: NDArray[np.bool_]) -> Floats:
 
 def _greedy(serves: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The order in which every prediction is the one with the largest gain; of equals the first."""
-    met = np.zeros(len(serves))
+    met: Floats = np.zeros(len(serves))
     left = np.ones(serves.shape[1], bool)
     order = []
     for _ in range(serves.shape[1]):

@@ -99,9 +99,7 @@ def convention(name: str, **changes: Any) -> Convention:
     """
     if name not in CONVENTIONS:
         raise UserError(f"unknown convention {name!r}; choose {', '.join(CONVENTIONS)}")
-    return replace(
-        CONVENTIONS[name], **{key: value for key, value in changes.items() if value is not None}
-    )
+    return replace(CONVENTIONS[name], **{key: value for key, value in changes.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -146,10 +144,8 @@ class Scores:
 
     def micro(self, of: Class, k: K) -> Prf:
         """Over all phrases of all documents together."""
-        hits, counted, gold = (
-            int(row[of, k].sum()) if row is not self.gold else int(self.gold[of].sum())
-            for row in (self.hits, self.counted, self.gold)
-        )
+        hits, counted = int(self.hits[of, k].sum()), int(self.counted[of, k].sum())
+        gold = int(self.gold[of].sum())
         p, r = hits / max(counted, 1), hits / max(gold, 1)
         return Prf(p, r, 2 * p * r / (p + r) if p + r else 0.0)
 
@@ -163,7 +159,7 @@ class Scores:
         for of in CLASSES:
             for k in self.ks:
                 macro, micro = self.macro(of, k), self.micro(of, k)
-                row = {"class": of, "k": str(k), "convention": self.convention.label}
+                row: dict[str, Any] = {"class": of, "k": str(k), "convention": self.convention.label}
                 row |= {"P": macro.precision, "R": macro.recall, "F1": macro.f1}
                 row |= {f"micro {name}": value for name, value in zip(("P", "R", "F1"), micro, strict=True)}
                 found.append(row)
@@ -202,7 +198,7 @@ def score(
     if used is None:
         raise UserError(f"unknown convention {convention!r}; choose {', '.join(CONVENTIONS)}")
     cuts = tuple(parse_k(k) for k in ks)
-    texts, gold, said = ([row[i] for row in rows] for i in range(3))
+    texts, gold, said = ([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
     found = find_matches(texts, gold, said, stemmer=used.stemmer, compat_empty=used.compat_empty)
     return score_matches(found, used, cuts)
 
@@ -279,4 +275,5 @@ def from_sums(sums: Floats, convention: Convention) -> Floats:
 
 
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Floats:
-    return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+    out: Floats = np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+    return out
