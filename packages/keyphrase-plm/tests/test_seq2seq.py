@@ -13,10 +13,10 @@ from keyphrase_plm.vocabulary import train_vocabulary
 from nonet.errors import UserError
 
 DOCUMENTS = [
-    Document("a", "Graph colouring", "a survey of algorithms for graphs .", ("graph colouring", "graphs"), ("np hard",)),
+    Document("a", "Graph colouring", "a survey of graphs", ("graph colouring", "graphs"), ("np hard",)),
     Document("b", "", "sensor networks aggregate data over many hops and save energy", ("sensor networks",)),
     Document("c", "Deep learning", "no phrases here", (), ("reinforcement learning", "neural nets")),
-    Document("d", "Routing", "energy aware routing in sensor networks of many hops", ("energy aware routing", "routing")),
+    Document("d", "Routing", "energy aware routing in many networks", ("energy aware routing", "routing")),
 ]  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def t5(tokenizer):
         max_source=64,
         max_target=40,
     )
-    shaken(family.model, size=0.3)
+    shaken(family.model, seed=2, size=0.4)
     return family.eval()
 
 

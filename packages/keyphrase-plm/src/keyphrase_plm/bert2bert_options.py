@@ -1,4 +1,4 @@
-"""Which halves an encoder-decoder of two BERTs has; plain data, so that asking for help loads nothing heavy."""
+"""Which halves an encoder-decoder of two BERTs has; plain data, so that help loads nothing heavy."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ class Bert2BertOptions:
     decoder_layers: int = 4
     """layers of the decoder, likewise"""
     keep_layers: Literal["first", "even"] = "first"
-    """which layers of a deeper model stay: the first ones, or evenly spaced ones from the first to the last"""
+    """which layers of a deeper model stay: the first ones, or evenly spaced ones from first to last"""
     random_encoder: bool = False
     """start the encoder from random weights of the same shape (RND2BERT)"""
     random_decoder: bool = False
@@ -34,7 +34,7 @@ class Bert2BertOptions:
     max_output: int = 100
     """longest output, in pieces with [SEP]"""
     targets: Literal["one2seq", "one2one"] = "one2seq"
-    """one2seq: all phrases in one string; one2one: one phrase, another one each epoch, for the scorer of DeSel"""
+    """one2seq: all phrases in one string; one2one: one phrase, drawn anew each epoch, for DeSel's scorer"""
     label_smoothing: float = 0.0
     """share of the target's probability that is spread over the vocabulary"""
     seed: int = 0

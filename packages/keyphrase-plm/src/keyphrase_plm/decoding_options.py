@@ -35,8 +35,8 @@ class DecodeOptions:
     min_length: int = 0
     """shortest output in tokens, end token included; before it the end is not taken"""
     max_length: int | None = None
-    """longest output in tokens, end token included; none: the model's own limit (128 for seq2seq, 100 for b2b,
-    48 for prefix-lm)"""
+    """longest output in tokens, end token included; none: the model's own limit (128 for seq2seq, 100 for
+    b2b, 48 for prefix-lm)"""
     no_repeat_ngram: int = 0
     """never write the same run of this many tokens twice; 0: off"""
     order: Literal["text", "score"] = "text"

@@ -27,7 +27,7 @@ from nonet.files import write_json
 from nonet.generation.search import Draws, Written, beam_search, follow
 from nonet.kernels.linear_cross_entropy import linear_cross_entropy, token_losses
 
-# Shapes: B documents, K sequences of each, P phrases, L source pieces, T target pieces, D width, V vocabulary.
+# Shapes: B documents, K sequences of each, L source pieces, T target pieces, D width, V vocabulary.
 
 IGNORED = -100
 
@@ -224,8 +224,9 @@ class EncoderDecoder(Family):
             encoded = self.encoded(batch["source"], batch["mask"])
             decoder = step_decoder(self.model, encoded, batch["mask"], beams=M, steps=steps)
             common: dict[str, Any] = {
-                "steps": steps, "pad": self.pad, "end": self.end, "start": self.start, "device": weight.device,
-                "shortest": options.min_length, "no_repeat_ngram": options.no_repeat_ngram,
+                "steps": steps, "pad": self.pad, "end": self.end, "start": self.start,
+                "device": weight.device, "shortest": options.min_length,
+                "no_repeat_ngram": options.no_repeat_ngram,
             }  # fmt: skip
             if options.mode == "beam":
                 power = options.length_power
@@ -284,7 +285,7 @@ class EncoderDecoder(Family):
     # folders
 
     def save(self, folder: Path) -> None:
-        """Write weights, config, generation config (greedy, no other knob), tokenizer and `keyphrase.json`."""
+        """Write weights, config, generation config (greedy, no more), tokenizer and `keyphrase.json`."""
         from transformers import GenerationConfig
 
         self.model.generation_config = GenerationConfig(

@@ -18,7 +18,7 @@ class Seq2SeqOptions:
     """longest target and output, in pieces with the special ones; a longer target ends behind the last phrase
     that fits"""
     targets: Literal["one2seq", "one2one"] = "one2seq"
-    """one2seq: all phrases in one string; one2one: one phrase, another one each epoch, for the scorer of DeSel"""
+    """one2seq: all phrases in one string; one2one: one phrase, drawn anew each epoch, for DeSel's scorer"""
     label_smoothing: float = 0.0
     """share of the target's probability that is spread over the vocabulary"""
 

@@ -1,4 +1,4 @@
-"""The decoders of BART, T5 and BERT one position at a time: their layers as `nonet.generation.steps` takes them.
+"""The decoders of BART, T5 and BERT one position at a time, as `nonet.generation.steps` takes them.
 
 The weights are those of the transformers modules; nothing is copied but the joined projections.
 """

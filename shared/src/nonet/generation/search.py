@@ -1,4 +1,4 @@
-"""Writing sequences with any model that gives logits one position at a time: greedy, drawn, or by beam search.
+"""Writing sequences with any model that gives logits by position: greedy, drawn, or by beam search.
 
 Ours. Beam search is that of the code released with PEGASUS (Zhang et al. 2020): each step expands every beam,
 keeps the best 2M continuations, of which those that end join the finished pool with their normalised score,
@@ -37,7 +37,7 @@ class Written(NamedTuple):
 
     Attributes:
         tokens: (B, T) or, of a beam search, (B, K, T) int64; padding behind the end.
-        log_probs: of each token, of the same shape, float32; 0 behind the end. Those of the distribution after
+        log_probs: of each token, of the same shape, float32; 0 behind the end. Of the distribution after
             blocked tokens are taken out (beam search: before), and before temperature. Of a beam search
             without `traced`, of no width.
         scores: (B,) or (B, K) float32: log-probability of the whole sequence, normalised in a beam search.
@@ -114,6 +114,7 @@ class Draws:
         self.numbers = (torch.stack(streams) if streams else torch.zeros(0, steps)).to(device)
 
     def __call__(self, logits: Tensor, places: Tensor, t: int) -> Tensor:
+        """Tokens (R,) for logits (R, V) of the rows at `places` (R,); see `Choose`."""
         kept = likeliest(logits.float() / self.temperature, self.top_k, self.top_p)
         passed = kept.double().softmax(-1).cumsum(-1)
         wanted = self.numbers[places, t, None] * passed[:, -1:]
@@ -211,7 +212,7 @@ def best(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     whole = values.shape[1] // CHUNK
     if whole < 4 * k:
-        return tuple(values.topk(k))  # type: ignore[return-value]
+        return tuple(values.topk(k))
     chunks = values[:, : whole * CHUNK].unflatten(1, (whole, CHUNK))
     first = chunks.amax(-1).topk(k, sorted=False).indices[:, :, None]
     found = chunks.gather(1, first.expand(-1, -1, CHUNK)).flatten(1)
@@ -247,7 +248,7 @@ def beam_search(
         step: see `Step`; rows are the M beams of the first item, then those of the second, and so on.
         reorder: see `Reorder`; items leave with all their beams.
         batch: items.
-        norm: divisor for a length in tokens, end token included; not decreasing, or `early_stop` is not exact.
+        norm: divisor for a length in tokens, end token included; not decreasing if `early_stop`.
         beams: M, at least 1.
         steps: T; a sequence that has not ended by then is unfinished.
         pad: id behind the end.

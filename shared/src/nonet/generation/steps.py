@@ -1,8 +1,8 @@
 """The decoder of an encoder-decoder one position at a time, whatever its layers look like (ours).
 
-What it saves over calling a model's own modules: keys and values of the source are computed once and are never
-copied per beam (the beams of an item are rows of one query), the three projections of self-attention are one
-product, and when rows change places only the positions written so far are copied.
+What it saves over calling a model's own modules: keys and values of the source are computed once and are
+never copied per beam (the beams of an item are rows of one query), the three projections of self-attention
+are one product, and when rows change places only the positions written so far are copied.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Shapes: B items, M beams, L source tokens, T written tokens, H heads, E width of a head, D model width, V words.
+# Shapes: B items, M beams, L source tokens, T written tokens, H heads, E their width, D model width, V words.
 
 ROOM = 16  # positions by which the block of the written tokens' keys and values grows
 
@@ -133,5 +133,5 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     """The product x @ weight.T; by oneDNN on the CPU, which takes 0.6 to 0.8 of MKL's time on a Zen 4."""
     onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     if onednn and x.is_cpu and x.dtype == torch.float32:
-        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")  # type: ignore[no-any-return]
+        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return F.linear(x, weight)
