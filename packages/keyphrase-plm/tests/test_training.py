@@ -159,21 +159,26 @@ def test_no_rows_are_refused(tmp_path):
 # ----------------------------------------------------------- data
 
 
+KEYS = [f"d{i}" for i in range(100)]
+
+
 def test_smaller_subsets_are_parts_of_larger_ones():
-    small, large = (set(subset(100, size=size, seed=3).tolist()) for size in (10, 40))
+    small, large = (set(subset(KEYS, size=size, seed=3)) for size in (10, 40))
     assert small < large
     assert len(small) == 10
     assert len(large) == 40
-    assert set(subset(100, fraction=0.4, seed=3).tolist()) == large
-    assert set(subset(100, size=40, seed=4).tolist()) != large
-    assert subset(5).tolist() == [0, 1, 2, 3, 4]
+    assert set(subset(KEYS, fraction=0.4, seed=3)) == large
+    assert set(subset(KEYS, size=40, seed=4)) != large
+    turned = {99 - i for i in subset(KEYS[::-1], size=40, seed=3)}
+    assert turned == large, "the order of the file does not matter"
+    assert subset(KEYS[:5]) == [0, 1, 2, 3, 4]
 
 
 def test_subsets_that_cannot_be_are_refused():
     with pytest.raises(UserError, match="train_size is 101, but there are 100 documents"):
-        subset(100, size=101)
+        subset(KEYS, size=101)
     with pytest.raises(UserError, match="exclude each other"):
-        subset(100, size=1, fraction=0.1)
+        subset(KEYS, size=1, fraction=0.1)
 
 
 def test_documents_without_text_are_left_out_and_counted():

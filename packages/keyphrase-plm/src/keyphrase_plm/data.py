@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from keyphrase_plm.documents import Document
+from keyphrase_plm.subsets import chosen, place
 from nonet.data.batching import generator
 from nonet.errors import UserError
 
@@ -113,18 +114,18 @@ def encode_documents(family: "Family", documents: Iterable[Document], *, side: s
 
 
 def subset(
-    count: int, *, size: int | None = None, fraction: float | None = None, seed: int = 0
-) -> np.ndarray:
-    """Which of 0..count-1 a training subset has: the first ones of one permutation, so that subsets nest.
+    keys: Sequence[str], *, size: int | None = None, fraction: float | None = None, seed: int = 0
+) -> list[int]:
+    """Which documents a training subset has; those of `prepare` for the same seed, and smaller ones nest.
 
     Args:
-        count: how many there are.
+        keys: ids of the documents.
         size: how many to take; None: all, or `fraction` of them.
         fraction: share to take, in (0, 1].
-        seed: of the permutation.
+        seed: of the order that the subset is the beginning of.
 
     Returns:
-        int64, ascending.
+        Their numbers, ascending.
 
     Raises:
         UserError: more than there are, or both a size and a fraction.
@@ -132,9 +133,9 @@ def subset(
     if size is not None and fraction is not None:
         raise UserError("train_size and train_fraction exclude each other: give one")
     if fraction is not None:
-        size = max(1, round(fraction * count))
+        size = max(1, round(fraction * len(keys)))
     if size is None:
-        return np.arange(count)
-    if size > count:
-        raise UserError(f"train_size is {size:,}, but there are {count:,} documents")
-    return np.sort(generator(seed, "subset").permutation(count)[:size])
+        return list(range(len(keys)))
+    if size > len(keys):
+        raise UserError(f"train_size is {size:,}, but there are {len(keys):,} documents")
+    return sorted(chosen([place(key, seed) for key in keys], size))

@@ -56,8 +56,9 @@ def add_digit_token(family: Any) -> bool:
             if head is not None:
                 head.weight[place] = mean
     if shared:  # resized one by one, they came apart
-        sides[1][1].set_input_embeddings(sides[0][1].get_input_embeddings())
-        sides[1][1].tie_weights()
+        from keyphrase_plm.bert2bert import share
+
+        share(family.model)
     return True
 
 

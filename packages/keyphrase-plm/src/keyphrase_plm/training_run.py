@@ -103,8 +103,8 @@ def _documents(options: TrainOptions, family: "Family", notes: list[str]) -> "tu
         notes.append(f"{side}: {reader.describe()}")
         if side == "train":
             chosen = subset(
-                len(documents), size=options.train_size, fraction=options.train_fraction,
-                seed=options.subset_seed,
+                [document.id for document in documents], size=options.train_size,
+                fraction=options.train_fraction, seed=options.subset_seed,
             )  # fmt: skip
             documents = [documents[i] for i in chosen]
         found[side] = encode_documents(family, documents, side=side)

@@ -125,9 +125,8 @@ def run(options: Options) -> int:
         raise UserError(f"length {options.length} is more than the {positions} positions of {options.init}")
     rows = encode_texts(texts, tokenizer, length=options.length, pack=options.pack)
     objective = _objective(options, model, tokenizer)
-    held = {
-        *subset(len(rows), size=min(options.val_size, len(rows) // 10), seed=options.trainer.seed).tolist()
-    }
+    count = min(options.val_size, len(rows) // 10)
+    held = set(subset([*map(str, range(len(rows)))], size=count, seed=options.trainer.seed))
     record = (
         Run.resume(resumed, options)
         if resumed
