@@ -7,7 +7,9 @@ from nonet.cli import main as run_command
 
 PROG = "keyphrase-plm"
 
-ABOUT = "Present and absent keyphrases with pre-trained models: data, pre-training, four families, one scorer."
+ABOUT = (
+    "Present and absent keyphrases with pre-trained models: data, pre-training, four families, one scorer."
+)
 
 VERBS = {
     "demo": Verb(
