@@ -98,7 +98,7 @@ def alpha_ndcg(scores: Scores, of: Class) -> dict[K, float]:
 
 def _discounted(serves: NDArray[np.bool_]) -> Floats:
     """(predictions,) the discounted cumulative gain, novelty taken into account."""
-    met = np.cumsum(serves, axis=1) - serves
+    met: NDArray[np.int64] = np.cumsum(serves, axis=1) - serves
     gains = (serves * (1 - ALPHA) ** met).sum(axis=0)
     return np.asarray(np.cumsum(gains / np.log2(np.arange(len(gains)) + 2)), np.float64)
 
