@@ -72,6 +72,10 @@ class Tagger(Family):
         self.labels, self.stem = labels, stem
         self.begin_weight, self.inside_weight = begin_weight, inside_weight
         self.front, self.back = special_ids(tokenizer)
+        if self.max_pieces <= len(self.front) + len(self.back):
+            raise UserError(
+                f"max_pieces is {self.max_pieces}, which leaves no room between the special pieces"
+            )
         self._stem = stemmer(stem)
 
     # documents
@@ -121,7 +125,7 @@ class Tagger(Family):
     # loss and labels
 
     def scores(self, batch: dict[str, Tensor]) -> Tensor:
-        """(B, W, C) float32, what the classifier says of each word's first piece; anything beyond the words."""
+        """(B, W, C) float32: what the classifier says of each word's first piece; padding is anything."""
         logits_BPC = self.model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits
         first_BWC = batch["first"][:, :, None].expand(-1, -1, logits_BPC.shape[2])
         return logits_BPC.gather(1, first_BWC).float()
@@ -187,7 +191,8 @@ class Tagger(Family):
             found[phrase] = max(before, score), span
         if by_score:
             found = dict(sorted(found.items(), key=lambda item: -item[1][0]))
-        scores, spans = (tuple(each[at] for each in found.values()) for at in (0, 1))
+        scores = tuple(score for score, _ in found.values())
+        spans = tuple(span for _, span in found.values())
         return Prediction(document.id, tuple(found), scores, spans, int(row["cut"]))
 
     # folders

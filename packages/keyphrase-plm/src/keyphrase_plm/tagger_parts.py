@@ -18,7 +18,7 @@ def load_classifier(name: str) -> tuple[Any, Any]:
     The weights of other heads are left out. Those of the classifier are drawn from torch's generator.
 
     Raises:
-        UserError: there is no such model, no token classifier of its kind, or a part of the encoder is missing.
+        UserError: there is no such model, no token classifier of its kind, or part of the encoder is missing.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForTokenClassification
@@ -54,6 +54,7 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         UserError: there is none, it is not fast, or it has no padding.
     """
+    from tokenizers.pre_tokenizers import ByteLevel
     from transformers import AutoTokenizer
 
     where = local_or_hub(name)
@@ -63,6 +64,9 @@ def load_tokenizer(name: str) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(where, add_prefix_space=True)
     except (OSError, ValueError) as error:
         raise UserError(f"{name}: no tokenizer to be read: {' '.join(str(error).split())[:200]}") from error
+    splitter = tokenizer.backend_tokenizer.pre_tokenizer if tokenizer.is_fast else None
+    if isinstance(splitter, ByteLevel):
+        splitter.add_prefix_space = True  # where the tokenizer's class has no such option
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         what = "has no padding token" if tokenizer.is_fast else "does not say which word a piece is of"
         raise UserError(f"{name}: the tokenizer {what}")
