@@ -146,7 +146,13 @@ class PrefixLM(Family):
     # loss
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Divergence from the smoothed labels, summed over target pieces, in nats, and their number."""
+        """Divergence from the smoothed labels, summed over target pieces, in nats, and their number.
+
+        Raises:
+            UserError: the weights are shards, which only whole layers put together.
+        """
+        if hasattr(self.model.get_output_embeddings().weight, "to_local"):
+            raise UserError("prefix-lm runs parts of layers, which fsdp does not know: set strategy to ddp")
         return prefix_loss(
             self.walk, batch, self.options.objective, pad_id=self.pad, start_id=self.start,
             smoothing=self.options.label_smoothing,

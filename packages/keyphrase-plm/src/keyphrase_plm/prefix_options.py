@@ -19,7 +19,7 @@ class PrefixOptions:
     """pseudo: each piece is predicted at a [MASK], as the paper's numbers were made; causal: at the piece before
     it, with half the rows, and another use of the model than in its pre-training"""
     targets: Literal["one2seq", "one2one"] = "one2seq"
-    """one2seq: all phrases in one string; one2one: one phrase, another each epoch, for DeSel"""
+    """one2seq: all phrases in one string; one2one: one, another each epoch, for DeSel"""
     label_smoothing: float = 0.1
     """share of a label's probability that is spread over the vocabulary but the padding"""
     keep: float = 0.1
