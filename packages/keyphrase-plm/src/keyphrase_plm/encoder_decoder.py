@@ -4,6 +4,7 @@ Targets are the phrases in one string (one2seq, Wu et al. 2022) or one phrase at
 decode-select method of Wu et al. 2023 scores with). The loss is the plain cross-entropy of the target pieces.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from nonet.kernels.linear_cross_entropy import linear_cross_entropy, token_losse
 # Shapes: B documents, K sequences of each, L source pieces, T target pieces, D width, V vocabulary.
 
 IGNORED = -100
+AT_ONCE = 128  # phrases whose likelihood is computed together
 
 
 class EncoderDecoder(Family):
@@ -246,41 +248,56 @@ class EncoderDecoder(Family):
         finally:
             self.model.train(was_training)
 
-    @torch.inference_mode()
     def phrase_log_likelihood(self, document: Document, phrases: Sequence[str]) -> list[float]:
-        """How likely each phrase is as the whole target of a document: mean log-probability of its pieces.
+        """How likely each phrase is as the whole target of a document, see `phrase_log_likelihoods`."""
+        return self.phrase_log_likelihoods([document], [phrases])[0]
+
+    @torch.inference_mode()
+    def phrase_log_likelihoods(
+        self, documents: Sequence[Document], phrases: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """How likely each phrase is as the whole target of its document: mean log-probability of its pieces.
+
+        A document is read once for all its phrases.
 
         Args:
-            document: its text is read, its phrases are not.
-            phrases: none of them empty.
+            documents: B; their texts are read, their phrases are not.
+            phrases: for each document any number, none of them empty.
 
         Returns:
-            One a phrase, in nats a piece, the end among the pieces.
-
-        Raises:
-            UserError: a phrase is longer than the longest output.
+            One a phrase, in nats a piece, the end among the pieces; -inf for a phrase longer than the longest
+            output.
         """
-        if not phrases:
-            return []
+        found = [[-math.inf] * len(each) for each in phrases]
+        targets: list[np.ndarray] = []
+        places: list[tuple[int, int]] = []
+        for place, each in enumerate(phrases):
+            for column, phrase in enumerate(each):
+                ids, lost = self.target(encoded_phrase(phrase), limit=self.max_output)
+                if not lost:
+                    targets.append(np.array(ids, np.int32))
+                    places.append((place, column))
+        if not targets:
+            return found
         was_training = self.model.training
         self.model.eval()
         try:
             weight, bias = self.output()
-            targets = []
-            for phrase in phrases:
-                target, lost = self.target(encoded_phrase(phrase), limit=self.max_output)
-                if lost:
-                    raise UserError(f"{phrase!r} has more than the {self.max_output} pieces of an output")
-                targets.append(np.array(target, np.int32))
-            batch = self.collate([self.encode(document, gold=False)])
-            source, mask = batch["source"].to(weight.device), batch["mask"].to(weight.device)
-            states, labels = self.encoded(source, mask), pad(targets, IGNORED).to(weight.device)
-            many = len(phrases)
-            hidden = self.decode(states.expand(many, -1, -1), mask.expand(many, -1), labels)
-            losses = token_losses(hidden, weight, labels, bias=bias)
-            return [float(each) for each in -losses.sum(1) / (labels != IGNORED).sum(1)]
+            batch = self.collate([self.encode(document, gold=False) for document in documents])
+            mask = batch["mask"].to(weight.device)
+            states = self.encoded(batch["source"].to(weight.device), mask)
+            owners = torch.tensor([place for place, _ in places], device=weight.device)
+            for first in range(0, len(targets), AT_ONCE):
+                labels = pad(targets[first : first + AT_ONCE], IGNORED).to(weight.device)
+                own = owners[first : first + AT_ONCE]
+                hidden = self.decode(states[own], mask[own], labels)
+                losses = token_losses(hidden, weight, labels, bias=bias)
+                means = -losses.sum(1) / (labels != IGNORED).sum(1)
+                for (place, column), value in zip(places[first:], means.tolist(), strict=False):
+                    found[place][column] = value
         finally:
             self.model.train(was_training)
+        return found
 
     # folders
 

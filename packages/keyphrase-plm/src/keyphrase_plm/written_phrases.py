@@ -39,7 +39,8 @@ class PhraseReader:
         Returns:
             No phrase is empty; of one written twice the better score counts.
         """
-        kept = [place for place, token in enumerate(tokens) if token not in self.special]
+        known = len(self.separators)  # models may have rows of embeddings that no piece stands for
+        kept = [place for place, id in enumerate(tokens) if id < known and id not in self.special]
         if not kept:
             return {}
         ids = np.array([tokens[place] for place in kept])
