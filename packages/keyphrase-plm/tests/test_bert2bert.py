@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from keyphrase_plm.bert2bert import Bert2Bert, kept_layers
+from keyphrase_plm.bert2bert import Bert2Bert
 from keyphrase_plm.bert2bert_options import Bert2BertOptions
+from keyphrase_plm.bert_halves import kept_layers
 from keyphrase_plm.decoding_options import DecodeOptions
 from keyphrase_plm.documents import Document
 from keyphrase_plm.sequences import source_text, target_text
@@ -259,3 +260,22 @@ def test_halves_that_do_not_fit_are_refused(folders, options, message):
         options = options | {"decoder": wide}
     with pytest.raises(UserError, match=message):
         Bert2Bert.create(narrow, Bert2BertOptions(**(LENGTHS | options)))
+
+
+def test_a_model_of_one_layer_gives_halves_whatever_its_head(tokenizer, tmp_path):
+    model = new_bert(len(tokenizer), pad=tokenizer.pad_token_id, layers=1, width=32, heads=2, positions=64)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    made = Bert2Bert.create(str(tmp_path), Bert2BertOptions(encoder_layers=1, decoder_layers=1, **LENGTHS))
+    theirs = model.bert.embeddings.word_embeddings.weight
+    assert torch.equal(made.model.encoder.embeddings.word_embeddings.weight, theirs)
+
+
+def test_a_decoder_without_an_output_layer_is_refused_by_name(tokenizer, tmp_path):
+    model = new_bert(len(tokenizer), pad=tokenizer.pad_token_id, layers=1, width=32, heads=2, positions=64)
+    model.bert.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    options = {"encoder_layers": 1, "decoder_layers": 1, **LENGTHS}
+    with pytest.raises(UserError, match=r"cls\.predictions.* missing"):
+        Bert2Bert.create(str(tmp_path), Bert2BertOptions(**options))
+    Bert2Bert.create(str(tmp_path), Bert2BertOptions(**options, random_decoder=True))

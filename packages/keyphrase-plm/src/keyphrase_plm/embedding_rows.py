@@ -56,7 +56,7 @@ def add_digit_token(family: Any) -> bool:
             if head is not None:
                 head.weight[place] = mean
     if shared:  # resized one by one, they came apart
-        from keyphrase_plm.bert2bert import share
+        from keyphrase_plm.bert_halves import share
 
         share(family.model)
     return True
