@@ -62,11 +62,11 @@ class WithIds:
         self.collate = collate
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
-        """The batch, with `ids` (B,) int64."""
+        """`batch`, what the family makes of the rows, and `ids` (B,) int64."""
         import torch
 
         plain = [{name: value for name, value in row.items() if name != "id"} for row in rows]
-        return {**self.collate(plain), "ids": torch.tensor([row["id"] for row in rows])}
+        return {"batch": self.collate(plain), "ids": torch.tensor([row["id"] for row in rows])}
 
 
 class Encoded(NamedTuple):

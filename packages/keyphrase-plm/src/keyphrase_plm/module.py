@@ -39,15 +39,15 @@ class LossModule(L.LightningModule):  # type: ignore[misc]
         if self.device_mesh is not None and not sharded(self.family):
             shard(self.family, self.device_mesh)
 
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         """The mean loss of a target token, over all devices."""
-        loss = global_mean(*self.family(_without_ids(batch)))
+        loss = global_mean(*self.family(batch["batch"]))
         self.log("train/loss", loss.detach(), batch_size=1, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+    def validation_step(self, batch: dict[str, Any], _: int) -> None:
         """Add the batch's sum and count."""
-        total, count = self.family(_without_ids(batch))
+        total, count = self.family(batch["batch"])
         self._means.add("loss", total, count)
 
     def on_validation_epoch_end(self) -> None:
@@ -60,8 +60,3 @@ class LossModule(L.LightningModule):  # type: ignore[misc]
     def configure_optimizers(self) -> object:
         """The optimiser and its schedule."""
         return build_optimizer(self, self.optimizer_options, steps=self.steps)
-
-
-def _without_ids(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The batch without the numbers of its rows, which are there for messages."""
-    return {name: value for name, value in batch.items() if name != "ids"}

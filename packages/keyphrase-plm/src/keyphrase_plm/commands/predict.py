@@ -75,7 +75,7 @@ def run(options: Options) -> int:
     file = PredictionFile(options.out, _settings(options), overwrite=options.overwrite)
     predictor = _model(options) if options.model is not None else _method(options, reader)
     count = cut = empty = 0
-    with file, progress(label="predicting", unit="documents") as bar:
+    with file, progress(label="predicting", unit="documents") as bar:  # type: ignore[var-annotated]
         bar.advance(file.resumed)
         for prediction in predictor(file.remaining(reader)):
             file.write(prediction)

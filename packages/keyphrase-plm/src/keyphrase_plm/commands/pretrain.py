@@ -188,7 +188,7 @@ def _start(options: Options, texts: list[str], resumed: Path | None) -> tuple[An
             texts, options.vocab_size, kind=kind, lower=options.lower, positions=options.shape.positions
         )
     shape, seed = options.shape, options.trainer.seed
-    given = {
+    given: dict[str, Any] = {
         "layers": shape.layers, "width": shape.width, "heads": shape.heads, "positions": shape.positions,
         "dropout": shape.dropout, "seed": seed,
     }  # fmt: skip
