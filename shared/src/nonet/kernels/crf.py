@@ -161,11 +161,14 @@ def viterbi(
     parts = _in_exact(emissions, transitions, start, end)
     if not emissions.shape[1]:
         return mask.long(), parts[0].new_zeros(len(mask))
+    scores, top_B = _without_top(parts[0], mask)
     if backend(emissions) == "triton":
         from nonet.kernels.crf_triton import best_paths
 
-        return best_paths(*parts, mask.sum(1))
-    return _best_paths(*parts, mask, radix)
+        tags, rest = best_paths(scores, *parts[1:], mask.sum(1))
+    else:
+        tags, rest = _best_paths(scores, *parts[1:], mask, radix)
+    return tags, (rest.double() + top_B).to(rest.dtype)
 
 
 class _LogPartition(torch.autograd.Function):  # type: ignore[misc]
@@ -246,18 +249,24 @@ def _sums(
     B, L, T = emissions.shape
     if not B or not L:
         return Sums(emissions.new_zeros(B), emissions.clone(), emissions.new_zeros(B, T, T))
-    # Without the largest emission of each position the sums stay small, and so do their rounding errors.
-    top_BL = emissions.amax(2)
-    top_BL = top_BL.masked_fill(~mask | ~top_BL.isfinite(), 0)
-    emissions = emissions - top_BL[:, :, None]
+    emissions, top_B = _without_top(emissions, mask)
     if backend(emissions) == "triton":
         from nonet.kernels.crf_triton import sums
 
         rest, unary, pairs = sums(emissions, transitions, start, end, mask.sum(1))
     else:
         rest, unary, pairs = _scanned_sums(emissions, transitions, start, end, mask, radix)
-    total = (rest.double() + top_BL.sum(1, dtype=torch.float64)).to(emissions.dtype)
-    return Sums(total, unary, pairs)
+    return Sums((rest.double() + top_B).to(emissions.dtype), unary, pairs)
+
+
+def _without_top(emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Emissions less the largest of each position, and the sum of these (B,) in float64.
+
+    So the sums over a sequence stay small, and with them their rounding errors.
+    """
+    top_BL = emissions.amax(2)
+    top_BL = top_BL.masked_fill(~mask | ~top_BL.isfinite(), 0)
+    return emissions - top_BL[:, :, None], top_BL.sum(1, dtype=torch.float64)
 
 
 def _scanned_sums(
