@@ -1,9 +1,10 @@
 """A text read for phrases, and the phrases in it that could be keyphrases; no tagger is needed (ours).
 
-Words are split at white space and lose the punctuation at their ends; that punctuation ends a *block*, and a
-full stop, question or exclamation mark a *sentence*. In tokenised text, where no word has a comma or full stop
-attached, words with lone hyphens between them ("coarse - to - fine") are one word. A candidate lies in one block and neither begins nor ends with a stop word, a
-number, or a word of fewer than three letters that is not written in capitals; by one of two rules:
+Words are split at white space and lose the punctuation at their ends; that punctuation ends a *block*, and
+a full stop, question or exclamation mark a *sentence*. In tokenised text, where no word has a comma or full
+stop attached, words with lone hyphens between them ("coarse - to - fine") are one word. A candidate lies in
+one block and neither begins nor ends with a stop word, a number, or a word of fewer than three letters that
+is not written in capitals; by one of two rules:
 
 - `ngrams`: every such run of 1 to `longest` words; stop words may stand inside (as in YAKE);
 - `runs`: the longest runs without a stop word, for they come closest to noun phrases.
@@ -21,6 +22,7 @@ HYPHEN = "-"
 _MARKS = re.compile(r"\[(?:digit|sep|semi)\]", re.IGNORECASE)
 _ENDS = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)
 _KEPT = re.compile(r"^[+#]+")  # c++, c#: what follows a letter belongs to the word
+_ATTACHED = re.compile(r"\w[.,;:]$")
 _STOPS = frozenset(".?!")
 _SHORT = frozenset(
     {"e.g", "i.e", "etc", "cf", "al", "vs", "fig", "dr", "mr", "mrs", "prof", "st", "no", "eq"}
@@ -65,7 +67,7 @@ def read_words(document: Document) -> list[Word]:
     `"Graph colouring: a survey."` gives 4 words in one sentence and two blocks. Source: ours.
     """
     texts = (document.title.split(), document.body.split())
-    tokenised = not any(chunk[-1] in ".,;:" and len(chunk) > 1 for chunks in texts for chunk in chunks)
+    tokenised = not any(_ATTACHED.search(chunk) for chunks in texts for chunk in chunks)
     words: list[Word] = []
     sentence = block = 0
     for chunks in texts:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nonet.errors import UserError, needs
+from nonet.training.hub import local_or_hub
 
 Encoder = Callable[[Sequence[str]], np.ndarray]
 """texts to (n, d) vectors of any length"""
@@ -30,8 +31,9 @@ def sentence_encoder(folder: str | Path, *, batch: int = 64, device: str = "cpu"
         UserError: sentence-transformers is not installed, or cannot read the folder.
     """
     module = needs("sentence_transformers", to="embed phrases", install="keyphrase-plm[semantic]")
+    where = str(folder) if Path(folder).is_dir() else local_or_hub(folder)
     try:
-        model = module.SentenceTransformer(str(folder), device=device)
+        model = module.SentenceTransformer(where, device=device)
     except Exception as error:
         raise UserError(f"{folder}: no sentence encoder: {error}".splitlines()[0]) from None
 
@@ -71,7 +73,7 @@ def pick_diverse(
     while left.any() and len(picked) < top:
         value_n = relevance_n if not picked else (1 - diversity) * relevance_n
         if picked:
-            value_n = value_n - diversity * np.nan_to_num(likeness_nn[:, picked], nan=-np.inf).max(1)
+            value_n = value_n - diversity * np.nan_to_num(likeness_nn[:, picked]).max(1)
         best = int(np.where(left, np.round(value_n, 9), -np.inf).argmax())
         picked.append(best)
         left[best] = False
