@@ -92,11 +92,13 @@ class Preparation:
         for phrase in raw.all_phrases:
             if ";" in phrase and not self.escape:
                 raise UserError(
-                    f"{raw.where}: the phrase {phrase!r} holds ';', which stands between phrases; write it as "
+                    f"{raw.where}: the phrase {phrase!r} holds ';', which stands between phrases; make it "
                     "two, or give --escape to keep it"
                 )
             if SEMICOLON in phrase.lower():
-                raise UserError(f"{raw.where}: the phrase {phrase!r} holds {SEMICOLON}, which stands for ';'")
+                raise UserError(
+                    f"{raw.where}: the phrase {phrase!r} holds {SEMICOLON}, the mark of a semicolon"
+                )
 
     def _ours(self, raw: Raw, counts: Counter[str]) -> tuple[str, str, list[str], list[str]]:
         title, body = self._apart(raw.title, raw.tokenised), self._apart(raw.body, raw.tokenised)

@@ -106,7 +106,7 @@ def unique(phrases: Iterable[str]) -> list[str]:
 
 def tokenised(text: str) -> str:
     """Text the way DeepKPG prepares the sets that come untokenised: runs of letters, and runs of other signs,
-    apart; a run of digits is `[digit]` (`nltk.wordpunct_tokenize`, then digits).
+    apart; a run of digits is `[digit]` (`nltk.wordpunct_tokenize` as it was in 2022, then digits).
 
     `"a 3-d scan, in 2022."` gives `"a [digit] - d scan , in [digit] ."`.
     """

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nonet.errors import UserError
 
@@ -15,9 +15,12 @@ class Options:
 
     path: Path
     """a model or run folder, documents in any layout, or predictions"""
-    kind: str = "auto"
+    kind: Literal["auto", "model", "documents", "predictions"] = "auto"
     """what the path is: model, documents or predictions; auto finds out"""
-    format: str = "auto"
+    format: Literal[
+        "auto", "canonical", "abstract", "oagk", "stackex", "openkp", "ldkp", "midas", "fields",
+        "parallel", "lines", "text", "folder",
+    ] = "auto"  # fmt: skip
     """layout of documents, as in `prepare`"""
     limit: int | None = None
     """read so many documents or predictions and stop"""
@@ -25,8 +28,6 @@ class Options:
     """print JSON"""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("auto", "model", "documents", "predictions"):
-            raise UserError(f"kind is {self.kind!r}; it is auto, model, documents or predictions")
         if self.limit is not None and self.limit < 1:
             raise UserError(f"limit is {self.limit}; it is 1 or more")
 

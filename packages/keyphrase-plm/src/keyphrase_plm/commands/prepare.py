@@ -52,7 +52,7 @@ class Options:
     exclude: tuple[Path, ...] = ()
     """test files: leave out the documents that they have, too"""
     train_size: int | None = None
-    """keep so many documents: the first ones of a random order, so that smaller sets are parts of larger ones"""
+    """keep so many documents: the first ones of a random order, so that smaller sets are parts of larger"""
     train_fraction: float | None = None
     """keep this share of the documents, 0 to 1, in the same way"""
     subset_seed: int = 0
@@ -78,9 +78,7 @@ class Options:
         if self.workers < 0:
             raise UserError(f"workers is {self.workers}; it is 0 or more")
         if self.recipe == "deepkpg" and self.tokenizer != "words":
-            raise UserError(
-                f"the recipe deepkpg sets words and signs apart; tokenizer {self.tokenizer} is not its"
-            )
+            raise UserError(f"recipe deepkpg sets words and signs apart; tokenizer is {self.tokenizer}")
 
 
 def run(options: Options) -> int:
@@ -153,13 +151,21 @@ def _write(options: Options, reader: "Reader", sieve: "Sieve") -> Counter[str]:
                 raise UserError(f"train_size is {size:,}, but there are {len(places):,} documents")
             keep = chosen(places, size)
             counts["documents left out: not in the subset"] = len(places) - size
-            with replacing(part) as smaller, open(part, encoding="utf-8") as lines:
-                with open(smaller, "w", encoding="utf-8", newline="\n") as file:
-                    file.writelines(line for number, line in enumerate(lines) if number in keep)
+            with replacing(part) as smaller:
+                _copy(part, smaller, keep)
     counts["written"] = len(keep)
     counts["present phrases"] = sum(sizes[number][0] for number in keep)
     counts["absent phrases"] = sum(sizes[number][1] for number in keep)
     return counts
+
+
+def _copy(whole: Path, smaller: Path, keep: set[int]) -> None:
+    """The lines with these numbers, counted from 0."""
+    with (
+        open(whole, encoding="utf-8", newline="\n") as lines,
+        open(smaller, "w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.writelines(line for number, line in enumerate(lines) if number in keep)
 
 
 def _prepared(options: Options, reader: "Reader", counts: Counter[str]) -> "Iterator[Document]":
