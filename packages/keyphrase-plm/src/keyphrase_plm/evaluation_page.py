@@ -61,25 +61,32 @@ def text(found: Evaluation) -> str:
 
 def comparison_rows(compared: Sequence[Compared], label: str) -> list[dict[str, Any]]:
     """One row a class and cut, F1 in per cent."""
-    return [
-        {
-            "F1": f"{row.of}@{row.k}",
-            "first": f"{100 * row.first:.2f}",
-            "second": f"{100 * row.second:.2f}",
-            "difference": f"{100 * row.difference:+.2f}",
-            "interval": f"{100 * row.low:+.2f} to {100 * row.high:+.2f}",
-            "p": f"{row.p:.4f}",
-            "p (Holm)": f"{row.p_holm:.4f}",
-            "convention": label,
+    found = []
+    for row in compared:
+        shares = {
+            "first": row.first,
+            "second": row.second,
+            "difference": row.difference,
+            "from": row.low,
+            "to": row.high,
         }
-        for row in compared
-    ]
+        numbers = {name: round(100 * value, 2) for name, value in shares.items()}
+        numbers |= {"p": round(row.p, 4), "p (Holm)": round(row.p_holm, 4)}
+        found.append({"F1": f"{row.of}@{row.k}", **numbers, "convention": label})
+    return found
 
 
 def comparison_text(compared: Sequence[Compared], names: tuple[str, str], label: str) -> str:
     """The comparison for the terminal."""
     head = f"difference of F1: {names[0]} - {names[1]}, the same documents drawn for both"
-    return "\n".join([head, *_columns(comparison_rows(compared, label))])
+    rows = [
+        {
+            name: value if isinstance(value, str) else f"{value:.4f}" if name[0] == "p" else f"{value:.2f}"
+            for name, value in row.items()
+        }
+        for row in comparison_rows(compared, label)
+    ]
+    return "\n".join([head, *_columns(rows)])
 
 
 def page(
@@ -103,15 +110,20 @@ def page(
     """
     sheet = Page(title, f"{len(found.scores):,} documents; convention: **{found.label}**")
     bars = {
-        f"{of}@{k}": (100 * interval.mean, 100 * interval.low, 100 * interval.high)
+        f"{of}@{k}": tuple(round(100 * value, 2) for value in interval)
         for (of, k), interval in found.intervals.items()
     }
     sheet.bars(f"F1 under the convention {found.label}, with bootstrap intervals", bars, unit="%")
-    rows = []
+    means: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for row in found.rows():
         shares = {key: round(100 * value, 2) for key, value in row.items() if isinstance(value, float)}
-        rows.append({"": f"{row['class']}@{row['k']}", **shares, "convention": row["convention"]})
-    sheet.table(rows, caption="All measures, in per cent")
+        head = {"": f"{row['class']}@{row['k']}"}
+        first = {name: shares.pop(name) for name in ("P", "R", "F1", "F1 low", "F1 high")}
+        means.append({**head, **first, "convention": row["convention"]})
+        others.append({**head, **shares, "convention": row["convention"]})
+    sheet.table(means, caption="Means over documents, in per cent")
+    sheet.table(others, caption="Over all phrases together (micro), and by rank, in per cent")
     if found.semantic is not None:
         sheet.text(
             f"**SemF1 {100 * found.semantic.semf1:.2f}** (kpeval, semantic: mean of the documents' F1 of "
