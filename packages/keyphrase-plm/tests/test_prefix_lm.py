@@ -23,13 +23,13 @@ from keyphrase_plm.prefix_lm import (
     own_mask,
     prefix_loss,
     pseudo_targets,
-    row_log_probs,
     segment_mask,
     shifted,
     smoothed_kl,
     target_features,
     target_positions,
 )
+from keyphrase_plm.prefix_scoring import row_log_probs
 from keyphrase_plm.prefix_walk import Walk, joint_attention
 from nonet.errors import UserError
 from nonet.testing import normal, whole
@@ -224,6 +224,16 @@ def test_without_smoothing_the_loss_is_cross_entropy_over_real_target_pieces(mod
     expected = F.cross_entropy(logits[real], data["target"][real], reduction="sum")
     assert total.item() == pytest.approx(expected.item(), rel=1e-5)
     assert count.item() == 8
+
+
+def test_in_bfloat16_the_loss_is_nearly_that_of_float32(model):
+    walk = Walk(model)
+    total, _ = prefix_loss(walk, batch(), pad_id=PAD)
+    with torch.autocast("cpu", torch.bfloat16):
+        short, _ = prefix_loss(walk, batch(), pad_id=PAD)
+    short.backward()
+    assert short.item() == pytest.approx(total.item(), rel=0.03)
+    assert all(each.grad is None or each.grad.isfinite().all() for each in model.parameters())
 
 
 def test_the_loss_falls_to_every_weight_that_a_prediction_needs(model):

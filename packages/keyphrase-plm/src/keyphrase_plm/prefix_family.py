@@ -1,5 +1,6 @@
 """The family prefix-lm: one encoder-only model reads a document and writes its phrases (Wu et al. 2022)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,8 +17,9 @@ from keyphrase_plm.families import Family, Row
 from keyphrase_plm.loading import NOTE, VERSION, read_note
 from keyphrase_plm.padding import pad
 from keyphrase_plm.prefix_decoding import write
-from keyphrase_plm.prefix_lm import prefix_loss, pseudo_targets, row_log_probs
+from keyphrase_plm.prefix_lm import prefix_loss, pseudo_targets
 from keyphrase_plm.prefix_options import PrefixOptions
+from keyphrase_plm.prefix_scoring import mean_log_probs
 from keyphrase_plm.prefix_walk import Walk
 from keyphrase_plm.sequences import encoded, source_text, target_text
 from keyphrase_plm.written_phrases import PhraseReader
@@ -26,9 +28,6 @@ from nonet.files import write_json
 from nonet.training.hub import load_pretrained, local_or_hub
 
 # Shapes: B documents, K sequences of each, P phrases of each, S source pieces, T target pieces.
-
-CELLS = 1 << 24
-"""attention weights a head, from pieces of phrases to pieces of sources, that scoring holds at a time"""
 
 
 class PrefixLM(Family):
@@ -194,7 +193,6 @@ class PrefixLM(Family):
         """How likely each phrase is as the whole target of a document, see `phrase_log_likelihoods`."""
         return self.phrase_log_likelihoods([document], [phrases])[0]
 
-    @torch.inference_mode()
     def phrase_log_likelihoods(
         self, documents: Sequence[Document], phrases: Sequence[Sequence[str]]
     ) -> list[list[float]]:
@@ -207,39 +205,25 @@ class PrefixLM(Family):
             phrases: for each document, any number.
 
         Returns:
-            One a phrase, in nats a piece, the end among the pieces.
-
-        Raises:
-            UserError: a phrase is longer than the longest target.
+            One a phrase, in nats a piece, the end among the pieces; -inf for a phrase that is longer than the
+            longest target.
         """
         targets: list[list[np.ndarray]] = []
+        short: list[list[int]] = []  # places of the phrases that fit
         for each in phrases:
             made = [self._target(encoded(phrase)) for phrase in each]
-            if long := [phrase for phrase, (_, lost) in zip(each, made, strict=True) if lost]:
-                raise UserError(f"{long[0]!r} has more than the {self.options.max_target} pieces of a target")
-            targets.append([target for target, _ in made])
+            short.append([place for place, (_, lost) in enumerate(made) if not lost])
+            targets.append([made[place][0] for place in short[-1]])
         batch = self._batch([self.encode(document, gold=False) for document in documents])
-        found: list[list[float]] = [[] for _ in documents]
         with _Evaluating(self.model):
-            prefix = self.walk.prefix(batch["source"], batch["source_lengths"])
-            longest = max((len(target) for each in targets for target in each), default=1)
-            cells = len(documents) * batch["source"].shape[1] * 2 * longest  # of one phrase a document
-            columns = max(1, CELLS // max(cells, 1))
-            for first in range(0, max(map(len, targets), default=0), columns):
-                parts = [each[first : first + columns] for each in targets]
-                width = max(map(len, parts))
-                empty = np.array([self.end], np.int32)  # in the place of phrases that a document lacks
-                rows = pad(
-                    [row for part in parts for row in [*part, *[empty] * (width - len(part))]], self.pad
-                )
-                logs = row_log_probs(
-                    self.walk, prefix, rows.to(batch["source"].device), self.options.objective,
-                    mask_id=self.mask, start_id=self.start,
-                ).view(len(parts), width, -1).cpu()  # fmt: skip
-                for kept, part, values in zip(found, parts, logs, strict=True):
-                    kept += [
-                        float(row[: len(target)].mean()) for target, row in zip(part, values, strict=False)
-                    ]
+            scores = mean_log_probs(
+                self.walk, batch["source"], batch["source_lengths"], targets, self.options.objective,
+                mask_id=self.mask, start_id=self.start, filler=self.end,
+            )  # fmt: skip
+        found = [[-math.inf] * len(each) for each in phrases]
+        for kept, places, values in zip(found, short, scores, strict=True):
+            for place, value in zip(places, values, strict=True):
+                kept[place] = value
         return found
 
     # folders

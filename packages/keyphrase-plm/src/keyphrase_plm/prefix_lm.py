@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from keyphrase_plm.prefix_walk import Prefix, Walk
+from keyphrase_plm.prefix_walk import Walk
 from nonet.kernels.linear_cross_entropy import linear_cross_entropy
 
 # Shapes: B documents, S source pieces, T target pieces, D width, V vocabulary, N rows of the head.
@@ -216,43 +216,3 @@ def prefix_loss(
         bias=output.bias, pad_id=pad_id, smoothing=smoothing,
     )  # fmt: skip
     return total, batch["target_lengths"].sum()
-
-
-@torch.inference_mode()
-def row_log_probs(
-    walk: Walk,
-    prefix: Prefix,
-    rows: Tensor,
-    objective: Objective = "pseudo",
-    *,
-    mask_id: int,
-    start_id: int = 0,
-    chunk: int = 4096,
-) -> Tensor:
-    """Log-probability of every piece of given targets, in one pass, as the steps of decoding would give it.
-
-    Args:
-        walk: the model, in evaluation mode.
-        prefix: of B documents.
-        rows: (R, T) int64, R / B targets of each document, in the order of the documents; behind the end
-            anything.
-        objective: the one that the model was trained with.
-        mask_id: for `pseudo`.
-        start_id: for `causal`.
-        chunk: rows of logits at a time.
-
-    Returns:
-        (R, T) float32, nats; behind the end meaningless.
-    """
-    R, T = rows.shape
-    pseudo = objective == "pseudo"
-    lengths = prefix.lengths.repeat_interleave(R // len(prefix.lengths))
-    ids = torch.cat([rows, torch.full_like(rows, mask_id)], 1) if pseudo else shifted(rows, start_id)
-    positions = target_positions(lengths, T).repeat(1, 2 if pseudo else 1)
-    hidden = walk.embed(ids, positions, walk.target_type)
-    hidden = walk.rows_behind(prefix, hidden, own_mask(T, rows.device, pseudo=pseudo))[:, -T:]
-    pairs = zip(hidden.reshape(R * T, -1).split(chunk), rows.reshape(-1).split(chunk), strict=True)
-    found = [
-        walk.logits(part).float().log_softmax(-1).gather(1, label[:, None])[:, 0] for part, label in pairs
-    ]
-    return torch.cat(found).view(R, T)

@@ -16,8 +16,8 @@ class PrefixOptions:
     """longest target and output, in pieces with the end; a longer target ends behind the last phrase that
     fits. Both lengths together are at most what the model has positions for"""
     objective: Literal["pseudo", "causal"] = "pseudo"
-    """pseudo: each piece is predicted at a [MASK], as the paper's numbers were made; causal: at the piece before
-    it, with half the rows, and another use of the model than in its pre-training"""
+    """pseudo: each piece is predicted at a [MASK], as the paper's numbers were made; causal: at the piece
+    before it, with half the rows, and another use of the model than in its pre-training"""
     targets: Literal["one2seq", "one2one"] = "one2seq"
     """one2seq: all phrases in one string; one2one: one, another each epoch, for DeSel"""
     label_smoothing: float = 0.1

@@ -169,7 +169,7 @@ def _head(model: Any) -> Callable[[Tensor], Tensor] | None:
         return model.cls.predictions.transform  # type: ignore[no-any-return]
     if hasattr(model, "generator_predictions"):
         return model.generator_predictions  # type: ignore[no-any-return]
-    head = getattr(model, "lm_head", None)
+    head: Any = getattr(model, "lm_head", None)
     if all(hasattr(head, part) for part in ("dense", "layer_norm", "decoder")):
         return lambda hidden: head.layer_norm(F.gelu(head.dense(hidden)))
     return None
