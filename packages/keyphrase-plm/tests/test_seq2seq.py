@@ -244,3 +244,9 @@ def test_more_pieces_than_positions_are_refused(tokenizer):
         family.predict(
             DOCUMENTS[:1], [family.encode(DOCUMENTS[0], gold=False)], DecodeOptions(max_length=500)
         )
+
+
+def test_a_tokenizer_without_begin_and_end_is_refused():
+    wordpiece = train_vocabulary(["a b c"], 20, kind="wordpiece")
+    with pytest.raises(UserError, match="has no begin and end tokens, as BART's has"):
+        Seq2Seq.tiny(wordpiece)

@@ -45,9 +45,14 @@ class Seq2Seq(EncoderDecoder):
             raise UserError(
                 f"max_source {max_source} or max_target {max_target} is beyond the model's {limit} positions"
             )
+        start = model.config.decoder_start_token_id
+        if start is None:
+            raise UserError(
+                "the model's config has no decoder_start_token_id, which a BART or T5 starts from"
+            )
         front, back = special_ids(tokenizer)
         super().__init__(
-            model, tokenizer, start=int(model.config.decoder_start_token_id), end=int(back[-1]), front=front,
+            model, tokenizer, start=int(start), end=int(back[-1]), front=front,
             prefix=prefix, max_source=max_source, max_target=max_target, max_output=max_target,
             targets=targets, label_smoothing=label_smoothing,
         )  # fmt: skip
@@ -107,6 +112,10 @@ class Seq2Seq(EncoderDecoder):
         """
         from keyphrase_plm.small_models import new_bart
 
+        if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
+            raise UserError(
+                "the tokenizer has no begin and end tokens, as BART's has; train_vocabulary(kind='bpe') does"
+            )
         model = new_bart(
             len(tokenizer), tokenizer, layers=layers, width=width, heads=heads, positions=positions,
             dropout=dropout, seed=seed,
