@@ -295,7 +295,7 @@ def _best_paths(
     best, last_B = (reached_LTTB[-1].amax(0) + right_TB).max(0)
     # from_LTB[t, y] is the best label before label y at t. Maps of neighbours are put together, then of
     # neighbours' neighbours: after log L rounds each leads from the last position straight to its own.
-    from_LTB = reached_LTTB[1:].argmax(1)
+    from_LTB = _first_best(reached_LTTB[1:])
     reach = 1
     while reach < len(from_LTB):
         from_LTB[:-reach] = from_LTB[:-reach].gather(1, from_LTB[reach:])
@@ -303,6 +303,16 @@ def _best_paths(
     earlier_LB = from_LTB.gather(1, last_B.expand(len(from_LTB), 1, -1)).squeeze(1)
     tags_BL = torch.cat([earlier_LB, last_B[None]]).t()
     return tags_BL.masked_fill(~mask, -1), best.masked_fill(~mask[:, 0], 0)
+
+
+def _first_best(scores_LTTB: Tensor) -> Tensor:
+    """`scores_LTTB.argmax(1)`, of equal ones the first, which torch finds one number at a time."""
+    best, *others = scores_LTTB.unbind(1)
+    found = torch.zeros_like(best, dtype=torch.int64)
+    for label, scores in enumerate(others, 1):
+        found.masked_fill_(scores > best, label)
+        best = torch.maximum(best, scores)
+    return found
 
 
 def _radix(steps: Tensor, radix: int) -> int:
