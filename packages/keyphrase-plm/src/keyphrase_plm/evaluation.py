@@ -196,7 +196,8 @@ def evaluate(
         name: of the predictions, for remarks.
         tokenise: take signs apart from words in texts, gold phrases and predictions; for texts that are not
             prepared, where "scan," would not be "scan".
-        source_limit: a phrase is present if it occurs in so many first words of the text; None: in all of it.
+        source_limit: a phrase is present if it occurs in so many first words of the text (at least 1); None:
+            in all of it.
         alpha: with alpha-NDCG.
         encode: with SemF1, by this encoder.
         threshold: of SemF1.
@@ -206,12 +207,10 @@ def evaluate(
         seed: of the draws.
 
     Raises:
-        UserError: there is no document, or a number cannot be used.
+        UserError: there is no document, or a cut or stemmer is unknown.
     """
     if not joined.documents:
         raise UserError("no document is left to be scored")
-    if source_limit is not None and source_limit < 1:
-        raise UserError(f"--source-limit {source_limit}: a text has to keep at least one word")
     gold = [[*document.present, *document.absent] for document in joined.documents]
     said = joined.phrases
     words = [source_words(document) for document in joined.documents]

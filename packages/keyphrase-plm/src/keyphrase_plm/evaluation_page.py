@@ -10,6 +10,7 @@ from keyphrase_plm.evaluation import Evaluation
 from nonet.metrics.keyphrase_intervals import Compared
 from nonet.metrics.keyphrase_matches import stem_words
 from nonet.report import Page
+from nonet.report.plots import Bar
 
 Kind = Literal["right", "missed", "wrong"]
 
@@ -109,10 +110,10 @@ def page(
         examples: documents to show, spread evenly from the worst to the best.
     """
     sheet = Page(title, f"{len(found.scores):,} documents; convention: **{found.label}**")
-    bars = {
-        f"{of}@{k}": tuple(round(100 * value, 2) for value in interval)
-        for (of, k), interval in found.intervals.items()
-    }
+    bars: dict[str, Bar] = {}
+    for (of, k), interval in found.intervals.items():
+        mean, low, high = (round(100 * value, 2) for value in interval)
+        bars[f"{of}@{k}"] = (mean, low, high)
     sheet.bars(f"F1 under the convention {found.label}, with bootstrap intervals", bars, unit="%")
     means: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []

@@ -79,7 +79,7 @@ class Options:
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
             raise UserError(f"level is {self.level}; it lies between 0 and 1")
-        for name in ("resamples", "limit"):
+        for name in ("resamples", "limit", "source_limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}; it is at least 1")
