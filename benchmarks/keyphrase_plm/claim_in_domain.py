@@ -5,7 +5,7 @@ wide, 8,000 pieces) to tag the keywords of 300 and of 3,000 papers and scores 40
 phrases by the convention chan, with the number of predictions beside it, as a collapse to no prediction is
 the failure of small models. Arms: random weights; masked words on titles and abstracts of papers (none that
 is scored); masked words on posts of StackExchange, as many pieces, seen as often. One pre-training an arm,
-five million pieces, and three seeds of fine-tuning. About forty minutes on one core.
+five million pieces, and three seeds of fine-tuning. About eighty minutes of one core.
 
 Said before it was run: (1) at 300 papers, abstracts lie above posts, and posts not below random weights;
 (2) abstracts minus random weights is larger at 300 papers than at 3,000; (3) a tagger that learnt from 3,000

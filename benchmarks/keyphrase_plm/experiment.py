@@ -25,6 +25,7 @@ class Setting:
     layers: int = 4
     width: int = 128
     heads: int = 2
+    feed_forward: int = 0  # 0: four times the width
     vocabulary: int = 8000
     pieces: int = 128  # of the longest input
     pretrain_steps: int = 1250
@@ -114,14 +115,18 @@ def vocabulary(setting: Setting, texts: Sequence[str], folder: Path) -> Any:
 
 def encoder(setting: Setting, tokenizer: Any, folder: Path, *, seed: int) -> Path:
     """The folder of an encoder with random weights."""
-    from keyphrase_plm.small_models import new_bert
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
 
     if not (folder / "model.safetensors").exists():
-        model = new_bert(
-            len(tokenizer), pad=tokenizer.pad_token_id, layers=setting.layers, width=setting.width,
-            heads=setting.heads, positions=512, dropout=0.1, seed=seed,
+        config = BertConfig(
+            vocab_size=len(tokenizer), hidden_size=setting.width, num_hidden_layers=setting.layers,
+            num_attention_heads=setting.heads, pad_token_id=tokenizer.pad_token_id,
+            intermediate_size=setting.feed_forward or 4 * setting.width,
         )  # fmt: skip
-        model.save_pretrained(folder)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            BertForMaskedLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder
 
@@ -216,11 +221,13 @@ def predicted(family: Any, documents: Sequence[Document], **options: Any) -> lis
     return found
 
 
-def measured(documents: Sequence[Document], phrases: Sequence[Sequence[str]], cut: int | str) -> dict:
-    """F1 of present phrases by the convention chan, and what intervals are made of.
+def measured(
+    documents: Sequence[Document], phrases: Sequence[Sequence[str]], cut: int | str, *, of: Any = "present"
+) -> dict:
+    """F1 of present (or absent) phrases by the convention chan, and what intervals are made of.
 
     Returns:
-        `f1`, `precision`, `recall` in per cent, `predictions` a document that occur in it, `all` predictions
+        `f1`, `precision`, `recall` in per cent, `predictions` of the class a document, `all` predictions
         a document, and each document's precision and recall (`documents`).
     """
     from keyphrase_plm.sequences import source_text
@@ -234,12 +241,12 @@ def measured(documents: Sequence[Document], phrases: Sequence[Sequence[str]], cu
         "chan",
         (cut,),
     )
-    found = scores.macro("present", cut)
+    found = scores.macro(of, cut)
     return {
         "f1": 100 * found.f1, "precision": 100 * found.precision, "recall": 100 * found.recall,
-        "predictions": float(scores.said["present"].mean()),
+        "predictions": float(scores.said[of].mean()),
         "all": float(np.mean([len(each) for each in phrases])),
-        "documents": np.round(scores.sums("present", cut)[:, :2], 5).tolist(),
+        "documents": np.round(scores.sums(of, cut)[:, :2], 5).tolist(),
     }  # fmt: skip
 
 
