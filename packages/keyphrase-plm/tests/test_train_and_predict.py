@@ -131,14 +131,16 @@ def test_the_model_folder_has_the_best_weights(place, models):
 
 
 def test_training_goes_on_bit_for_bit(place, models, tmp_path, monkeypatch):
+    """Of the tagger, whose head is drawn: the second run begins from the same seed in another state."""
     import nonet.training.callbacks as callbacks
 
     seen, broken = callbacks.Interrupts.wanted, tmp_path / "broken"
+    whole = read_checkpoint(models("tag") / "checkpoints" / "last.ckpt")["state_dict"]
+    torch.rand(7)
     with monkeypatch.context() as patched:
         patched.setattr(callbacks.Interrupts, "wanted", lambda self, t: t.global_step == 3 or seen(self, t))
-        assert training(place, "prefix-lm", "--out", broken) == 130
-    assert training(place, "prefix-lm", "--resume", broken) == 0
-    whole = read_checkpoint(models("prefix-lm") / "checkpoints" / "last.ckpt")["state_dict"]
+        assert training(place, "tag", "--out", broken) == 130
+    assert training(place, "tag", "--resume", broken) == 0
     again = read_checkpoint(broken / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
 

@@ -32,6 +32,8 @@ def train_family(options: TrainOptions, verb: str, make: "Callable[[], Family]",
     Raises:
         UserError: whatever is wrong with files or options; before there is a run folder.
     """
+    import torch
+
     from keyphrase_plm.decoding_options import DecodeOptions
     from keyphrase_plm.embedding_rows import add_digit_token, check_rows
     from keyphrase_plm.judging import PresentF1
@@ -42,7 +44,9 @@ def train_family(options: TrainOptions, verb: str, make: "Callable[[], Family]",
     # what can be refused is looked at before there is a run folder
     resumed = folder_of(options.resume)
     notes: list[str] = []
-    family = make()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.trainer.seed)  # weights that no checkpoint has are drawn
+        family = make()
     check_rows(family, init)
     if options.digit_token and add_digit_token(family):
         notes.append("[digit] is a token of its own")
