@@ -7,7 +7,7 @@ import pytest
 from nonet.testing import benchmarks_of, check_tiny_benchmark
 
 _, NAMES = benchmarks_of("keyphrase_plm")
-PEERS = {"speed_tagging": "yake", "speed_crf": "torchcrf", "speed_keyphrases": "nltk"}
+PEERS = {"speed_tagging": "yake", "speed_crf": "torchcrf", "speed_scorer": "nltk"}
 
 
 @pytest.mark.skipif(not NAMES, reason="benchmarks are in the repository's checkout, which is not here")
