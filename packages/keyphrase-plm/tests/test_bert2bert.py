@@ -279,3 +279,32 @@ def test_a_decoder_without_an_output_layer_is_refused_by_name(tokenizer, tmp_pat
     with pytest.raises(UserError, match=r"cls\.predictions.* missing"):
         Bert2Bert.create(str(tmp_path), Bert2BertOptions(**options))
     Bert2Bert.create(str(tmp_path), Bert2BertOptions(**options, random_decoder=True))
+
+
+def test_two_robertas_whose_positions_begin_behind_the_padding_write_what_generate_writes(tmp_path):
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    texts = [source_text(each) + " " + target_text(each) for each in DOCUMENTS]
+    tokenizer = train_vocabulary(texts * 3, 320, kind="bpe")
+    tokenizer.add_special_tokens({"cls_token": "<s>", "sep_token": "</s>"})
+    config = RobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=66, type_vocab_size=1, bos_token_id=0, eos_token_id=2,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    RobertaForMaskedLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    made = Bert2Bert.create(str(tmp_path), Bert2BertOptions(encoder_layers=2, decoder_layers=2, **LENGTHS))
+    shaken(made.model, size=0.1)
+    with torch.no_grad():  # positions weigh most, so that every place has another piece
+        table = made.model.decoder.base_model.embeddings.position_embeddings.weight
+        table.copy_(torch.randn(table.shape, generator=torch.Generator().manual_seed(1)))
+    batch = batch_of(made, gold=False)
+    theirs = made.model.generate(
+        input_ids=batch["source"], attention_mask=batch["mask"], num_beams=1, do_sample=False,
+        max_new_tokens=20,
+    )[:, 1:]  # fmt: skip
+    ours = made.write(rows_of(made), DecodeOptions(max_length=20), keys="abc").tokens[:, 0]
+    assert ours[:, : theirs.shape[1]].tolist() == theirs.tolist()
+    assert len({*ours.flatten().tolist()}) > 3

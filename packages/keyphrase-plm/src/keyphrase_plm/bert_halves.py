@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nonet.errors import UserError
-from nonet.training.hub import local_or_hub
+from nonet.training.hub import local_or_hub, no_bars
 
 KINDS = ("bert", "roberta")
 
@@ -78,7 +78,8 @@ def _checkpoint(kind: Any, where: str) -> Any:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # transformers would warn of the heads that are left out
     try:
-        model, info = kind.from_pretrained(where, output_loading_info=True, ignore_mismatched_sizes=True)
+        with no_bars():
+            model, info = kind.from_pretrained(where, output_loading_info=True, ignore_mismatched_sizes=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{where}: cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     finally:

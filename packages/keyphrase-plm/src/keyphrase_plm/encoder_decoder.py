@@ -27,6 +27,7 @@ from nonet.errors import UserError
 from nonet.files import write_json
 from nonet.generation.search import Draws, Written, beam_search, follow
 from nonet.kernels.linear_cross_entropy import linear_cross_entropy, token_losses
+from nonet.training.hub import no_bars
 
 # Shapes: B documents, K sequences of each, L source pieces, T target pieces, D width, V vocabulary.
 
@@ -309,7 +310,8 @@ class EncoderDecoder(Family):
             decoder_start_token_id=self.start, eos_token_id=self.end, pad_token_id=self.pad,
             max_new_tokens=self.max_output,
         )  # fmt: skip
-        self.model.save_pretrained(folder)
+        with no_bars():
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         write_json(Path(folder) / NOTE, self.note())
 

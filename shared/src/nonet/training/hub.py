@@ -115,7 +115,7 @@ def load_pretrained(
 
     where = local_or_hub(name)
     try:
-        with _no_bars():
+        with no_bars():
             model, info = kind.from_pretrained(where, output_loading_info=True, **options)
     except (OSError, SafetensorError) as error:
         damage = "damaged safetensors file: " if isinstance(error, SafetensorError) else ""
@@ -202,7 +202,7 @@ def save_folder(
     token = secrets.token_hex(4)
     part, old = (folder.with_name(f".{folder.name}.{token}.{word}") for word in ("part", "old"))
     try:
-        with _no_bars():
+        with no_bars():
             model.save_pretrained(part, **({} if state is None else {"state_dict": dict(state)}))
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
@@ -221,7 +221,7 @@ def save_folder(
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
+def no_bars() -> Iterator[None]:
     """Without the bars that transformers draws for each file."""
     from transformers.utils import logging
 
