@@ -269,7 +269,8 @@ def over_documents(
     def f1(each: dict) -> np.ndarray:
         means = draws @ np.array(each["documents"])
         total = means.sum(1)
-        return np.divide(200 * means.prod(1), total, out=np.zeros(len(draws)), where=total > 0)
+        found: np.ndarray = np.divide(200 * means.prod(1), total, out=np.zeros(len(draws)), where=total > 0)
+        return found
 
     values = np.mean([f1(each) for each in runs], 0)
     if base is not None:

@@ -148,9 +148,9 @@ def test_topics_are_those_of_average_linkage():
     hierarchy = pytest.importorskip("scipy.cluster.hierarchy")
     draw = random.Random(0)
     compared = 0
-    stems = [f"s{number}" for number in range(30)]
+    stems = [f"s{number}" for number in range(200)]
     for _ in range(60):
-        keys = sorted({" ".join(sorted(draw.sample(stems, draw.randint(8, 22)))) for _ in range(8)})
+        keys = sorted({" ".join(sorted(draw.sample(stems, draw.randint(50, 140)))) for _ in range(8)})
         sets = [set(key.split()) for key in keys]
         gaps = [1 - len(a & b) / len(a | b) for i, a in enumerate(sets) for b in sets[i + 1 :]]
         close = [gap for gap in gaps if gap < 1]
