@@ -167,6 +167,58 @@ def match(
 
 
 @compiled
+def alpha_shares(
+    serves: Flags, starts: Integers, golds: Integers, saids: Integers, tops: Integers, keep: float
+) -> NDArray[np.float64]:
+    """Discounted gains with novelty as shares of those of a greedily ordered list.
+
+    Args:
+        serves: bool, for each document a table of gold phrases by predictions, row after row.
+        starts: (documents,) int64, where each table begins.
+        golds: (documents,) int64 rows of each table.
+        saids: (documents,) int64 columns of each table.
+        tops: (documents, cuts) int64, how many predictions count.
+        keep: what a gold phrase is worth the second time, as a share of the first.
+
+    Returns:
+        (documents, cuts) shares in 0..1; 0 where nothing serves.
+    """
+    out = np.zeros(tops.shape)
+    for d in range(len(starts)):
+        rows, columns = golds[d], saids[d]
+        table = serves[starts[d] : starts[d] + rows * columns].reshape((rows, columns))
+        left = np.ones(columns, np.bool_)
+        worth, best_worth = np.ones(rows), np.ones(rows)
+        got, best = np.zeros(columns + 1), np.zeros(columns + 1)
+        for rank in range(columns):
+            gain, most, chosen = 0.0, -1.0, 0
+            for row in range(rows):
+                if table[row, rank]:
+                    gain += worth[row]
+                    worth[row] *= keep
+            for column in range(columns):
+                if left[column]:
+                    sum_here = 0.0
+                    for row in range(rows):
+                        if table[row, column]:
+                            sum_here += best_worth[row]
+                    if sum_here > most:
+                        most, chosen = sum_here, column
+            left[chosen] = False
+            for row in range(rows):
+                if table[row, chosen]:
+                    best_worth[row] *= keep
+            discount = np.log2(rank + 2.0)
+            got[rank + 1] = got[rank] + gain / discount
+            best[rank + 1] = best[rank] + most / discount
+        for k in range(tops.shape[1]):
+            at = min(tops[d, k], columns)
+            if best[at] > 0:
+                out[d, k] = got[at] / best[at]
+    return out
+
+
+@compiled
 def _white(data: Bytes, at: int, stop: int) -> int:
     """Bytes of the white space that begins here; 0 if there is none."""
     byte = data[at]

@@ -5,6 +5,8 @@ al. 2008 (alpha-NDCG). As there, the ideal order is the best order of the same p
 phrases cost nothing in NDCG; average precision divides by the number of gold phrases.
 """
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -70,48 +72,35 @@ def alpha_ndcg(scores: Scores, of: Class) -> dict[K, float]:
         scores: of `score`.
         of: the class.
     """
-    totals = dict.fromkeys(scores.ks, 0.0)
+    from nonet.metrics.keyphrase_kernel import alpha_shares
+
+    if not len(scores):
+        return dict.fromkeys(scores.ks, 0.0)
     matches = scores.matches
-    gold = members(matches.gold_kept, matches.gold_present, of)
-    said = members(matches.said_kept, matches.said_present, of)
-    for d in range(len(scores)):
-        golds = (
-            np.flatnonzero(gold[matches.gold_first[d] : matches.gold_first[d + 1]]) + matches.gold_first[d]
-        )
-        saids = (
-            np.flatnonzero(said[matches.said_first[d] : matches.said_first[d + 1]]) + matches.said_first[d]
-        )
-        if not len(golds) or not len(saids):
-            continue
-        texts = [matches.gold_text(i) for i in golds.tolist()]
-        serves = np.array([[matches.said_text(j) in text for j in saids.tolist()] for text in texts], bool)
-        if not serves.any():
-            continue
-        order = _greedy(serves)
-        gains, best = (_discounted(serves[:, columns]) for columns in (np.arange(len(saids)), order))
-        for k in scores.ks:
-            top = int(cut(k, np.array([len(saids)]), np.array([len(golds)]))[0])
-            at = min(top, len(saids)) - 1
-            totals[k] += gains[at] / best[at] if best[at] > 0 else 0.0
-    return {k: total / max(len(scores), 1) for k, total in totals.items()}
+    golds = _texts(
+        members(matches.gold_kept, matches.gold_present, of), matches.gold_first, matches.gold_text
+    )
+    saids = _texts(
+        members(matches.said_kept, matches.said_present, of), matches.said_first, matches.said_text
+    )
+    serves = [
+        one in text for some, all_said in zip(golds, saids, strict=True) for text in some for one in all_said
+    ]
+    sizes = scores.gold[of] * scores.said[of]
+    tops = np.stack([cut(k, scores.said[of], scores.gold[of]) for k in scores.ks], axis=1)
+    shares = alpha_shares(
+        np.array(serves, np.bool_),
+        np.cumsum(sizes) - sizes,
+        scores.gold[of],
+        scores.said[of],
+        tops,
+        1 - ALPHA,
+    )
+    return {k: float(shares[:, i].mean()) for i, k in enumerate(scores.ks)}
 
 
-def _discounted(serves: NDArray[np.bool_]) -> Floats:
-    """(predictions,) the discounted cumulative gain, novelty taken into account."""
-    met: NDArray[np.int64] = np.cumsum(serves, axis=1) - serves
-    gains = (serves * (1 - ALPHA) ** met).sum(axis=0)
-    return np.asarray(np.cumsum(gains / np.log2(np.arange(len(gains)) + 2)), np.float64)
-
-
-def _greedy(serves: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The order in which every prediction is the one with the largest gain; of equals the first."""
-    met: Floats = np.zeros(len(serves))
-    left = np.ones(serves.shape[1], bool)
-    order = []
-    for _ in range(serves.shape[1]):
-        gains = np.where(left, (1 - ALPHA) ** met @ serves, -1.0)
-        best = int(np.argmax(gains))
-        order.append(best)
-        left[best] = False
-        met += serves[:, best]
-    return np.array(order, np.int64)
+def _texts(
+    chosen: NDArray[np.bool_], first: NDArray[np.int64], text: Callable[[int], str]
+) -> list[list[str]]:
+    """The stems of the chosen phrases of each document."""
+    return [[text(i) for i in range(a, b) if chosen[i]] for a, b in pairwise(first.tolist())]

@@ -42,7 +42,7 @@ class Options:
     order: Literal["given", "text"] = "given"
     """text: predictions of a tagger in the order of their places, as in the original, not by confidence"""
     alpha_ndcg: bool = False
-    """add alpha-NDCG; takes a second for a thousand documents"""
+    """add alpha-NDCG"""
     compare: Path | None = None
     """another system's predictions, for a paired bootstrap"""
     encoder: str | None = None
