@@ -2,7 +2,7 @@
 
 import json
 import math
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 
 import numpy as np
 import pytest
@@ -15,13 +15,14 @@ from keyphrase_plm.decoding_options import DecodeOptions
 from keyphrase_plm.documents import Document
 from keyphrase_plm.loading import load_family
 from keyphrase_plm.predicting import predict
+from keyphrase_plm.presence import split, stemmer
 from keyphrase_plm.sequences import source_words
 from keyphrase_plm.tagger import Tagger
 from keyphrase_plm.tagger_options import TaggerOptions
-from keyphrase_plm.tags import B, I, O
+from keyphrase_plm.tags import B, I, O, spans_of
 from keyphrase_plm.vocabulary import train_vocabulary
 from nonet.errors import UserError
-from nonet.testing import one_thread
+from nonet.testing import data_folder, one_thread
 
 DOCUMENTS = toy.corpus(16, seed=3)
 TEXT = DecodeOptions()
@@ -281,6 +282,38 @@ def test_robertas_words_have_the_pieces_of_running_text(tmp_path):
     assert row["ids"].tolist() == [*family.front, *running, *family.back]
     assert family.max_pieces == 40 - tokenizer.pad_token_id - 1
     assert said(family, [Document("d", "", "lion " * 90)])[0].cut > 0, "no position is missing"
+
+
+def test_labels_of_real_papers_are_said_as_the_phrases_that_no_other_overlaps(tokenizer):
+    papers = islice(open_papers(data_folder("papers", "keyphrases.jsonl")), 150)
+    family, porter = (
+        Tagger.tiny(tokenizer, positions=4096, max_words=2000, max_pieces=4096),
+        stemmer("porter"),
+    )
+    phrases = 0
+    for document in papers:
+        row = family.encode(document)
+        words = source_words(document)
+        read = {
+            " ".join(porter(words[at]) for at in row["words"][first:stop].tolist())
+            for first, stop in spans_of(row["labels"].tolist())
+        }
+        gold = {" ".join(map(porter, phrase.split())) for phrase in document.present}
+        assert read <= gold
+        nested = {one for one in gold if any(set(one.split()) & set(two.split()) for two in gold - {one})}
+        assert gold - nested <= read
+        phrases += len(gold - nested)
+    assert phrases > 150
+
+
+def open_papers(path):
+    """Papers with those of their keywords that occur in the text."""
+    porter = stemmer("porter")
+    with open(path, encoding="utf-8") as lines:
+        for record in map(json.loads, lines):
+            document = Document(record["id"], record["title"], record["abstract"])
+            present, _ = split(source_words(document), record["keywords"], porter)
+            yield document._replace(present=tuple(present))
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,9 @@ def load_classifier(name: str) -> tuple[Any, Any]:
     from transformers import AutoModelForTokenClassification
     from transformers.utils import logging
 
-    where, level = local_or_hub(name), logging.get_verbosity()
+    where, level, bars = local_or_hub(name), logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # a new classifier is what is wanted, and transformers would warn of it
+    logging.disable_progress_bar()
     try:
         model, info = AutoModelForTokenClassification.from_pretrained(
             where, output_loading_info=True, num_labels=len(LABELS), ignore_mismatched_sizes=True,
@@ -36,6 +37,8 @@ def load_classifier(name: str) -> tuple[Any, Any]:
         raise UserError(f"{name}: cannot be loaded as a token classifier: {reason}") from error
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
     inner = f"{model.base_model_prefix}."
     other_shape = [entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]]
     lost = sorted(key for key in [*info["missing_keys"], *other_shape] if key.startswith(inner))
