@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     """documents that a tagger learns from"""
     draws: int = 3
     """sets of so many documents, over which scores are averaged"""
-    written: int = 1000
+    written: int = 1200
     """documents with absent phrases, for the writer"""
     test: int = 80
     """documents to score on"""
@@ -67,7 +67,7 @@ def encoders(documents: Sequence[Document], plan: Plan, folder: Path, *, seed: i
         MaskedWords(model, tokenizer), encode_texts(texts, tokenizer, length=LENGTH),
         _run(folder / "run-pretrain"), batch=32, batch_tokens=None,
         trainer=_trainer(plan.pretrain_steps, seed),
-        optimizer=OptimizerOptions(lr=3e-3, schedule="linear", warmup=30),
+        optimizer=OptimizerOptions(lr=3e-3, schedule="linear", warmup=plan.pretrain_steps // 10),
     )  # fmt: skip
     _save(model, tokenizer, pretrained)
     return Encoders(untrained, pretrained, curve)
@@ -91,7 +91,7 @@ def tagged(
     fit(
         family, [family.encode(document) for document in labelled], _run(run), batch=12, batch_tokens=None,
         trainer=_trainer(plan.tag_steps, seed),
-        optimizer=OptimizerOptions(lr=2e-3, schedule="linear", warmup=5),
+        optimizer=OptimizerOptions(lr=2e-3, schedule="linear", warmup=plan.tag_steps // 8),
     )  # fmt: skip
     return list(predict(family, test, DecodeOptions()))
 
@@ -114,14 +114,14 @@ def written(
     from keyphrase_plm.prefix_options import PrefixOptions
     from keyphrase_plm.training import fit
 
-    options = PrefixOptions(max_source=LENGTH, max_target=8, label_smoothing=0.0)
+    options = PrefixOptions(max_source=LENGTH, max_target=8)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         family = PrefixLM.create(str(encoder), options)
     fit(
         family, [family.encode(document._replace(present=())) for document in documents], _run(run), batch=16,
         batch_tokens=None, trainer=_trainer(plan.write_steps, seed),
-        optimizer=OptimizerOptions(lr=3e-3, schedule="linear", warmup=10),
+        optimizer=OptimizerOptions(lr=2e-3, betas=(0.9, 0.98), warmup=20),
     )  # fmt: skip
     return list(predict(family, test, DecodeOptions()))
 
@@ -154,7 +154,13 @@ def highlighted(document: Document, prediction: Prediction) -> str:
 
 def _trainer(steps: int, seed: int) -> TrainerOptions:
     return TrainerOptions(
-        steps=steps, seed=seed, accelerator="cpu", validate_every=0, checkpoint_every=0, log_every=10
+        steps=steps,
+        seed=seed,
+        accelerator="cpu",
+        validate_every=0,
+        checkpoint_every=0,
+        log_every=10,
+        clip=1.0,
     )
 
 
