@@ -1,0 +1,55 @@
+"""The loader of SciBART's SentencePiece file: fairseq's ids, and what is refused."""
+
+import io
+
+import pytest
+import sentencepiece
+
+from keyphrase_plm.scibart_tokenizer import PROBES, load_scibart_tokenizer
+from keyphrase_plm.sequences import source_text
+from keyphrase_plm.toy import corpus
+from nonet.errors import UserError
+
+TEXTS = [*(source_text(document) for document in corpus(200)), *PROBES * 5]
+
+
+def trained(path, kind="unigram", **more):
+    made = io.BytesIO()
+    sentencepiece.set_random_generator_seed(0)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS), model_writer=made, vocab_size=150, model_type=kind, minloglevel=2,
+        num_threads=1, hard_vocab_limit=False, **more,
+    )  # fmt: skip
+    path.write_bytes(made.getvalue())
+    return path, sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_ids_are_the_files_own_moved_by_one(kind, tmp_path):
+    path, processor = trained(tmp_path / "sp.model", kind)
+    tokenizer = load_scibart_tokenizer(path)
+    assert tokenizer.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>"]) == [0, 1, 2, 3]
+    assert tokenizer.mask_token_id == len(tokenizer) - 1 == processor.get_piece_size() + 1
+    for text in TEXTS:
+        own = processor.encode(text)
+        assert tokenizer(text)["input_ids"] == [0, *(i + 1 if i > 2 else 3 for i in own), 2]
+    assert tokenizer.decode(tokenizer(TEXTS[0])["input_ids"], skip_special_tokens=True) == TEXTS[0]
+
+
+def test_a_model_with_other_embeddings_is_refused(tmp_path):
+    path, processor = trained(tmp_path / "sp.model")
+    length = processor.get_piece_size() + 2
+    assert len(load_scibart_tokenizer(path, vocab_size=length)) == length
+    for size in (length - 1, length + 1000):
+        with pytest.raises(UserError, match=f"{length} pieces with the special ones, but the model has"):
+            load_scibart_tokenizer(path, vocab_size=size)
+
+
+def test_files_of_another_layout_are_refused(tmp_path):
+    path, _ = trained(tmp_path / "t5.model", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    with pytest.raises(UserError, match="begins with <pad> </s> <unk>, but fairseq's offset is for"):
+        load_scibart_tokenizer(path)
+    (tmp_path / "bad.model").write_bytes(b"no model")
+    for name in ("bad.model", "missing.model"):
+        with pytest.raises(UserError, match=f"{name}: cannot be read as a SentencePiece model"):
+            load_scibart_tokenizer(tmp_path / name)
