@@ -53,3 +53,22 @@ def test_files_of_another_layout_are_refused(tmp_path):
     for name in ("bad.model", "missing.model"):
         with pytest.raises(UserError, match=f"{name}: cannot be read as a SentencePiece model"):
             load_scibart_tokenizer(tmp_path / name)
+
+
+def test_a_folder_with_the_file_alone_is_trained_from_and_saved_for_transformers(tmp_path):
+    from transformers import AutoTokenizer
+
+    from keyphrase_plm.seq2seq import Seq2Seq
+    from keyphrase_plm.seq2seq_options import Seq2SeqOptions
+    from keyphrase_plm.small_models import new_bart
+
+    (tmp_path / "scibart").mkdir()
+    path, _ = trained(tmp_path / "scibart" / "sentencepiece.bpe.model")
+    tokenizer = load_scibart_tokenizer(path)
+    model = new_bart(len(tokenizer), tokenizer, layers=1, width=16, heads=2, positions=64)
+    model.save_pretrained(tmp_path / "scibart")
+    family = Seq2Seq.create(str(tmp_path / "scibart"), Seq2SeqOptions(max_source=64, max_target=16))
+    assert family.tokenizer(TEXTS[0])["input_ids"] == tokenizer(TEXTS[0])["input_ids"]
+    family.save(tmp_path / "saved")
+    saved = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert saved(TEXTS[0])["input_ids"] == tokenizer(TEXTS[0])["input_ids"]

@@ -14,8 +14,18 @@ from nonet.errors import UserError
 
 FIRST = ("<s>", "<pad>", "</s>", "<unk>")
 OFFSET = 1
+NAMES = ("sentencepiece.bpe.model", "spm.model", "sentencepiece.model")
+"""what the file is called in the folder of a model"""
 OWN = 3
 """pieces at the beginning of the file that fairseq has in another order"""
+
+
+def scibart_file(folder: str | Path) -> Path | None:
+    """The SentencePiece file of a model's folder that has no tokenizer of transformers beside it."""
+    folder = Path(folder)
+    if not folder.is_dir() or (folder / "tokenizer.json").is_file():
+        return None
+    return next((folder / name for name in NAMES if (folder / name).is_file()), None)
 
 
 def load_scibart_tokenizer(

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from keyphrase_plm.encoder_decoder import EncoderDecoder, special_ids
+from keyphrase_plm.scibart_tokenizer import load_scibart_tokenizer, scibart_file
 from keyphrase_plm.seq2seq_options import Seq2SeqOptions
 from nonet.errors import UserError
 from nonet.training.hub import load_pretrained, local_or_hub
@@ -143,11 +144,18 @@ def load_parts(name: str) -> tuple[Any, Any]:
 
     where = local_or_hub(name)
     try:
-        kind = AutoConfig.from_pretrained(where).model_type
+        config = AutoConfig.from_pretrained(where)
     except (OSError, ValueError) as error:
         raise UserError(f"{name}: no config to be read: {' '.join(str(error).split())[:200]}") from error
+    kind = config.model_type
     if kind not in ("bart", "t5", "mt5"):
         raise UserError(f"{name}: a {kind}, not a BART or T5")
+    file = scibart_file(where) if kind == "bart" else None
+    if file is not None:
+        tokenizer = load_scibart_tokenizer(
+            file, vocab_size=config.vocab_size, positions=config.max_position_embeddings
+        )
+        return load_pretrained(AutoModelForSeq2SeqLM, name), tokenizer
     return load_pretrained(AutoModelForSeq2SeqLM, name), load_tokenizer(name)
 
 
