@@ -213,6 +213,11 @@ def test_phrases_without_words_do_not_count_unless_asked_for():
     assert score([("a", [], [])], COMPAT).macro("absent", "M") == (1, 1, 1)
 
 
+def test_a_document_without_predictions_adds_nothing_to_what_micro_precision_divides_by():
+    assert score(HAND, "chan", (5,)).counted["present", 5].tolist() == [5, 5, 0]
+    assert score(HAND, "chan", (5,)).micro("present", 5).precision == 2 / 10
+
+
 def test_counts_of_phrases_are_compared():
     scores = score(HAND)
     assert [scores.said["present"].tolist(), scores.gold["present"].tolist()] == [[3, 1, 0], [2, 2, 0]]
