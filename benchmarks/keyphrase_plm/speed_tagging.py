@@ -64,13 +64,14 @@ def tagger_rows(documents: list[Document], shape: str, tokenizer: Any, tiny: boo
 
     layers, width, heads = SHAPES[shape]
     family = Tagger.tiny(tokenizer, layers=layers, width=width, heads=heads, positions=PIECES)
-    extractor = needs("yake", to="compare with it", install="keyphrase-plm[peers]").KeywordExtractor(top=5)
+    kind = needs("yake", to="compare with it", install="keyphrase-plm[peers]").KeywordExtractor
     texts = [f"{each.title}.\n{each.body}" for each in documents]
 
     def ours(batch_tokens: int = 8192) -> list[tuple[str, ...]]:
         return [each.phrases for each in predict(family, documents, DecodeOptions(batch_tokens=batch_tokens))]
 
     def peer() -> list[list[str]]:
+        extractor = kind(top=5)  # a new one, for it remembers how alike the phrases of earlier rounds are
         return [[phrase for phrase, _ in extractor.extract_keywords(text)] for text in texts]
 
     def same(mine: list[tuple[str, ...]], theirs: list[list[str]]) -> bool | str:
