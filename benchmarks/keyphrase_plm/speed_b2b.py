@@ -42,7 +42,7 @@ def main(*, tiny: bool = False) -> list[Row]:
     print(table(rows))
     if not tiny:
         save(
-            "keyphrase_plm", rows, table="b2b", versions=("torch", "transformers"),
+            "keyphrase-plm", rows, table="b2b", versions=("torch", "transformers"),
             data=f"{layers[0]}+{layers[1]} layers, width {width}, {vocabulary:,} words, random; sources "
             f"of {min(SOURCES)} to {max(SOURCES)} pieces, outputs of {min(ENDS)} to {max(ENDS)}",
             seed=SEED, threads=f"{torch.get_num_threads()} CPU threads",

@@ -50,7 +50,7 @@ def main(*, tiny: bool = False) -> list[Row]:
     print(table(rows))
     if not tiny:
         save(
-            "keyphrase_plm", rows, table="prefix_decoding", versions=("torch", "transformers"),
+            "keyphrase-plm", rows, table="prefix_decoding", versions=("torch", "transformers"),
             data=f"{layers} layers, width {width}, random weights; {B} documents of {S} pieces", seed=SEED,
             threads=f"{torch.get_num_threads()} CPU threads",
         )  # fmt: skip

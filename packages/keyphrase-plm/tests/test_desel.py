@@ -92,6 +92,14 @@ def test_a_document_without_anchors_gets_nothing_and_is_counted():
     assert "1 documents without a greedy phrase" in counts.describe()
 
 
+def test_an_anchor_too_long_for_the_scorer_stays_and_moves_no_threshold():
+    found = chosen(anchors=[*ANCHORS, "junk"])
+    assert found.prediction.phrases == (*ANCHORS, "junk", "sensor", "radio")
+    assert found.prediction.scores == (-1.0, -3.0, -2.0, -5.0, -5.0, -1.4, -3.9)
+    alone = chosen(anchors=["junk"], sampled=[])
+    assert (alone.prediction.phrases, alone.prediction.scores) == (("junk",), (0.0,))
+
+
 def test_anchors_of_one_kind_stand_for_the_other_where_it_has_none():
     assert thresholds([-1.0, -3.0], [True, True], "mean", 0.0) == {True: -2.0, False: -2.0}
     assert thresholds([-1.0, -3.0, -8.0], [True, True, False], "median", 1.0) == {True: -3.0, False: -9.0}

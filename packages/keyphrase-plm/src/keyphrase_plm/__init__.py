@@ -1,4 +1,4 @@
-"""Keyphrases with pre-trained language models: four families, one data format, one scorer (after Wu et al. 2022).
+"""Keyphrases by pre-trained language models: four families, one format, one scorer (after Wu et al. 2022).
 
 The names below load their modules, and torch with them, when they are first used.
 """

@@ -99,13 +99,13 @@ class Bert2Bert(EncoderDecoder):
 
         Args:
             init: folder or hub name of the encoder, whose tokenizer is taken.
-            options: the decoder, depths and lengths.
+            options: the decoder, depths, lengths, and the seed, which is 0 where it is none.
 
         Raises:
             UserError: there is no such model, it is of another kind, has fewer layers or positions, or the
                 halves have different vocabularies.
         """
-        other = options.decoder or init
+        other, seed = options.decoder or init, options.seed or 0
         tokenizer = load_tokenizer(init)
         if other != init and load_tokenizer(other).get_vocab() != tokenizer.get_vocab():
             raise UserError(
@@ -113,18 +113,18 @@ class Bert2Bert(EncoderDecoder):
             )
         first, chosen = half(
             init, layers=options.encoder_layers, keep=options.keep_layers, decoder=False,
-            dropout=options.dropout, random=options.random_encoder, seed=options.seed,
+            dropout=options.dropout, random=options.random_encoder, seed=seed,
         )  # fmt: skip
         second, chosen_too = half(
             other, layers=options.decoder_layers, keep=options.keep_layers, decoder=True,
-            dropout=options.dropout, random=options.random_decoder, seed=options.seed + 1,
+            dropout=options.dropout, random=options.random_decoder, seed=seed + 1,
         )  # fmt: skip
         built = {
             "encoder": init, "decoder": other, "encoder_layers": chosen, "decoder_layers": chosen_too,
             "random_encoder": options.random_encoder, "random_decoder": options.random_decoder,
         }  # fmt: skip
         return cls(
-            joined(first, second, tokenizer, seed=options.seed), tokenizer, max_source=options.max_source,
+            joined(first, second, tokenizer, seed=seed), tokenizer, max_source=options.max_source,
             max_target=options.max_target, max_output=options.max_output, targets=options.targets,
             label_smoothing=options.label_smoothing, shared=options.share, built=built,
         )  # fmt: skip

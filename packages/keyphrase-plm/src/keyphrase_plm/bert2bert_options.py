@@ -37,8 +37,8 @@ class Bert2BertOptions:
     """one2seq: all phrases in one string; one2one: one phrase, drawn anew each epoch, for DeSel's scorer"""
     label_smoothing: float = 0.0
     """share of the target's probability that is spread over the vocabulary"""
-    seed: int = 0
-    """of random weights, the cross-attention among them"""
+    seed: int | None = None
+    """of random weights, the cross-attention among them; none: the run's"""
 
     def __post_init__(self) -> None:
         check_lengths(self.max_source, self.max_target, self.label_smoothing)

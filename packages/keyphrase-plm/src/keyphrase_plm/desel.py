@@ -7,7 +7,8 @@
    and absent phrases apart.
 
 The paper's code was never released. How exactly it takes the threshold from the anchors we could not see;
-it is an option here. A phrase longer than the scorer's longest output has no likelihood and is left out.
+it is an option here. A candidate longer than the scorer's longest output has no likelihood and is left out;
+an anchor as long stays, counts for no threshold, and gets the least score of the others.
 """
 
 import itertools
@@ -183,15 +184,24 @@ def _choose(
     scored = [
         (phrase, value, source.holds(phrase), place < len(anchors))
         for place, (phrase, value) in enumerate(zip((*anchors, *candidates), values, strict=True))
-        if math.isfinite(value)
+        if math.isfinite(value) or place < len(anchors)
     ]
     kept = [each for each in scored if each[3]]
     many = len(kept)
-    limits = thresholds([each[1] for each in kept], [each[2] for each in kept], options.rule, options.margin)
+    known = [each for each in kept if math.isfinite(each[1])]
+    limits = thresholds(
+        [each[1] for each in known], [each[2] for each in known], options.rule, options.margin
+    )
     if limits is not None:
         passed = [each for each in scored if not each[3] and each[1] >= limits[each[2]]]
         kept += sorted(passed, key=lambda each: -each[1])
     prediction = Prediction(
-        greedy.id, tuple(each[0] for each in kept), tuple(each[1] for each in kept), cut=greedy.cut
+        greedy.id, tuple(each[0] for each in kept), _finite([each[1] for each in kept]), cut=greedy.cut
     )
     return Selection(prediction, many, len(scored) - many)
+
+
+def _finite(scores: list[float]) -> tuple[float, ...]:
+    """The scores, the least finite one in place of what is not finite; 0 where none is."""
+    least = min((score for score in scores if math.isfinite(score)), default=0.0)
+    return tuple(score if math.isfinite(score) else least for score in scores)

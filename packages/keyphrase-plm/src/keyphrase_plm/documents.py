@@ -1,4 +1,4 @@
-"""What every part of the package works on: a document with its keyphrases, and what a model says of it (ours)."""
+"""What every part works on: a document with its keyphrases, and what a model says of it (ours)."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
     Attributes:
         id: of the document.
         phrases: best first, none of them empty, none twice in the same spelling.
-        scores: one a phrase: log-probabilities, mean over the phrase's tokens; empty where the model has none.
+        scores: one a phrase, the mean log-probability of its tokens; empty where the model has none.
         spans: for taggers, (first word, last word + 1) of each phrase's first place in the text; else empty.
         cut: input pieces (for taggers: words) beyond the longest input.
     """

@@ -10,10 +10,12 @@ from typing import Any
 from nonet.errors import UserError
 
 DIGIT = "[digit]"
+SPARE = 1024
+"""rows of embeddings beyond the tokenizer's pieces that models have to be of a round size"""
 
 
 def check_rows(family: Any, where: str | Path) -> None:
-    """Refuse a tokenizer with ids that the model has no embedding for.
+    """Refuse a tokenizer with ids that the model has no embedding for, or with far too few.
 
     Args:
         family: with `model` and `tokenizer`.
@@ -24,7 +26,7 @@ def check_rows(family: Any, where: str | Path) -> None:
     """
     for side, model in _sides(family.model):
         rows = model.get_input_embeddings().weight.shape[0]
-        if len(family.tokenizer) > rows:
+        if not 0 <= rows - len(family.tokenizer) <= SPARE:
             raise UserError(
                 f"{where}: the tokenizer has {len(family.tokenizer):,} pieces, but the {side} has "
                 f"{rows:,} rows of embeddings: they are not of one model"
@@ -45,7 +47,12 @@ def add_digit_token(family: Any) -> bool:
     sides = _sides(family.model)
     tables = [model.get_input_embeddings() for _, model in sides]
     shared = len(tables) > 1 and tables[0].weight is tables[1].weight
-    for _, model in sides:
+    if shared:  # each half is resized, and its configuration with it
+        from keyphrase_plm.bert_halves import share, unshare
+
+        unshare(family.model)
+    heads = {side: _mean_of_head(model) for side, model in sides}
+    for side, model in sides:
         table = model.get_input_embeddings().weight
         mean = table.detach().mean(0)
         if table.shape[0] < wanted:
@@ -54,12 +61,18 @@ def add_digit_token(family: Any) -> bool:
             model.get_input_embeddings().weight[place] = mean
             head = model.get_output_embeddings()
             if head is not None:
-                head.weight[place] = mean
-    if shared:  # resized one by one, they came apart
-        from keyphrase_plm.bert_halves import share
-
+                head.weight[place] = mean if heads[side] is None else heads[side]
+    if shared:
         share(family.model)
     return True
+
+
+def _mean_of_head(model: Any) -> Any:
+    """The mean row of an output layer with a table of its own; None where it is tied, or there is none."""
+    head = model.get_output_embeddings()
+    if head is None or head.weight is model.get_input_embeddings().weight:
+        return None
+    return head.weight.detach().mean(0)
 
 
 def _sides(model: Any) -> list[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """What the four model families have in common, so that training and prediction are written once (ours).
 
 A family turns documents into rows of token ids, rows into a batch, a batch into a loss, and a batch into
-predictions. Everything else (batches by length, checkpoints, devices, streaming, resuming) is the same for all.
+predictions. The rest (batches by length, checkpoints, devices, streaming, resuming) is the same for all.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from keyphrase_plm.documents import Document, Prediction
 
 Row = dict[str, Any]
-"""an encoded document: 1-d int32 arrays by name; `size`: pieces in and out, a tuple of two ints, for batching;
+"""an encoded document: 1-d int32 arrays by name; `size`: pieces in and out, two ints, for batching;
 `cut`: pieces or words beyond the longest input; `lost`: gold phrases that the cut took away"""
 
 
@@ -74,7 +74,7 @@ class Family(nn.Module, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write a folder that `load` and transformers read: config, safetensors, tokenizer, `keyphrase.json`."""
+        """Write a folder for `load` and transformers: config, safetensors, tokenizer, `keyphrase.json`."""
 
     @classmethod
     @abstractmethod

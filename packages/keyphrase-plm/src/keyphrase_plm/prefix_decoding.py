@@ -150,7 +150,7 @@ def write(
             decoder.step, decoder.reorder, B, lambda length: length**options.length_power,
             beams=options.beams, steps=steps, pad=pad_id, end=end_id, start=start_id,
             shortest=options.min_length, no_repeat_ngram=options.no_repeat_ngram, keep=samples, traced=True,
-            device=device,
+            early_stop=options.length_power >= 0, device=device,
         )  # fmt: skip
     choose = None
     if options.mode == "sample":

@@ -28,6 +28,7 @@ def run(options: Options) -> int:
 
     if options.decoder and options.model.decoder not in ("", options.decoder):
         raise UserError(f"decoder is {options.decoder} and model.decoder {options.model.decoder}: give one")
-    model = replace(options.model, decoder=options.decoder or options.model.decoder)
+    seed = options.trainer.seed if options.model.seed is None else options.model.seed
+    model = replace(options.model, decoder=options.decoder or options.model.decoder, seed=seed)
     init = f"{options.encoder} + {model.decoder}" if model.decoder else options.encoder
     return train_family(options, "train b2b", lambda: Bert2Bert.create(options.encoder, model), init)
