@@ -230,7 +230,8 @@ def _encoder(options: Options) -> "Encode | None":
             folder, device=None if options.device == "auto" else options.device
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{options.encoder} is no sentence encoder that can be loaded: {error}") from error
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{options.encoder} is no sentence encoder that can be loaded: {why}") from error
     model.eval()
 
     def encode(phrases: list[str]) -> Any:
