@@ -201,12 +201,14 @@ def test_the_page_marks_phrases_in_the_text_by_kind():
 
 def test_the_page_lists_present_and_absent_phrases_and_obeys_no_html_of_the_text():
     document = Document("<b>1", "<script>", "graphs & nets", ("graph",), ("tree",))
-    found = evaluate(join_of([document], [["nets", "trees", "sea"]]), convention("chan"), ("M",), resamples=5)
+    said = ["nets", "trees", "sea", "<img>"]
+    found = evaluate(join_of([document], [said]), convention("chan"), ("M",), resamples=5)
     shown = example(found, 0)
     assert "<script>" not in shown
+    assert "<img>" not in shown
     assert "&lt;script&gt;" in shown
     present, absent = (re.findall(r">([^<>]+)</mark>", part) for part in shown.split("<small>")[1:])
-    assert (present, absent) == (["graph", "nets"], ["tree", "sea"])
+    assert (present, absent) == (["graph", "nets"], ["tree", "sea", "&lt;img&gt;"])
 
 
 def test_examples_go_from_the_worst_document_to_the_best():

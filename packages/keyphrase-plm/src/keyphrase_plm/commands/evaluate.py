@@ -113,7 +113,7 @@ def run(options: Options) -> int:
     encode = _encoder(options)
     record = None
     if options.out is not None:
-        record = Run.create("keyphrase-plm", "evaluate", options, seed=options.seed, folder=options.out)
+        record = Run.create("keyphrase_plm", "evaluate", options, seed=options.seed, folder=options.out)
     with record or nullcontext():
         names = (options.pred, options.compare)
         results = [
@@ -221,14 +221,14 @@ def _encoder(options: Options) -> "Encode | None":
     if options.encoder is None:
         return None
     from nonet.errors import needs
-    from nonet.training.hub import local_or_hub
+    from nonet.training.hub import local_or_hub, no_bars
 
     library = needs("sentence_transformers", to="score by SemF1", install="keyphrase-plm[semantic]")
     folder = local_or_hub(options.encoder)
+    device = None if options.device == "auto" else options.device
     try:
-        model = library.SentenceTransformer(
-            folder, device=None if options.device == "auto" else options.device
-        )
+        with no_bars():
+            model = library.SentenceTransformer(folder, device=device)
     except (OSError, ValueError, RuntimeError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{options.encoder} is no sentence encoder that can be loaded: {why}") from error
