@@ -359,3 +359,13 @@ def test_a_note_without_a_value_is_named(tokenizer, tmp_path):
     (tmp_path / "keyphrase.json").write_text(json.dumps(note))
     with pytest.raises(UserError, match=r"keyphrase\.json: max_words missing"):
         Tagger.load(tmp_path)
+
+
+def test_a_folder_without_its_label_map_is_named(tokenizer, tmp_path):
+    Tagger.tiny(tokenizer).save(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    del config["id2label"], config["label2id"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"model: cannot be loaded as "):
+        Tagger.load(tmp_path / "model")

@@ -183,6 +183,16 @@ def test_a_folder_that_transformers_cannot_read_is_a_user_error(tmp_path):
         load_pretrained(transformers.GPT2LMHeadModel, folder)
 
 
+def test_a_configuration_of_another_shape_than_the_weights_is_a_user_error(tmp_path):
+    """As where a token classifier's labels are gone: the error of transformers names no file."""
+    folder = save_folder(make_model(), None, tmp_path / "model", "")
+    config = json.loads((folder / "config.json").read_text())
+    config["n_embd"] *= 2
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"model: cannot be loaded as GPT2LMHeadModel: "):
+        load_pretrained(transformers.GPT2LMHeadModel, folder)
+
+
 def test_the_account_counts_and_groups_layers():
     said = []
     missing = [f"encoder.layers.{n}.fc.bias" for n in range(3)]

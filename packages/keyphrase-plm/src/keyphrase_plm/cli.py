@@ -50,7 +50,7 @@ VERBS = {
     "predict": Verb(
         "write the keyphrases of documents, by a model or an unsupervised method",
         "keyphrase_plm.commands.predict",
-        "keyphrase-plm predict --model runs/keyphrase-plm/train-1/model --input test.jsonl --out phrases.jsonl",
+        "keyphrase-plm predict --model runs/keyphrase_plm/train-1/model --input test.jsonl --out phrases.jsonl",
     ),
     "select": Verb(
         "add the sampled phrases that a one-phrase model finds as likely as the greedy ones (DeSel)",
@@ -70,12 +70,12 @@ VERBS = {
     "export": Verb(
         "write a model as plain transformers folder or ONNX",
         "keyphrase_plm.commands.export",
-        "keyphrase-plm export --model runs/keyphrase-plm/train-1/model --out exported",
+        "keyphrase-plm export --model runs/keyphrase_plm/train-1/model --out exported",
     ),
     "info": Verb(
         "say what a model, data file or prediction file holds",
         "keyphrase_plm.commands.info",
-        "keyphrase-plm info --path runs/keyphrase-plm/train-1/model",
+        "keyphrase-plm info --path runs/keyphrase_plm/train-1/model",
     ),
 }
 

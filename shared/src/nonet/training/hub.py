@@ -117,7 +117,7 @@ def load_pretrained(
     try:
         with no_bars():
             model, info = kind.from_pretrained(where, output_loading_info=True, **options)
-    except (OSError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: weights of other shapes
         damage = "damaged safetensors file: " if isinstance(error, SafetensorError) else ""
         reason = damage + " ".join(str(error).split())
         raise UserError(f"{name}: cannot be loaded as {kind.__name__}: {reason[:300]}") from error
