@@ -250,3 +250,29 @@ def test_mistakes_are_one_line_and_leave_no_numbers(files, options, message):
 
 def join_of(documents, phrases):
     return Joined(list(documents), [list(some) for some in phrases])
+
+
+def test_a_number_s_mark_stays_one_word_when_signs_are_set_apart():
+    document = Document("a", "", "we scan [digit]d images, fast.", ("scan [digit]d",), ())
+    document = document._replace(body="we scan [digit] d images, fast.", present=("[digit] d images",))
+    joined = Joined([document], [["[digit] d images"]])
+    found = evaluate(joined, convention("chan"), ("M",), tokenise=True, resamples=10)
+    assert found.scores.macro("present", "M") == (1.0, 1.0, 1.0)
+
+
+def test_texts_beyond_english_lose_the_convention_s_name_under_porter():
+    document = Document(
+        "a",
+        "\u043d\u0435\u0439\u0440\u043e\u043d\u043d\u044b\u0435 \u0441\u0435\u0442\u0438",
+        "\u0433\u0440\u0430\u0444\u044b",
+        ("\u0433\u0440\u0430\u0444\u044b",),
+    )
+    joined = Joined([document], [["\u0433\u0440\u0430\u0444\u044b"]])
+    found = evaluate(joined, convention("chan"), ("M",), resamples=10)
+    assert found.label == "own (as chan, texts beyond English)"
+    assert "give --stemmer none" in " ".join(found.remarks)
+    plain = evaluate(joined, convention("chan", stemmer="none"), ("M",), resamples=10)
+    assert plain.label == "own (as chan, stemmer none)"
+    assert not plain.remarks
+    english = evaluate(Joined(DOCUMENTS[:1], [["routing"]]), convention("chan"), ("M",), resamples=10)
+    assert english.label == "chan"

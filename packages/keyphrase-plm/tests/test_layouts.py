@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from keyphrase_plm.layouts import read_documents
+from keyphrase_plm.layouts import PLAIN, read_documents
 from nonet.errors import UserError
 from nonet.testing import data_folder
 
@@ -290,3 +290,24 @@ def test_real_data_sets_have_the_numbers_of_their_descriptions(parts, documents,
     if layout == "parallel":  # what the scorer of Chan et al. counts on the same file
         assert sum(bool(document.present) for document in found) == 3480
         assert sum(bool(document.absent) for document in found) == 3881
+
+
+def test_models_read_plain_text_as_it_would_be_prepared_and_prepared_text_as_it_is(tmp_path):
+    """In "scan, fast" the word "scan," is no "scan"; a tagger that splits at spaces would find no phrase."""
+    raw = {
+        "title": "Brain scan, fast",
+        "abstract": "An MRI-scan.",
+        "keywords": ["brain scan", "MRI", "speed"],
+    }
+    (tmp_path / "raw.jsonl").write_text(json.dumps(raw) + "\n")
+    reader = read_documents(tmp_path / "raw.jsonl")
+    (document,) = reader.prepared()
+    assert document[1:5] == ("Brain scan , fast", "An MRI - scan .", ("brain scan", "MRI"), ("speed",))
+    assert reader.counts[PLAIN] == 1
+    (bare,) = reader.prepared(gold=False)
+    assert bare == document._replace(present=(), absent=())
+    canonical = {"id": "1", "title": "Brain scan , fast", "body": "", "present": ["brain scan"], "absent": []}
+    (tmp_path / "canonical.jsonl").write_text(json.dumps(canonical) + "\n")
+    reader = read_documents(tmp_path / "canonical.jsonl")
+    assert list(reader.prepared()) == list(reader)
+    assert not reader.counts[PLAIN]

@@ -1,11 +1,12 @@
 """Files of predictions: written, interrupted, gone on with, and read; and the made-up corpus."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from keyphrase_plm.documents import Document, Prediction
-from keyphrase_plm.prediction_files import PredictionFile, as_json, read_predictions
+from keyphrase_plm.prediction_files import PredictionFile, as_json, read_predictions, stamps
 from keyphrase_plm.presence import split, stemmer
 from keyphrase_plm.sequences import source_words
 from keyphrase_plm.toy import corpus, words
@@ -146,3 +147,16 @@ def test_made_up_documents_have_the_phrases_they_claim_and_are_the_same_each_tim
         )
         assert (len(document.present), len(document.absent)) == (2, 1)
         assert set(f"{document.title} {document.body} {' '.join(phrases)}".split()) <= vocabulary
+
+
+def test_a_file_whose_content_changed_has_another_stamp(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("a")
+    before = stamps([path, Path("-")])
+    assert before == stamps([path, Path("-")])
+    assert before["-"] == [0, 0]
+    path.write_text("ab")
+    assert stamps([path, Path("-")]) != before
+    inside = stamps([tmp_path])
+    (tmp_path / "more").write_text("abc")
+    assert stamps([tmp_path]) != inside

@@ -77,6 +77,11 @@ def test_by_hand_what_the_recipes_make_of_one_document():
     assert Preparation(words="spaces")(raw).document.absent == ("3-d scans", "Art", "slow")
 
 
+def test_phrases_of_files_that_are_split_are_lower_cased_with_their_text():
+    raw = Raw("1", "", "Cheap Shoes here", present=("Cheap Shoes",), absent=("Old Hats",), split=True)
+    assert Preparation("deepkpg")(raw).document[2:5] == ("cheap shoes here", ("cheap shoes",), ("old hats",))
+
+
 def test_files_that_are_split_keep_it_in_deepkpg_and_are_split_anew_in_ours():
     raw = Raw(
         "1", "", "a <digit> net .", present=("start",), absent=("nets", "<digit>"), split=True, tokenised=True

@@ -50,7 +50,7 @@ VERBS = {
     "predict": Verb(
         "write the keyphrases of documents, by a model or an unsupervised method",
         "keyphrase_plm.commands.predict",
-        "keyphrase-plm predict --model runs/keyphrase_plm/train-1/model --input test.jsonl --out phrases.jsonl",
+        "keyphrase-plm predict --model runs/tag/model --input test.jsonl --out phrases.jsonl",
     ),
     "select": Verb(
         "add the sampled phrases that a one-phrase model finds as likely as the greedy ones (DeSel)",

@@ -20,7 +20,8 @@ from keyphrase_plm.families import Family, Row
 from keyphrase_plm.loading import NOTE, VERSION, read_note
 from keyphrase_plm.padding import pad
 from keyphrase_plm.sequences import encoded as encoded_phrase
-from keyphrase_plm.sequences import source_text, target_text
+from keyphrase_plm.sequences import source_text, source_words, target_text
+from keyphrase_plm.spelling import Spelling
 from keyphrase_plm.step_decoders import step_decoder
 from keyphrase_plm.written_phrases import PhraseReader
 from nonet.errors import UserError
@@ -195,9 +196,12 @@ class EncoderDecoder(Family):
             documents, rows, written.tokens.tolist(), written.log_probs.tolist(), strict=True
         ):
             found: dict[str, float] = {}
+            spelling = Spelling(source_words(document))
             for sequence, values in zip(tokens, log_probs, strict=True):
-                length = sequence.index(self.end) + 1 if self.end in sequence else len(sequence)
-                for phrase, score in self.reader.read(sequence[:length], values[:length]).items():
+                ended = self.end in sequence
+                length = sequence.index(self.end) + 1 if ended else len(sequence)
+                read = self.reader.read(sequence[:length], values[:length])
+                for phrase, score in spelling.spelled(read, ended=ended):
                     found[phrase] = max(score, found.get(phrase, score))
             if options.order == "score":
                 found = dict(sorted(found.items(), key=lambda item: -item[1]))

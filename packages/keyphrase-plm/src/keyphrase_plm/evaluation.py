@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from keyphrase_plm.documents import Document, Prediction
 from keyphrase_plm.prediction_files import read_predictions
-from keyphrase_plm.sequences import phrases_of, source_words, words_of
+from keyphrase_plm.sequences import apart, phrases_of, source_words
 from nonet.data.text import TextReader
 from nonet.errors import UserError
 from nonet.metrics.keyphrase_intervals import f1_intervals
@@ -215,8 +215,8 @@ def evaluate(
     said = joined.phrases
     words = [source_words(document) for document in joined.documents]
     if tokenise:
-        words = [words_of(" ".join(some)) for some in words]
-        gold, said = ([[" ".join(words_of(one)) for one in some] for some in lists] for lists in (gold, said))
+        words = [apart(" ".join(some)) for some in words]
+        gold, said = ([[" ".join(apart(one)) for one in some] for some in lists] for lists in (gold, said))
     texts = [" ".join(some[:source_limit]) for some in words]
     scores = score(zip(texts, gold, said, strict=True), convention, ks)
     remarks = joined.remarks(name)
@@ -229,6 +229,11 @@ def evaluate(
         what = "count as one absent phrase" if convention.compat_empty else "left out"
         remarks.append(f"empty phrases and lists, {what}: {scores.matches.empty:,}")
     label = convention.label
+    if convention.stemmer == "porter" and _beyond_english(words):
+        label = f"own (as {label}, texts beyond English)"
+        remarks.append(
+            "most letters are not English ones, but Porter's stems are; give --stemmer none or snowball:NAME"
+        )
     if source_limit is not None:
         label += f", text cut to {source_limit} words"
         cut = sum(len(some) > source_limit for some in words)
@@ -246,6 +251,12 @@ def evaluate(
         semantic,
         level,
     )
+
+
+def _beyond_english(words: Sequence[Sequence[str]]) -> bool:
+    """Whether most letters of the first texts are not those of English."""
+    letters = [letter for some in words[:100] for word in some[:500] for letter in word if letter.isalpha()]
+    return sum(not letter.isascii() for letter in letters) * 2 > len(letters)
 
 
 def by_id(path: Path | str) -> bool:

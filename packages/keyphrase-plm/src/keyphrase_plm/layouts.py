@@ -30,6 +30,7 @@ Format = Literal[
 ]  # fmt: skip
 FORMATS: tuple[str, ...] = ("auto", *READ, "parallel", "lines", "text", "folder")
 
+PLAIN = "documents of plain text (words and signs set apart, as prepare does)"
 LOOKED_AT = 20  # records of a file from which its layout is found
 
 
@@ -101,15 +102,28 @@ class Reader:
         """The documents; those of files that do not tell present from absent are split by the token rule."""
         stem = self._stem or stemmer("porter")
         for raw in self.raw():
-            present, absent = list(raw.present), list(raw.absent)
-            if not raw.split and raw.phrases:
-                parted = str.split if raw.tokenised else words_of
-                words = [*parted(raw.title), *parted(raw.body)]
-                joined = {phrase: " ".join(parted(phrase)) for phrase in raw.phrases}
-                there = set(split(words, list(joined.values()), stem)[0])
-                present = [phrase for phrase in raw.phrases if joined[phrase] in there]
-                absent = [phrase for phrase in raw.phrases if joined[phrase] not in there]
-            yield Document(raw.id, raw.title, raw.body, tuple(present), tuple(absent), raw.where)
+            yield _parted(raw, stem)
+
+    def prepared(self, *, gold: bool = True) -> Iterator[Document]:
+        """The documents as models read them: words and signs stand apart.
+
+        Those of layouts of plain text go through the recipe `ours` of `prepare` and are counted; those whose
+        words stand apart already are what iteration gives.
+
+        Args:
+            gold: without, the phrases are left out, whatever is wrong with them.
+        """
+        from keyphrase_plm.preparation import Preparation
+
+        stem, prepare = self._stem or stemmer("porter"), Preparation(escape=True)
+        for raw in self.raw():
+            if not gold:
+                raw = raw._replace(phrases=(), present=(), absent=())
+            if raw.tokenised:
+                yield _parted(raw, stem)
+            else:
+                self.counts[PLAIN] += 1
+                yield prepare(raw).document
 
     def raw(self) -> Iterator[Raw]:
         """The documents as the files have them, with ids; the counts begin again.
@@ -187,6 +201,19 @@ class Reader:
         for name in ("skipped", "invalid_utf8", "nul"):
             if reader.counts[name]:
                 self.counts[_SAID[name]] += reader.counts[name]
+
+
+def _parted(raw: Raw, stem: Stem) -> Document:
+    """A document with its phrases told apart by the token rule, if its file does not."""
+    present, absent = list(raw.present), list(raw.absent)
+    if not raw.split and raw.phrases:
+        parted = str.split if raw.tokenised else words_of
+        words = [*parted(raw.title), *parted(raw.body)]
+        joined = {phrase: " ".join(parted(phrase)) for phrase in raw.phrases}
+        there = set(split(words, list(joined.values()), stem)[0])
+        present = [phrase for phrase in raw.phrases if joined[phrase] in there]
+        absent = [phrase for phrase in raw.phrases if joined[phrase] not in there]
+    return Document(raw.id, raw.title, raw.body, tuple(present), tuple(absent), raw.where)
 
 
 _SAID = {

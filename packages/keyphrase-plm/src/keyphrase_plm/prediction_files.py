@@ -210,6 +210,26 @@ class PredictionFile:
         )
 
 
+def stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
+    """Paths with sizes and times of files, so that a run does not go on with other content of their names.
+
+    A folder has those of the files in it; what is no path here, such as `-`, has none.
+    """
+    found = {}
+    for path in paths:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        stats = [file.stat() for file in files if file.is_file()]
+        found[str(path)] = [
+            sum(each.st_size for each in stats), max((each.st_mtime_ns for each in stats), default=0)
+        ]  # fmt: skip
+    return found
+
+
+def weight_stamps(folder: str) -> dict[str, list[int]]:
+    """`stamps` of a model's weight files; empty for a hub name."""
+    return stamps(sorted(Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else [])
+
+
 def _whole_lines(path: Path) -> list[str]:
     """The ids of the whole lines of an unfinished file, which is cut after the last of them."""
     ids = []

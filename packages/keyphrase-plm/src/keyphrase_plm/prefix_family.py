@@ -21,7 +21,8 @@ from keyphrase_plm.prefix_lm import prefix_loss, pseudo_targets
 from keyphrase_plm.prefix_options import PrefixOptions
 from keyphrase_plm.prefix_scoring import mean_log_probs
 from keyphrase_plm.prefix_walk import Walk
-from keyphrase_plm.sequences import encoded, source_text, target_text
+from keyphrase_plm.sequences import encoded, source_text, source_words, target_text
+from keyphrase_plm.spelling import Spelling
 from keyphrase_plm.written_phrases import PhraseReader
 from nonet.errors import UserError
 from nonet.files import write_json
@@ -179,8 +180,10 @@ class PrefixLM(Family):
             documents, rows, written.tokens.tolist(), written.log_probs.tolist(), strict=True
         ):
             found: dict[str, float] = {}
+            spelling = Spelling(source_words(document))
             for sequence, values in zip(tokens, log_probs, strict=True):
-                for phrase, score in self.reader.read(sequence, values).items():
+                read = self.reader.read(sequence, values)
+                for phrase, score in spelling.spelled(read, ended=self.end in sequence):
                     found[phrase] = max(score, found.get(phrase, score))
             if options.order == "score":
                 found = dict(sorted(found.items(), key=lambda item: -item[1]))

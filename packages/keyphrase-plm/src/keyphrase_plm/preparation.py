@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from keyphrase_plm.documents import Document
 from keyphrase_plm.presence import ReadSource, Rule, Stem, stemmer
 from keyphrase_plm.raw_documents import Raw
-from keyphrase_plm.sequences import SEMICOLON, marked_digits, tokenised, words_of
+from keyphrase_plm.sequences import SEMICOLON, apart, marked_digits, tokenised
 from nonet.errors import UserError
 
 Recipe = Literal["ours", "deepkpg"]
@@ -127,20 +127,16 @@ class Preparation:
         if already or self.words == "spaces":
             words = marked_digits(text).split()
         else:
-            words = [part for word in marked_digits(text).split() for part in _parts(word)]
+            words = apart(marked_digits(text))
         return " ".join(digits if digits and word.isdecimal() else word for word in words)
 
     def _deepkpg(self, raw: Raw) -> tuple[str, str, list[str], list[str]]:
         title, body = raw.title.strip().lower(), raw.body.strip().lower()
         if raw.split:
-            present, absent = list(raw.present), list(raw.absent)
+            present, absent = ([phrase.lower() for phrase in some] for some in (raw.present, raw.absent))
         else:
             source = ReadSource([*title.split(), *body.split()], self._stem, rule=self.rule or "prep")
             present, absent = source.split([phrase.lower() for phrase in raw.phrases])
         mark = marked_digits if raw.tokenised or self.digits == "keep" else tokenised
         title, body = mark(title), mark(body)
         return title, body, [mark(phrase) for phrase in present], [mark(phrase) for phrase in absent]
-
-
-def _parts(word: str) -> list[str]:
-    return [word] if word == "[digit]" else words_of(word)

@@ -121,3 +121,8 @@ def marked_digits(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """Runs of letters and digits, and runs of other signs: `"a 3-d scan,"` gives a, 3, -, d, scan and `,`."""
     return _WORDS.findall(text)
+
+
+def apart(text: str) -> list[str]:
+    """`words_of` a text in which `[digit]` stands for a number and stays one word."""
+    return [part for word in text.split() for part in ([word] if word == DIGIT else words_of(word))]

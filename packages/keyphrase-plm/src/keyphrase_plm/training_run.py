@@ -103,7 +103,7 @@ def _documents(options: TrainOptions, family: "Family", notes: list[str]) -> "tu
         if not paths:
             continue
         reader = read_documents(paths, format=options.format, limit=limit)
-        documents = list(reader)
+        documents = list(reader.prepared())
         notes.append(f"{side}: {reader.describe()}")
         if side == "train":
             chosen = subset(

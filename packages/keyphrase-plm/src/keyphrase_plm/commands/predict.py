@@ -21,7 +21,8 @@ class Options:
     """Write keyphrases as JSON lines in the documents' order; an interrupted run goes on when given again."""
 
     input: tuple[Path, ...]
-    """documents of any layout that `prepare` reads; gold phrases in them are not looked at"""
+    """documents of any layout that `prepare` reads; gold phrases in them are not looked at; for a
+    model, words and signs of plain text are set apart first, as `prepare` does"""
     out: Path
     """file for the predictions: id, phrases and, where there are any, scores, spans and cut of each"""
     model: str | None = None
@@ -64,7 +65,7 @@ def run(options: Options) -> int:
     """Predict; counts of cut and empty documents go to standard error."""
     import sys
 
-    from keyphrase_plm.layouts import read_documents
+    from keyphrase_plm.layouts import PLAIN, read_documents
     from keyphrase_plm.prediction_files import PredictionFile
     from nonet.cli.progress import progress
 
@@ -74,10 +75,11 @@ def run(options: Options) -> int:
     )  # fmt: skip
     file = PredictionFile(options.out, _settings(options), overwrite=options.overwrite)
     predictor = _model(options) if options.model is not None else _method(options, reader)
+    documents = reader.prepared(gold=False) if options.model is not None else reader
     count = cut = empty = 0
     with file, progress(label="predicting", unit="documents") as bar:  # type: ignore[var-annotated]
         bar.advance(file.resumed)
-        for prediction in predictor(file.remaining(reader)):
+        for prediction in predictor(file.remaining(documents)):
             file.write(prediction)
             count += 1
             cut += prediction.cut > 0
@@ -91,6 +93,8 @@ def run(options: Options) -> int:
         notes.append(f"{cut:,} cut ({cut / count:.1%}){advice}")
     if empty:
         notes.append(f"{empty:,} without phrases")
+    if reader.counts[PLAIN]:
+        notes.append(f"{reader.counts[PLAIN]:,} {PLAIN}")
     print("; ".join(notes), file=sys.stderr)
     return 0
 
@@ -99,22 +103,18 @@ def _settings(options: Options) -> dict[str, Any]:
     """What predictions depend on; batches and devices change none."""
     from dataclasses import asdict
 
+    from keyphrase_plm.prediction_files import stamps, weight_stamps
+
     decode = {name: value for name, value in asdict(options.decode).items() if name != "batch_tokens"}
     found: dict[str, Any] = {
-        "input": [str(path) for path in options.input], "format": options.format,
+        "input": stamps(options.input), "format": options.format,
         "title_field": options.title_field, "text_field": options.text_field, "limit": options.limit,
     }  # fmt: skip
     if options.method is not None:
         corpus = [str(path) for path in options.corpus]
         names = {name: getattr(options, name) for name in ("method", "top", "language", "encoder")}
         return found | names | {"corpus": corpus}
-    return found | {"model": options.model, "decode": decode, "weights": _weights(str(options.model))}
-
-
-def _weights(folder: str) -> dict[str, int]:
-    """The sizes of a model's weight files with their times, so that another model of the same name is seen."""
-    files = sorted(Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else []
-    return {f"{path.name} {path.stat().st_size}": path.stat().st_mtime_ns for path in files}
+    return found | {"model": options.model, "decode": decode, "weights": weight_stamps(str(options.model))}
 
 
 def _model(options: Options) -> Any:

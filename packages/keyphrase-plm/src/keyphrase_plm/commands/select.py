@@ -15,7 +15,8 @@ class Options:
     """
 
     input: tuple[Path, ...]
-    """documents of any layout that `prepare` reads; gold phrases in them are not looked at"""
+    """documents of any layout that `prepare` reads; gold phrases in them are not looked at; words
+    and signs of plain text are set apart first, as `prepare` does"""
     out: Path
     """file for the predictions: id, phrases and scores (the scorer's, nats a piece)"""
     model: str
@@ -49,7 +50,7 @@ def run(options: Options) -> int:
     import sys
 
     from keyphrase_plm.desel import Counts, select
-    from keyphrase_plm.layouts import read_documents
+    from keyphrase_plm.layouts import PLAIN, read_documents
     from keyphrase_plm.prediction_files import PredictionFile
     from keyphrase_plm.presence import stemmer
     from nonet.cli.progress import progress
@@ -69,11 +70,13 @@ def run(options: Options) -> int:
     counts = Counts()
     with file, progress(label="selecting", unit="documents") as bar:  # type: ignore[var-annotated]
         bar.advance(file.resumed)
-        for selection in select(model, scorer, file.remaining(reader), options.select, stem=stem):
+        documents = file.remaining(reader.prepared(gold=False))
+        for selection in select(model, scorer, documents, options.select, stem=stem):
             file.write(selection.prediction)
             counts.add(selection)
             bar.advance(1)
-    print(counts.describe(file.resumed), file=sys.stderr)
+    plain = f"; {reader.counts[PLAIN]:,} {PLAIN}" if reader.counts[PLAIN] else ""
+    print(counts.describe(file.resumed) + plain, file=sys.stderr)
     return 0
 
 
@@ -95,14 +98,14 @@ def _settings(options: Options) -> dict[str, Any]:
     """What the phrases depend on; batches and devices change none."""
     from dataclasses import asdict
 
-    from keyphrase_plm.commands.predict import _weights
+    from keyphrase_plm.prediction_files import stamps, weight_stamps
 
     chosen = {name: value for name, value in asdict(options.select).items() if name != "batch_tokens"}
     names = "format", "title_field", "text_field", "limit", "model", "scorer", "stemmer"
     return {
         "verb": "select",
-        "input": [str(path) for path in options.input],
+        "input": stamps(options.input),
         "select": chosen,
-        "weights": [_weights(options.model), _weights(options.scorer)],
+        "weights": [weight_stamps(options.model), weight_stamps(options.scorer)],
         **{name: getattr(options, name) for name in names},
     }
