@@ -61,7 +61,8 @@ def test_compare_marks_what_is_unlike_and_gives_no_difference_there(vlp):
     assert "*" not in cider
     best = next(line for line in out.splitlines() if "test-dev" in line)
     assert "75.84*" in best
-    assert best.endswith("+3.14")
+    assert best.endswith("+2.02")  # 75.84 - 73.82, the best of each
+    assert "difference: the best of Two less the best of ONE" in out.splitlines()
 
 
 def test_compare_takes_tasks_apart_by_commas(vlp):

@@ -46,7 +46,8 @@ class Comparison:
         ids: their ids.
         rows: each with `label`, what was measured (`task`, `dataset`, `split`, `metric`, `setting`,
             `protocol`, `unit`), `cells` (a dict with `value`, `mark`, `best`, `delta`, `id`, `confidence`,
-            or None; one a column), and `delta` (the last comparable value less the first, or None).
+            or None; one a column), and `delta` (the best comparable value of the last name less that of
+            the first, or None). A cell's `delta` is to the first name's best.
         footer: what a reader must know.
     """
 
