@@ -51,6 +51,29 @@ def test_the_difference_is_between_the_named_models_and_not_within_one(small):
     assert [cell["best"] for cell in lower["cells"]] == [False, False, False, True]
 
 
+def test_what_two_checkpoints_of_one_model_share_is_still_unlike_the_other_model_s(small):
+    cider = record(small, "results", "one-base/captioning/coco/karpathy-test/cider/fine-tuned")
+    small["results"].append({**cider, "checkpoint": "one-large", "value": 125.0})
+    comparison = Atlas(small).compare(["ONE", "Two"], ["captioning"])
+    entropy, scst = comparison.rows
+    assert (entropy["label"], scst["label"]) == (
+        "coco karpathy-test cider",
+        "coco karpathy-test cider SCST",
+    )
+    assert [cell["mark"] for cell in entropy["cells"]] == ["", "", "≠SCST"]
+    assert [cell["mark"] for cell in scst["cells"]] == ["≠SCST", "≠SCST", ""]
+    assert not any(cell["best"] for row in comparison.rows for cell in row["cells"])
+
+
+def test_cross_entropy_captions_of_blip_are_marked_beside_vinvl_s_scst():
+    comparison = Atlas.load().compare(["BLIP", "VinVL"], ["captioning"])
+    row = row_of(comparison, "coco karpathy-test cider-d SCST")
+    marks = {id_: cell["mark"] for id_, cell in zip(comparison.ids, row["cells"], strict=True)}
+    assert {marks[id_] for id_ in comparison.ids if id_.startswith("blip")} == {"≠SCST"}
+    assert "≠" not in "".join(marks[id_] for id_ in comparison.ids if id_.startswith("vinvl"))
+    assert (row["delta"], [cell["best"] for cell in row["cells"]]) == (None, [False] * 4)
+
+
 def test_one_model_alone_has_no_best_and_no_difference(small_atlas):
     comparison = small_atlas.compare(["ONE", "three"], ["vqa"])
     for row in comparison.rows:

@@ -1,8 +1,8 @@
 """Models side by side: only numbers that were measured in the same way are compared (ours).
 
 Two results are the same measurement if task, data set, split, metric, unit, setting and all of the protocol
-are equal. Where a checkpoint has a number for the task, but none that was measured as the others were, the
-number is shown with what differs, such as `≠split`, and takes part in no difference and no best. Those
+are equal. Where a checkpoint has a number for the task, but none that was measured as another model's was,
+the number is shown with what differs, such as `≠split`, and takes part in no difference and no best. Those
 are between the models that were named: a model's own checkpoints are not compared with one another.
 """
 
@@ -120,11 +120,12 @@ def _rows(
             key_of_way = tuple(sorted(way.items()))
             ways.setdefault(key_of_way, way)
             holders.setdefault(key_of_way, {}).setdefault(name, result)
-    shared = {name for found in holders.values() if len(found) > 1 for name in found}
+    named = {way: len({owners[name] for name in found}) for way, found in holders.items()}
+    shared = {name for way, found in holders.items() if named[way] > 1 for name in found}
     task, dataset, metric = key
     higher = atlas.get("metrics", metric)["higher_is_better"]
     rows = []
-    for key_of_way in sorted(ways, key=lambda way: -len(holders[way])):
+    for key_of_way in sorted(ways, key=lambda way: (-named[way], -len(holders[way]))):
         way = ways[key_of_way]
         cells: list[dict[str, Any] | None] = []
         for name in owners:
