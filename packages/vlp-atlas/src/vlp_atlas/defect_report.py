@@ -26,15 +26,15 @@ def check(
     Returns:
         Defects, and remarks that do no harm.
     """
-    from vlp_atlas import building, staleness
+    from vlp_atlas import building, skeletons, staleness
     from vlp_atlas.catalogue_options import DAY
     from vlp_atlas.defects import Defect
 
     if today is not None and not DAY.fullmatch(today):
         raise UserError(f"--today {today}: write a day as YYYY-MM-DD")
     _there(files)
-    found = list(building.check(files))
-    if found:
+    found = [*skeletons.unfilled(files), *building.check(files)]
+    if any(defect.rule != "unfilled" for defect in found):
         return found, []
     found += rules(files, strict=strict)
     if not files and not building.is_current():

@@ -8,7 +8,8 @@ from pathlib import Path
 class Options:
     """Check the whole catalogue, or your own files over it: schema, references, rules, staleness.
 
-    Every defect is printed as file:line: message, all at once; exit code 1 if there is one. That a source was
+    Every defect is printed as file:line: message, all at once; exit code 1 if there is one. A line that `new`
+    wrote and nobody filled in is one. That a source was
     last read long ago is a remark, and a defect with --strict.
     """
 
