@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import bibtexparser
 import jsonschema
@@ -104,6 +105,15 @@ def test_a_disputed_fact_keeps_what_the_others_say():
     for where, fact in disputed:
         others = [other for other in fact["alternatives"] if other["confidence"] != "unverified"]
         assert any(other["value"] != fact["value"] for other in others), where
+
+
+def test_the_manual_says_what_was_checked_of_links():
+    links = [link for paper in BUILT["papers"] for link in (paper.get("code") or {}).get("value") or []]
+    links += [link for dataset in BUILT["datasets"] for link in dataset["links"]]
+    checked = [link for link in links if "checked" in link or "http" in link]
+    assert len(links) > 100
+    manual = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert ("none was opened to see whether it answers" in manual) == (not checked)
 
 
 def test_the_survey_has_89_rows_in_four_years():
