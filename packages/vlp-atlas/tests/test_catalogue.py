@@ -83,9 +83,12 @@ def test_every_value_has_a_source_that_exists():
 def test_nothing_from_memory_is_more_than_unverified():
     memory = {source["id"] for source in BUILT["sources"] if source["kind"] == "personal-memory"}
     assert memory
+    remembered = 0
     for where, fact in holders(BUILT):
-        if fact["source"] and {ref.split("#")[0] for ref in fact["source"]} <= memory:
+        if {ref.split("#")[0] for ref in fact["source"]} & memory:
+            remembered += 1
             assert fact["confidence"] == "unverified", where
+    assert remembered > 100
 
 
 def test_nothing_about_a_model_is_verified_by_a_third_party_alone():

@@ -132,6 +132,26 @@ def test_the_same_value_adds_its_source_and_disputes_nothing(small, file):
     assert warnings == []
 
 
+def test_the_same_value_from_memory_adds_no_source_to_what_was_read(small, file):
+    path = file(PARAMS.format(id="one-base", source="memory", confidence="unverified", value=86_000_000))
+    catalogue, warnings = merged(small, [path])
+    assert record(catalogue, "checkpoints", "one-base") == record(small, "checkpoints", "one-base")
+    assert warnings == []
+
+
+def test_what_was_remembered_is_verified_by_a_source_that_says_the_same(small, file):
+    path = file(OWN + PARAMS.format(id="two", source="mine", confidence="verified", value=210_000_000))
+    catalogue, warnings = merged(small, [path])
+    assert record(catalogue, "checkpoints", "two")["params"] == {
+        "value": 210_000_000,
+        "convention": "total",
+        "source": ["mine#log"],
+        "confidence": "verified",
+        "local": True,
+    }
+    assert warnings == []
+
+
 RESULT = """
 results:
   - {{checkpoint: one-base, task: vqa, dataset: vqa-v2, split: {split}, metric: vqa-acc, value: 73.5,

@@ -174,6 +174,11 @@ def _weigh(
     if local["value"] is None:
         return
     if local["value"] == fact["value"]:  # another source says the same
+        if local["confidence"] == "unverified" != fact["confidence"]:
+            return  # what was read does not rest on memory
+        if fact["confidence"] == "unverified" != local["confidence"]:
+            fact.update({key: local[key] for key in KEPT if key in local})
+            return
         fact["source"] = [*fact["source"], *(ref for ref in local["source"] if ref not in fact["source"])]
         return
     memory = "unverified"
