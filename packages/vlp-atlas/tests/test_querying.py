@@ -61,6 +61,24 @@ def test_what_is_unverified_is_hidden_counted_and_shown_on_request(small):
     assert not any("hidden" in line for line in shown.models().footer)
 
 
+def test_objectives_that_only_interpret_listed_acronyms_are_counted(small):
+    told = "objectives of 1 model are from acronyms in a list, not read in the paper"
+    assert told in Atlas(small).models(objective="mlm").footer  # ONE's, of the survey; two's are its paper's
+    assert Atlas(small).models(objective="itc").footer == ["1 unverified value hidden"]
+    record(small, "models", "two")["objectives"]["source"] = ["survey#row 2"]  # by hand, from the same table
+    table = Atlas(small).models(objective="mlm")
+    assert "objectives of 2 models are from acronyms in a list, not read in the paper" in table.footer
+    record(small, "models", "two")["objectives"]["source"].append("2021-two#Section 3")
+    assert told in Atlas(small).models(objective="mlm").footer
+
+
+def test_flamingo_s_contrastive_loss_is_told_to_be_a_survey_s_acronym():
+    assert Atlas.load().models(text="flamingo").footer == [
+        "objectives of 1 model are from acronyms in a list, not read in the paper",
+        "1 unverified value hidden",
+    ]
+
+
 def test_any_unverified_field_of_a_row_is_hidden(small):
     record(small, "models", "one")["fusion"]["confidence"] = "unverified"
     record(small, "papers", "2020-one")["venue"]["confidence"] = "unverified"

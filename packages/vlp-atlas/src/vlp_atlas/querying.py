@@ -7,7 +7,16 @@ from nonet.errors import UserError
 from vlp_atlas.measurements import protocol_of
 from vlp_atlas.sieving import Step, matches, note_hidden, order, sieve, word
 from vlp_atlas.tabular import Table
-from vlp_atlas.vocabulary import Codec, Domain, Fusion, Modality, Setting, TextFeatures, VisionFeatures
+from vlp_atlas.vocabulary import (
+    AS_LISTED,
+    Codec,
+    Domain,
+    Fusion,
+    Modality,
+    Setting,
+    TextFeatures,
+    VisionFeatures,
+)
 
 if TYPE_CHECKING:
     from vlp_atlas.atlas import Atlas
@@ -98,6 +107,7 @@ def models(
         not atlas.shows(fact) for row in rows for fact in row["_facts"].values() if fact["value"] is not None
     )
     _note_params(rows, strict_params, footer)
+    _note_listed(atlas, rows, footer)
     order(rows, sort, MODEL_COLUMNS, footer)
     note_hidden(hidden, "values", footer)
     return Table(list(MODEL_COLUMNS), rows, footer)
@@ -254,3 +264,17 @@ def _note_params(rows: list[dict[str, Any]], strict: bool, footer: list[str]) ->
                 f"parameters are counted in different ways here ({found}): filter, or do not be strict"
             )
         footer.append(f"parameters are counted in different ways: {found} (column convention)")
+
+
+def _note_listed(atlas: "Atlas", rows: list[dict[str, Any]], footer: list[str]) -> None:
+    """Say of how many models the objectives only interpret acronyms that a survey or a file lists."""
+
+    def listed(fact: dict[str, Any]) -> bool:
+        sources = (atlas.names.ids["sources"].get(ref.split("#")[0], {}) for ref in fact["source"])
+        kinds = [source.get("kind", "") for source in sources]
+        return fact.get("note") == AS_LISTED or all(kind.startswith("survey-") for kind in kinds)
+
+    models = {row["model"] for row in rows if row["objectives"] and listed(row["_facts"]["objectives"])}
+    if models:
+        whose = "1 model" if len(models) == 1 else f"{len(models)} models"
+        footer.append(f"objectives of {whose} are from acronyms in a list, not read in the paper")
