@@ -28,6 +28,23 @@ def test_models_prints_a_table_without_colour_where_nobody_looks(vlp):
     assert lines[-1].startswith("catalogue ")
 
 
+def test_models_says_that_its_year_is_the_first_public_one(vlp):
+    first, public, year = (line.split() for line in vlp("models --objective mlm")[1].splitlines()[:3])
+    assert ("first" in first, "public" in public, "year" in year) == (True, True, True)
+    assert "year" in json.loads(vlp("models --json")[1])["columns"]
+
+
+def test_objective_lists_the_acronyms_of_the_table_of_aliases(vlp):
+    def acronyms(name):
+        (line,) = [
+            line for line in vlp(f"objective {name}")[1].splitlines() if line.startswith("  acronyms ")
+        ]
+        return line.removeprefix("  acronyms").strip()
+
+    assert acronyms("itm") == "MML"
+    assert acronyms("mlm") == "nothing in the catalogue"
+
+
 @pytest.mark.parametrize("line", ["models --objective infonse", "objective infonse", "task vq", "show noone"])
 def test_an_unknown_name_is_refused_with_the_three_nearest(vlp, line):
     code, out, err = vlp(line)

@@ -226,6 +226,12 @@ def test_a_later_schema_is_refused_and_an_earlier_minor_one_is_read(small, file)
         UserError, match=r"written for schema 1\.7\.0, and this is 1\.0\.0: install a later vlp-atlas"
     ):
         merged(small, [file("schema_version: '1.7.0'\nmodels: []\n")])
+    with pytest.raises(
+        UserError,
+        match=r"mine\.yaml: written for schema 0\.9\.0, which 1\.0\.0 does not read: "
+        r"write its records as `vlp-atlas new` does, then schema_version: 1\.0\.0$",
+    ):
+        merged(small, [file("schema_version: '0.9.0'\nmodels: []\n")])
     assert merged(small, [file("schema_version: 1.0.0\nmodels: []\n")])[1] == []
 
 

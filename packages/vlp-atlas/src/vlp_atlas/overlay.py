@@ -17,7 +17,7 @@ from vlp_atlas.defects import Defect, Place, Rejected, shown
 from vlp_atlas.expanding import FACTS
 from vlp_atlas.measurements import identify
 from vlp_atlas.versions import migrated
-from vlp_atlas.vocabulary import KINDS
+from vlp_atlas.vocabulary import KINDS, SCHEMA_VERSION
 from vlp_atlas.yaml_reader import PlacedDict, PlacedList, read_all
 
 __all__ = ["Merged", "merged", "overlaid"]
@@ -102,7 +102,8 @@ def _entries(path: Path, content: Any, defects: list[Defect]) -> Iterable[Entry]
         message = f"must be a mapping from kinds ({', '.join(KINDS)}) to lists of records"
         defects.append(Defect(shown(path), 1, "schema", message))
         return []
-    migrated(content, shown(path))  # refuses what was written for another schema
+    remedy = f"write its records as `vlp-atlas new` does, then schema_version: {SCHEMA_VERSION}"
+    migrated(content, shown(path), remedy=remedy)  # refuses what was written for another schema
     entries: list[Entry] = []
     for kind, items in content.items():
         if kind in KINDS:

@@ -60,7 +60,7 @@ def models(
     Args:
         atlas: the catalogue.
         objective: name or id of a pre-training objective, or several, all of which are used.
-        after: a year, month or day; the model's paper was public later (after 2021: from 2022).
+        after: a year, month or day; the model's paper was first public later (after 2021: from 2022).
         before: the same, earlier.
         modality: image, video, text, ...; or several, all of which it reads.
         domain: general, fashion, medical, ...; these five are lists of `vlp_atlas.vocabulary`.
@@ -110,7 +110,7 @@ def models(
     _note_listed(atlas, rows, footer)
     order(rows, sort, MODEL_COLUMNS, footer)
     note_hidden(hidden, "values", footer)
-    return Table(list(MODEL_COLUMNS), rows, footer)
+    return Table(list(MODEL_COLUMNS), rows, footer, heads={"year": "first public year"})
 
 
 def results(

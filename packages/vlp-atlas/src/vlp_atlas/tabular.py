@@ -16,11 +16,13 @@ class Table:
         columns: names, in order.
         rows: a value for each column; also `id`, `kind` and `_facts` (column -> fact, with its sources).
         footer: what a reader must know: what is hidden, unknown or not comparable.
+        heads: what is printed above a column, where its name alone does not say it.
     """
 
     columns: list[str]
     rows: list[dict[str, Any]]
     footer: list[str] = field(default_factory=list)
+    heads: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
