@@ -7,6 +7,7 @@ from nonet.errors import UserError
 from vlp_atlas.measurements import protocol_of
 from vlp_atlas.sieving import Step, matches, note_hidden, order, sieve, word
 from vlp_atlas.tabular import Table
+from vlp_atlas.views import VIEWS, Granularity, Interaction, word_of
 from vlp_atlas.vocabulary import (
     AS_LISTED,
     Codec,
@@ -50,6 +51,8 @@ def models(
     text_fe: str | None = None,
     fusion: str | None = None,
     codec: str | None = None,
+    interaction: str | None = None,
+    granularity: str | None = None,
     survey: str | None = None,
     text: str | None = None,
     sort: str | None = None,
@@ -68,6 +71,8 @@ def models(
         text_fe: embedding, transformer-encoder, rnn.
         fusion: single-stream, dual-stream, dual-encoder, ...
         codec: encoder-only, encoder-decoder or decoder-only.
+        interaction: self-attention, co-attention or vse; this and the next as `vlp_atlas.views` derives them.
+        granularity: roi, patch, pixel or image.
         survey: W or C, the survey that lists it.
         text: part of a name, title, author, venue, objective or note.
         sort: a column; `-` before it turns the order round. Rows without a value come last.
@@ -96,6 +101,13 @@ def models(
         if value is not None:
             found = word(field, value, words)
             steps.append((f"{field} {found}", _holds(atlas, field, found)))
+    for field, value, words in (
+        ("interaction", interaction, Interaction),
+        ("granularity", granularity, Granularity),
+    ):
+        if value is not None:
+            found = word(field, value, words)
+            steps.append((f"{field} {found}", _seen_as(atlas, field, found)))
     if survey is not None:
         listed = word("survey", survey.upper(), Literal["W", "C"])
         steps.append((f"survey {listed}", lambda model: listed in model["in_survey"]))
@@ -184,6 +196,10 @@ def _holds(atlas: "Atlas", field: str, wanted: str) -> Test:
         return wanted in value if isinstance(value, list) else bool(value == wanted)
 
     return holds
+
+
+def _seen_as(atlas: "Atlas", view: str, wanted: str) -> Test:
+    return lambda model: word_of(atlas.value(model, VIEWS[view].field), view) == wanted
 
 
 def _objectives(atlas: "Atlas", model: dict[str, Any]) -> list[str]:

@@ -17,8 +17,8 @@ FIRST = (
     "first_public", "published", "checkpoint", "task", "dataset", "split", "metric", "setting",
     "protocol", "value", "unit", "group", "takes", "gives", "formula", "latex", "inputs",
     "masking", "reduction", "hyperparameters", "impl", "primary_metric", "datasets",
-    "modalities", "domain", "vision_fe", "text_fe", "fusion", "codec", "objectives",
-    "objectives_listed", "params", "pretrain_pairs", "pretrain_images", "pretrain_data", "kind",
+    "modalities", "domain", "vision_fe", "granularity", "text_fe", "fusion", "interaction", "codec",
+    "objectives", "objectives_listed", "params", "pretrain_pairs", "pretrain_images", "pretrain_data", "kind",
     "n_images", "n_texts", "n_pairs", "n_clips", "hours", "splits",
 )  # fmt: skip
 """fields in the order in which people ask for them; the others follow by name"""

@@ -33,6 +33,10 @@ class Options(TableOptions):
     """single-stream, dual-stream, dual-encoder, mixture-of-experts or hybrid"""
     codec: str | None = None
     """encoder-only, encoder-decoder or decoder-only"""
+    interaction: str | None = None
+    """self-attention, co-attention or vse, derived from fusion"""
+    granularity: str | None = None
+    """roi, patch or pixel, derived from visual features"""
     survey: Literal["W", "C"] | None = None
     """only those of one survey: W is Wang et al. 2023, C is Chen et al. 2023"""
     text: str | None = None
@@ -58,6 +62,8 @@ def run(options: Options) -> int:
         text_fe=options.text_fe,
         fusion=options.fusion,
         codec=options.codec,
+        interaction=options.interaction,
+        granularity=options.granularity,
         survey=options.survey,
         text=options.text,
         sort=options.sort,
