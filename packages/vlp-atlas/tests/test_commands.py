@@ -28,6 +28,23 @@ def test_models_prints_a_table_without_colour_where_nobody_looks(vlp):
     assert lines[-1].startswith("catalogue ")
 
 
+def test_models_says_that_its_year_is_the_first_public_one(vlp):
+    first, public, year = (line.split() for line in vlp("models --objective mlm")[1].splitlines()[:3])
+    assert ("first" in first, "public" in public, "year" in year) == (True, True, True)
+    assert "year" in json.loads(vlp("models --json")[1])["columns"]
+
+
+def test_objective_lists_the_acronyms_of_the_table_of_aliases(vlp):
+    def acronyms(name):
+        (line,) = [
+            line for line in vlp(f"objective {name}")[1].splitlines() if line.startswith("  acronyms ")
+        ]
+        return line.removeprefix("  acronyms").strip()
+
+    assert acronyms("itm") == "MML"
+    assert acronyms("mlm") == "nothing in the catalogue"
+
+
 @pytest.mark.parametrize("line", ["models --objective infonse", "objective infonse", "task vq", "show noone"])
 def test_an_unknown_name_is_refused_with_the_three_nearest(vlp, line):
     code, out, err = vlp(line)
@@ -61,7 +78,8 @@ def test_compare_marks_what_is_unlike_and_gives_no_difference_there(vlp):
     assert "*" not in cider
     best = next(line for line in out.splitlines() if "test-dev" in line)
     assert "75.84*" in best
-    assert best.endswith("+3.14")
+    assert best.endswith("+2.02")  # 75.84 - 73.82, the best of each
+    assert "difference: the best of Two less the best of ONE" in out.splitlines()
 
 
 def test_compare_takes_tasks_apart_by_commas(vlp):

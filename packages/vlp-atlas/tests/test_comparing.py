@@ -26,7 +26,67 @@ def test_equal_measurements_are_compared(small_atlas):
     assert (dev["delta"], [cell["mark"] for cell in dev["cells"]]) == (3.14, ["", "", ""])
     std = row_of(comparison, "vqa-v2 test-std vqa-acc")
     assert std["cells"][2] is None  # two is compared on test-dev
-    assert std["delta"] == 1.11
+    assert std["delta"] is None  # the last has no number here
+    assert [cell and cell["best"] for cell in std["cells"]] == [False, True, None]
+    assert [cell and cell["delta"] for cell in std["cells"]] == [0, 1.11, None]
+    assert comparison.footer[-1] == "difference: the best of Two less the best of ONE-base"
+
+
+def test_the_difference_is_between_the_named_models_and_not_within_one(small):
+    added = {"id": "two-small", "name": "Two-small"}
+    small["checkpoints"].append({**record(small, "checkpoints", "two"), **added})
+    small["results"].append({**record(small, "results", DEV), "checkpoint": "two-small", "value": 70.0})
+    comparison = Atlas(small).compare(["ONE", "Two"], ["vqa"])
+    assert comparison.ids == ["one-base", "one-large", "two", "two-small"]
+    dev = row_of(comparison, "vqa-v2 test-dev vqa-acc")
+    assert dev["delta"] == 2.02  # 75.84 - 73.82
+    assert [cell["delta"] for cell in dev["cells"]] == [-1.12, 0, 2.02, -3.82]
+    assert [cell["best"] for cell in dev["cells"]] == [False, False, True, False]
+    assert comparison.footer[-1] == "difference: the best of Two less the best of ONE"
+    turned = Atlas(small).compare(["Two", "ONE"], ["vqa"])
+    assert row_of(turned, "vqa-v2 test-dev vqa-acc")["delta"] == -2.02
+    record(small, "metrics", "vqa-acc")["higher_is_better"] = False
+    lower = row_of(Atlas(small).compare(["ONE", "Two"], ["vqa"]), "vqa-v2 test-dev vqa-acc")
+    assert lower["delta"] == -2.7  # 70.0 - 72.7
+    assert [cell["best"] for cell in lower["cells"]] == [False, False, False, True]
+
+
+def test_what_two_checkpoints_of_one_model_share_is_still_unlike_the_other_model_s(small):
+    cider = record(small, "results", "one-base/captioning/coco/karpathy-test/cider/fine-tuned")
+    small["results"].append({**cider, "checkpoint": "one-large", "value": 125.0})
+    comparison = Atlas(small).compare(["ONE", "Two"], ["captioning"])
+    entropy, scst = comparison.rows
+    assert (entropy["label"], scst["label"]) == (
+        "coco karpathy-test cider",
+        "coco karpathy-test cider SCST",
+    )
+    assert [cell["mark"] for cell in entropy["cells"]] == ["", "", "≠SCST"]
+    assert [cell["mark"] for cell in scst["cells"]] == ["≠SCST", "≠SCST", ""]
+    assert not any(cell["best"] for row in comparison.rows for cell in row["cells"])
+
+
+def test_cross_entropy_captions_of_blip_are_marked_beside_vinvl_s_scst():
+    comparison = Atlas.load().compare(["BLIP", "VinVL"], ["captioning"])
+    row = row_of(comparison, "coco karpathy-test cider-d SCST")
+    marks = {id_: cell["mark"] for id_, cell in zip(comparison.ids, row["cells"], strict=True)}
+    assert {marks[id_] for id_ in comparison.ids if id_.startswith("blip")} == {"≠SCST"}
+    assert "≠" not in "".join(marks[id_] for id_ in comparison.ids if id_.startswith("vinvl"))
+    assert (row["delta"], [cell["best"] for cell in row["cells"]]) == (None, [False] * 4)
+
+
+def test_one_model_alone_has_no_best_and_no_difference(small_atlas):
+    comparison = small_atlas.compare(["ONE", "three"], ["vqa"])
+    for row in comparison.rows:
+        assert row["delta"] is None
+        assert not any(cell and (cell["best"] or cell["delta"] is not None) for cell in row["cells"])
+    assert comparison.footer == ["three: no result here"]
+
+
+def test_a_checkpoint_that_is_named_itself_is_compared_with_its_model(small_atlas):
+    comparison = small_atlas.compare(["ONE", "one-large"], ["vqa"])
+    assert comparison.ids == ["one-base", "one-large"]
+    assert row_of(comparison, "vqa-v2 test-dev vqa-acc")["delta"] == 1.12
+    assert comparison.footer == ["difference: the best of ONE-large less the best of ONE"]
 
 
 def test_a_model_stands_for_its_checkpoints_with_results(small_atlas):

@@ -132,6 +132,26 @@ def test_the_same_value_adds_its_source_and_disputes_nothing(small, file):
     assert warnings == []
 
 
+def test_the_same_value_from_memory_adds_no_source_to_what_was_read(small, file):
+    path = file(PARAMS.format(id="one-base", source="memory", confidence="unverified", value=86_000_000))
+    catalogue, warnings = merged(small, [path])
+    assert record(catalogue, "checkpoints", "one-base") == record(small, "checkpoints", "one-base")
+    assert warnings == []
+
+
+def test_what_was_remembered_is_verified_by_a_source_that_says_the_same(small, file):
+    path = file(OWN + PARAMS.format(id="two", source="mine", confidence="verified", value=210_000_000))
+    catalogue, warnings = merged(small, [path])
+    assert record(catalogue, "checkpoints", "two")["params"] == {
+        "value": 210_000_000,
+        "convention": "total",
+        "source": ["mine#log"],
+        "confidence": "verified",
+        "local": True,
+    }
+    assert warnings == []
+
+
 RESULT = """
 results:
   - {{checkpoint: one-base, task: vqa, dataset: vqa-v2, split: {split}, metric: vqa-acc, value: 73.5,
@@ -206,6 +226,12 @@ def test_a_later_schema_is_refused_and_an_earlier_minor_one_is_read(small, file)
         UserError, match=r"written for schema 1\.7\.0, and this is 1\.0\.0: install a later vlp-atlas"
     ):
         merged(small, [file("schema_version: '1.7.0'\nmodels: []\n")])
+    with pytest.raises(
+        UserError,
+        match=r"mine\.yaml: written for schema 0\.9\.0, which 1\.0\.0 does not read: "
+        r"write its records as `vlp-atlas new` does, then schema_version: 1\.0\.0$",
+    ):
+        merged(small, [file("schema_version: '0.9.0'\nmodels: []\n")])
     assert merged(small, [file("schema_version: 1.0.0\nmodels: []\n")])[1] == []
 
 

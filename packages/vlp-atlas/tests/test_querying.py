@@ -38,6 +38,11 @@ def test_a_row_is_a_checkpoint_with_sizes_or_the_model(small_atlas):
         ({"modality": ["Image", "text"]}, ["one-base", "one-large", "two"]),
         ({"fusion": "dual-stream"}, ["two"]),
         ({"vision_fe": "OD-RF"}, ["one-base", "one-large"]),
+        ({"interaction": "self-attention"}, ["one-base", "one-large"]),
+        ({"interaction": "Co-attention"}, ["two"]),
+        ({"interaction": "vse"}, []),
+        ({"granularity": "roi"}, ["one-base", "one-large"]),
+        ({"granularity": "image"}, []),
         ({"survey": "w"}, ["one-base", "one-large"]),
         ({"survey": "C"}, []),
         ({"text": "ärlig"}, ["one-base", "one-large"]),
@@ -59,6 +64,24 @@ def test_what_is_unverified_is_hidden_counted_and_shown_on_request(small):
     assert ids(shown.models(objective="itc")) == ["three", "two"]
     assert record(shown.models().__dict__, "rows", "two")["params"] == 210_000_000
     assert not any("hidden" in line for line in shown.models().footer)
+
+
+def test_objectives_that_only_interpret_listed_acronyms_are_counted(small):
+    told = "objectives of 1 model are from acronyms in a list, not read in the paper"
+    assert told in Atlas(small).models(objective="mlm").footer  # ONE's, of the survey; two's are its paper's
+    assert Atlas(small).models(objective="itc").footer == ["1 unverified value hidden"]
+    record(small, "models", "two")["objectives"]["source"] = ["survey#row 2"]  # by hand, from the same table
+    table = Atlas(small).models(objective="mlm")
+    assert "objectives of 2 models are from acronyms in a list, not read in the paper" in table.footer
+    record(small, "models", "two")["objectives"]["source"].append("2021-two#Section 3")
+    assert told in Atlas(small).models(objective="mlm").footer
+
+
+def test_flamingo_s_contrastive_loss_is_told_to_be_a_survey_s_acronym():
+    assert Atlas.load().models(text="flamingo").footer == [
+        "objectives of 1 model are from acronyms in a list, not read in the paper",
+        "1 unverified value hidden",
+    ]
 
 
 def test_any_unverified_field_of_a_row_is_hidden(small):
@@ -100,6 +123,8 @@ def test_an_empty_table_says_which_filter_removed_the_last_rows(small_atlas):
         ({"objective": "itcc"}, "no objective 'itcc'; the nearest: itc"),
         ({"fusion": "dualstream"}, r"no fusion 'dualstream' \(dual-stream\?\): one of single-stream"),
         ({"modality": "movie"}, "no modality 'movie'"),
+        ({"interaction": "attention"}, "no interaction 'attention'"),
+        ({"granularity": "rois"}, r"no granularity 'rois' \(roi\?\): one of roi, patch, pixel, image"),
         ({"survey": "X"}, "no survey 'X': one of W, C"),
         ({"after": "last year"}, "after 'last year': write a year"),
         ({"after": "21"}, "write a year"),

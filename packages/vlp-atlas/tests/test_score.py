@@ -246,6 +246,38 @@ def test_captions_are_scored_by_the_functions_that_the_catalogue_names(caption_m
     assert report(found, require=["spice"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("captions", "short", "note"),
+    [
+        (["a cat on mats", "one, two, three, four."], 0, ""),
+        (["a cat on mats", "it is one ."], 1, "1 caption has under 4 words"),  # a full stop is no word
+        (["", "a cat sits"], 2, "2 captions have under 4 words"),
+    ],
+)
+def test_captions_under_four_words_are_counted_and_noted(caption_metrics, tmp_path, captions, short, note):
+    pred, gold = written(
+        tmp_path,
+        pred={"1": [captions[0]], "2": [captions[1]]},
+        gold={"1": ["a cat on mats"], "2": ["a dog"]},
+    )
+    found = score("captioning", pred, gold)
+    assert found.counts["under 4 words"] == short
+    notes = {one.metric: one.note for one in found.scores if one.value is not None}
+    whole = f"{note}: no four in a row, which counts as 0" if note else ""
+    assert notes == {"bleu-4": whole, "rouge-l": "", "meteor-py": ""}
+
+
+def test_short_captions_give_a_defined_number_with_a_note(tmp_path):
+    pred, gold = written(
+        tmp_path,
+        pred={"1": ["a cat"], "2": ["the red bus stops"]},
+        gold={"1": ["a cat"], "2": ["the red bus stops"]},
+    )
+    told = by_metric(score("captioning", pred, gold))
+    assert told["cider-d"].value == 750  # (10 * 2 / 4 + 10) / 2: two of four lengths are there, in x100
+    assert told["cider-d"].note.startswith("1 caption has under 4 words")
+
+
 def test_a_missing_caption_is_an_error_or_an_empty_one(caption_metrics, tmp_path):
     pred, gold = written(tmp_path, pred={"1": ["a cat"]}, gold={"1": ["a cat"], "2": ["a dog"]})
     with pytest.raises(UserError, match="1 of 2 predictions are missing: 2"):

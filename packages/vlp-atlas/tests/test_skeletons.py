@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -17,23 +19,46 @@ def test_a_skeleton_has_every_required_field_and_names_the_others(kind):
         assert f"# {name}: " in text
 
 
-@pytest.mark.parametrize("kind", ["model", "checkpoint", "paper", "result", "task", "source"])
-def test_a_skeleton_passes_the_check_once_what_it_names_exists(kind, vlp, tmp_path):
-    text = skeleton(kind, None if kind in ("result", "alias") else f"my-{kind}")
+@pytest.mark.parametrize("kind", SINGULAR)
+def test_the_check_names_each_line_of_a_skeleton_until_it_is_filled_in(kind, vlp, tmp_path):
+    file = tmp_path / "mine.yaml"
+    text = skeleton(kind)
     for there, here in (
-        ("2020-uniter", "2020-one"), ("uniter-base", "one-large"), ("model: uniter", "model: one"),
-        ("value: 70.0", "value: 73.82"), ("test-dev", "test-dev"), ("https://example.org", "https://example.org/my"),
-    ):  # fmt: skip
+        ("2020-uniter", "2020-one"), ("uniter-base", "one-large"), ("id: uniter", "id: one"),
+        ("model: uniter", "model: one"), ("value: 70.0", "value: 73.82"),
+    ):  # fmt: skip  # what the small catalogue has
         text = text.replace(there, here)
-    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    code, out, _ = vlp("check mine.yaml")
-    schema = [
-        line
-        for line in out.splitlines()
-        if ": schema: " in line or ": yaml: " in line or ": reference: " in line
+    file.write_text(text, encoding="utf-8")
+    left = [
+        f"mine.yaml:{number}:{re.search('[a-z]', line).start() + 1}: unfilled: still says {says}: fill it in"
+        for number, line in enumerate(text.splitlines(), 1)
+        for says in ("FILL IN", "example.org")
+        if says in line
     ]
-    assert schema == [], out
-    assert code in (0, 1)  # the rules may find that FILL IN is no title
+    assert len(left) >= 2
+    code, out, _ = vlp("check mine.yaml")
+    assert out.splitlines() == [*left, f"mine.yaml: {len(left)} defects"]
+    assert code == 1
+    filled = text.replace("https://example.org", "https://papers.test/my").replace("FILL IN", "My own")
+    file.write_text(filled, encoding="utf-8")
+    assert vlp("check mine.yaml") == (0, "mine.yaml: no defects\n", "")
+
+
+def test_a_skeleton_claims_nothing_that_was_read():
+    for kind in SINGULAR:
+        (made,) = yaml.safe_load(skeleton(kind))[SINGULAR[kind]]
+        assert made.get("confidence", "unverified") == "unverified"
+
+
+def test_what_is_not_filled_in_is_named_beside_other_defects(vlp, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "sources:\n"
+        "  - {id: mine, kind: leaderboard, title: FILL IN, url: 'https://a.test', retrieved: soon}\n",
+        encoding="utf-8",
+    )
+    code, out, _ = vlp("check mine.yaml")
+    assert code == 1
+    assert [line.split(": ")[1] for line in out.splitlines()[:-1]] == ["unfilled", "schema"]
 
 
 def test_new_writes_a_file_once(vlp, tmp_path):

@@ -220,7 +220,7 @@ def test_wrong_questions_and_conventions_are_refused() -> None:
 def test_records_become_texts_and_duplicates_are_refused() -> None:
     found = from_records([{"id": 1, "a": "x"}, {"id": "2", "a": 3}, {"id": 3, "a": " "}], "id", "a")
     assert found == ({"1": "x", "2": "3", "3": " "}, 1, 1)
-    with pytest.raises(UserError, match="1 ids are predicted more than once: 1; keep"):
+    with pytest.raises(UserError, match="1 id is predicted more than once: 1; keep"):
         from_records([{"id": 1, "a": "x"}, {"id": "1", "a": "y"}], "id", "a")
     with pytest.raises(UserError, match="prediction 7: a is None; it must be text"):
         from_records([{"id": 7, "a": None}], "id", "a")

@@ -1,8 +1,9 @@
 """Models side by side: only numbers that were measured in the same way are compared (ours).
 
 Two results are the same measurement if task, data set, split, metric, unit, setting and all of the protocol
-are equal. Where a checkpoint has a number for the task, but none that was measured as the others were, the
-number is shown with what differs, such as `≠split`, and takes part in no difference and no best.
+are equal. Where a checkpoint has a number for the task, but none that was measured as another model's was,
+the number is shown with what differs, such as `≠split`, and takes part in no difference and no best. Those
+are between the models that were named: a model's own checkpoints are not compared with one another.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ def compare(atlas: "Atlas", names: Sequence[str], tasks: Sequence[str] = ()) -> 
 
     Args:
         atlas: the catalogue.
-        names: two or more; a model stands for all of its checkpoints that have results.
+        names: two or more; a model stands for all of its checkpoints that have results, less those that
+            are named themselves. A row's difference is the best of the last name less the best of the first.
         tasks: names of tasks; all by default.
 
     Raises:
@@ -56,7 +58,7 @@ def compare(atlas: "Atlas", names: Sequence[str], tasks: Sequence[str] = ()) -> 
     by_checkpoint: dict[str, list[dict[str, Any]]] = {}
     for result in shown:
         by_checkpoint.setdefault(result["checkpoint"], []).append(result)
-    columns, footer = _columns(atlas, names, set(by_checkpoint))
+    columns, owners, footer = _columns(atlas, names, set(by_checkpoint))
     hidden = sum(result["checkpoint"] in columns and not atlas.shows(result) for result in found)
     groups: dict[tuple[str, str, str], dict[str, list[dict[str, Any]]]] = {}
     for checkpoint in columns:
@@ -66,33 +68,48 @@ def compare(atlas: "Atlas", names: Sequence[str], tasks: Sequence[str] = ()) -> 
     order = {task: place for place, task in enumerate(wanted)}
     rows = []
     for key in sorted(groups, key=lambda key: (order.get(key[0], 0), key)):
-        rows += _rows(atlas, key, groups[key], columns)
+        rows += _rows(atlas, key, groups[key], owners, len(names))
     if not rows:
         footer.append("no result of these models" + (f" for {', '.join(wanted)}" if wanted else ""))
     note_hidden(hidden, "results", footer)
     if any(cell and cell["mark"].startswith("≠") for row in rows for cell in row["cells"]):
         footer.append("≠: measured in another way, so not compared")
+    if any(row["delta"] is not None for row in rows):
+        first, last = (
+            atlas.get(*atlas.resolve(name, "models", "checkpoints")) for name in (names[0], names[-1])
+        )
+        footer.append(f"difference: the best of {last['name']} less the best of {first['name']}")
     titles = [atlas.get("checkpoints", checkpoint)["name"] for checkpoint in columns]
     return Comparison(titles, columns, rows, footer)
 
 
-def _columns(atlas: "Atlas", names: Sequence[str], with_results: set[str]) -> tuple[list[str], list[str]]:
+def _columns(
+    atlas: "Atlas", names: Sequence[str], with_results: set[str]
+) -> tuple[list[str], dict[str, int], list[str]]:
+    """The checkpoints to show, the place in `names` of the name that each belongs to, and the footer."""
+    named = [atlas.resolve(name, "models", "checkpoints") for name in names]
+    owners = {found: place for place, (kind, found) in reversed([*enumerate(named)]) if kind == "checkpoints"}
     columns: list[str] = []
     footer = []
-    for name in names:
-        kind, found = atlas.resolve(name, "models", "checkpoints")
+    for place, (kind, found) in enumerate(named):
         ids = [found]
         if kind == "models":
             of_model = [checkpoint["id"] for checkpoint in atlas.checkpoints_of.get(found, [])]
             ids = [id_ for id_ in of_model if id_ in with_results] or of_model[:1]
         if not any(id_ in with_results for id_ in ids):
-            footer.append(f"{name}: no result here")
+            footer.append(f"{names[place]}: no result here")
+        for id_ in ids:
+            owners.setdefault(id_, place)
         columns += [id_ for id_ in ids if id_ not in columns]
-    return columns, footer
+    return columns, {id_: owners[id_] for id_ in columns}, footer
 
 
 def _rows(
-    atlas: "Atlas", key: tuple[str, str, str], group: dict[str, list[dict[str, Any]]], columns: list[str]
+    atlas: "Atlas",
+    key: tuple[str, str, str],
+    group: dict[str, list[dict[str, Any]]],
+    owners: dict[str, int],
+    names: int,
 ) -> list[dict[str, Any]]:
     """The rows of one task, data set and metric: a row a way of measuring, the most shared first."""
     ways: dict[tuple[tuple[str, Any], ...], Way] = {}
@@ -103,14 +120,15 @@ def _rows(
             key_of_way = tuple(sorted(way.items()))
             ways.setdefault(key_of_way, way)
             holders.setdefault(key_of_way, {}).setdefault(name, result)
-    shared = {name for found in holders.values() if len(found) > 1 for name in found}
+    named = {way: len({owners[name] for name in found}) for way, found in holders.items()}
+    shared = {name for way, found in holders.items() if named[way] > 1 for name in found}
     task, dataset, metric = key
     higher = atlas.get("metrics", metric)["higher_is_better"]
     rows = []
-    for key_of_way in sorted(ways, key=lambda way: -len(holders[way])):
+    for key_of_way in sorted(ways, key=lambda way: (-named[way], -len(holders[way]))):
         way = ways[key_of_way]
         cells: list[dict[str, Any] | None] = []
-        for name in columns:
+        for name in owners:
             same = holders[key_of_way].get(name)
             if same is not None:
                 cells.append(_cell(same, "disputed" if same["confidence"] == "disputed" else ""))
@@ -132,7 +150,7 @@ def _rows(
                 "unit": way["unit"],
                 "protocol": protocol,
                 "cells": cells,
-                "delta": _judge(cells, higher),
+                "delta": _judge(cells, list(owners.values()), names - 1, higher),
             }
         )
     return rows
@@ -143,16 +161,30 @@ def _cell(result: dict[str, Any], mark: str) -> dict[str, Any]:
     return kept | {"mark": mark, "best": False, "delta": None}
 
 
-def _judge(cells: list[dict[str, Any] | None], higher: bool) -> float | None:
-    """Mark the best of the comparable cells, and give the last less the first; None if there are not two."""
-    exact = [cell for cell in cells if cell is not None and not cell["mark"].startswith("≠")]
+def _judge(cells: list[dict[str, Any] | None], owners: list[int], last: int, higher: bool) -> float | None:
+    """Mark the best of the comparable cells of different names, and the distance of each to the first name.
+
+    Args:
+        cells: of a row; `best` and `delta` are set in them.
+        owners: the place of the name that each cell belongs to.
+        last: the place of the last name.
+        higher: whether more is better.
+
+    Returns:
+        The best of the last name less the best of the first; None if one of them has no comparable cell.
+    """
+    exact: dict[int, list[dict[str, Any]]] = {}
+    for owner, cell in zip(owners, cells, strict=True):
+        if cell is not None and not cell["mark"].startswith("≠"):
+            exact.setdefault(owner, []).append(cell)
     if len(exact) < 2:
         return None
-    best = (max if higher else min)(cell["value"] for cell in exact)
-    for cell in exact:
-        cell["best"] = cell["value"] == best
-        cell["delta"] = round(cell["value"] - exact[0]["value"], 6)
-    return float(exact[-1]["delta"])
+    pick = max if higher else min
+    bests = {owner: pick(cell["value"] for cell in found) for owner, found in exact.items()}
+    for cell in (cell for found in exact.values() for cell in found):
+        cell["best"] = cell["value"] == pick(bests.values())
+        cell["delta"] = round(cell["value"] - bests[0], 6) if 0 in bests else None
+    return round(float(bests[last] - bests[0]), 6) if {0, last} <= set(bests) else None
 
 
 def _label(dataset: str, metric: str, way: Way, protocol: dict[str, Any]) -> str:

@@ -24,24 +24,27 @@ def check(
         today: YYYY-MM-DD.
 
     Returns:
-        Defects, and remarks that do no harm.
+        Defects, and remarks that do no harm: where files contradict the catalogue, and what is old in it.
     """
-    from vlp_atlas import building, staleness
+    from vlp_atlas import building, skeletons, staleness
     from vlp_atlas.catalogue_options import DAY
     from vlp_atlas.defects import Defect
+    from vlp_atlas.differences import load
+    from vlp_atlas.overlay import overlaid
 
     if today is not None and not DAY.fullmatch(today):
         raise UserError(f"--today {today}: write a day as YYYY-MM-DD")
     _there(files)
-    found = list(building.check(files))
-    if found:
+    found = [*skeletons.unfilled(files), *building.check(files)]
+    if any(defect.rule != "unfilled" for defect in found):
         return found, []
     found += rules(files, strict=strict)
     if not files and not building.is_current():
         message = "is not what the YAML files give; write it with python -m vlp_atlas.building"
         found.append(Defect("atlas.json", 0, "stale", message))
-    remarks = []
-    if not files:
+    if files:
+        remarks = overlaid(load(building.CATALOGUE), files).contradictions
+    else:
         day = today or datetime.date.today().isoformat()
         remarks = staleness.stale(building.build(), day, days=days)
     unique = list(dict.fromkeys(found))

@@ -26,7 +26,7 @@ class Defect(NamedTuple):
     Attributes:
         file: as it was named.
         line: counted from 1; 0 is the whole file.
-        rule: `yaml`, `schema`, `reference`, `L1` to `L17`, or `stale`.
+        rule: `yaml`, `schema`, `reference`, `unfilled`, `contradiction`, `L1` to `L17`, or `stale`.
         message: what, and what to do.
         column: counted from 1; 0 is the whole line.
     """

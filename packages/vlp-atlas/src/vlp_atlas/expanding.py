@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from vlp_atlas.facts import Fact
 from vlp_atlas.schema import FILES, facts_of
+from vlp_atlas.vocabulary import AS_LISTED
 from vlp_atlas.yaml_reader import PlacedDict, PlacedList
 
 __all__ = ["expand", "flatten", "objectives_of", "plain", "pruned", "senses_of"]
@@ -114,4 +115,4 @@ def objectives_of(listed: Mapping[str, Any], senses: Mapping[str, set[str]]) -> 
         if not any(use["id"] == meant for use in uses):
             uses.append({"id": meant, "acronym": re.sub(r"\s+", " ", acronym).strip()})
     fact = {key: value for key, value in listed.items() if key in ("source", "confidence", "as_of", "local")}
-    return {"value": uses, **fact, "note": "from the acronyms as listed"}
+    return {"value": uses, **fact, "note": AS_LISTED}

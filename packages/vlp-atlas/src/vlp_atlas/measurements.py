@@ -58,7 +58,8 @@ def merge(results: Iterable[dict[str, Any]], kinds: Mapping[str, str]) -> list[d
     """One record a measurement, with its id, sorted by it.
 
     Of several that report the same measurement, the one with the best source stays: anything before memory,
-    then by kind of source. Equal values join their sources. Another value goes to the alternatives, and makes
+    then by kind of source. Equal values join their sources, less memory where a source that was read says the
+    same. Another value goes to the alternatives, and makes
     the result disputed unless it comes from memory or is read from a figure that is not that exact.
     """
     by_key: dict[str, list[dict[str, Any]]] = {}
@@ -79,7 +80,9 @@ def _one(name: str, group: list[dict[str, Any]], kinds: Mapping[str, str]) -> di
     best = {"id": name, **ranked[0], "alternatives": list(ranked[0].get("alternatives", []))}
     for other in ranked[1:]:
         if other["value"] == best["value"]:
-            best["source"] = [*best["source"], *(ref for ref in other["source"] if ref not in best["source"])]
+            refs = dict.fromkeys([*best["source"], *other["source"]])
+            read = [ref for ref in refs if kinds.get(ref.split("#")[0]) != "personal-memory"]
+            best["source"] = read or list(refs)
             best["alternatives"] += other.get("alternatives", [])
             continue
         fields = ("value", "source", "confidence", "note")

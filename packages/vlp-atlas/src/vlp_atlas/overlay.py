@@ -17,7 +17,7 @@ from vlp_atlas.defects import Defect, Place, Rejected, shown
 from vlp_atlas.expanding import FACTS
 from vlp_atlas.measurements import identify
 from vlp_atlas.versions import migrated
-from vlp_atlas.vocabulary import KINDS
+from vlp_atlas.vocabulary import KINDS, SCHEMA_VERSION
 from vlp_atlas.yaml_reader import PlacedDict, PlacedList, read_all
 
 __all__ = ["Merged", "merged", "overlaid"]
@@ -30,11 +30,15 @@ OWN = ("id", "source", "confidence", "as_of", "local")
 
 
 class Merged(NamedTuple):
-    """A catalogue with the user's own records, what to warn of, and where these records are written."""
+    """A catalogue with the user's own records, what to warn of, and where these records are written.
+
+    The contradictions are the same as the warnings, as defects with their places.
+    """
 
     catalogue: dict[str, Any]
     warnings: list[str]
     places: Places
+    contradictions: list[Defect]
 
 
 def merged(
@@ -63,14 +67,14 @@ def overlaid(catalogue: dict[str, Any], paths: Sequence[Path], *, prefer_local: 
     records = {kind: copy.deepcopy(catalogue[kind]) for kind in KINDS}
     known = {kind: {_name(kind, record).casefold(): record for record in records[kind]} for kind in KINDS}
     places = Places()
-    warnings: list[str] = []
+    contradictions: list[Defect] = []
     new: list[Entry] = []
     for entry in entries:
         there = known[entry.kind].get(_name(entry.kind, entry.record).casefold())
         if there is None:
             new.append(Entry(entry.kind, entry.written, {**entry.record, "local": True}))
             continue
-        problems = _patch(entry, there, prefer_local, warnings)
+        problems = _patch(entry, there, prefer_local, contradictions)
         checked, more = validate(Entry(entry.kind, entry.written, there))
         defects += [*problems, *more]
         if checked is not None:
@@ -86,7 +90,9 @@ def overlaid(catalogue: dict[str, Any], paths: Sequence[Path], *, prefer_local: 
         defects += wrong_references(records, places)
     if defects:
         raise Rejected(defects)
-    return Merged(finished(records, f"{catalogue['data_version']}+local"), warnings, places)
+    warnings = [f"{Place(one.file, one.line, one.column)}: {one.message}" for one in contradictions]
+    catalogue = finished(records, f"{catalogue['data_version']}+local")
+    return Merged(catalogue, warnings, places, contradictions)
 
 
 def _entries(path: Path, content: Any, defects: list[Defect]) -> Iterable[Entry]:
@@ -96,7 +102,8 @@ def _entries(path: Path, content: Any, defects: list[Defect]) -> Iterable[Entry]
         message = f"must be a mapping from kinds ({', '.join(KINDS)}) to lists of records"
         defects.append(Defect(shown(path), 1, "schema", message))
         return []
-    migrated(content, shown(path))  # refuses what was written for another schema
+    remedy = f"write its records as `vlp-atlas new` does, then schema_version: {SCHEMA_VERSION}"
+    migrated(content, shown(path), remedy=remedy)  # refuses what was written for another schema
     entries: list[Entry] = []
     for kind, items in content.items():
         if kind in KINDS:
@@ -116,7 +123,7 @@ def _name(kind: str, record: dict[str, Any]) -> str:
         return "?"
 
 
-def _patch(entry: Entry, record: dict[str, Any], prefer_local: bool, warnings: list[str]) -> list[Defect]:
+def _patch(entry: Entry, record: dict[str, Any], prefer_local: bool, found: list[Defect]) -> list[Defect]:
     """Put what the entry says into the catalogue's record; what it must not say is returned."""
     kind, defects = entry.kind, []
     if kind == "sources":
@@ -128,7 +135,7 @@ def _patch(entry: Entry, record: dict[str, Any], prefer_local: bool, warnings: l
     if kind == "results":
         checked, defects = validate(entry)
         if checked is not None:
-            _weigh(record, {**checked, "local": True}, f"results {name}", entry, prefer_local, warnings)
+            _weigh(record, {**checked, "local": True}, f"results {name}", entry, prefer_local, found)
         return defects
     said = {field: value for field, value in entry.record.items() if field not in OWN}
     _, defects = validate(Entry(kind, entry.written, {**record, **said}))
@@ -140,7 +147,7 @@ def _patch(entry: Entry, record: dict[str, Any], prefer_local: bool, warnings: l
             if record.get(field, {}).get("value") is None:
                 record[field] = fact
             else:
-                _weigh(record[field], fact, f"{kind} {name}: {field}", entry, prefer_local, warnings)
+                _weigh(record[field], fact, f"{kind} {name}: {field}", entry, prefer_local, found)
         elif isinstance(value, list) and isinstance(record.get(field, []), list):
             record[field] = [
                 *record.get(field, []),
@@ -148,7 +155,8 @@ def _patch(entry: Entry, record: dict[str, Any], prefer_local: bool, warnings: l
             ]
         elif record.get(field) not in (None, value):
             stands = "yours" if prefer_local else "the catalogue's"
-            warnings.append(f"{_at(entry, field)}: {kind} {name}: {field} is another; {stands} stands")
+            message = f"{kind} {name}: {field} is another; {stands} stands"
+            found.append(Defect.at(_at(entry, field), "contradiction", message))
             record[field] = value if prefer_local else record[field]
         else:
             record[field] = value
@@ -161,12 +169,17 @@ def _weigh(
     what: str,
     entry: Entry,
     prefer_local: bool,
-    warnings: list[str],
+    found: list[Defect],
 ) -> None:
     """Keep both of two facts about the same thing, the one that stands in `fact`."""
     if local["value"] is None:
         return
     if local["value"] == fact["value"]:  # another source says the same
+        if local["confidence"] == "unverified" != fact["confidence"]:
+            return  # what was read does not rest on memory
+        if fact["confidence"] == "unverified" != local["confidence"]:
+            fact.update({key: local[key] for key in KEPT if key in local})
+            return
         fact["source"] = [*fact["source"], *(ref for ref in local["source"] if ref not in fact["source"])]
         return
     memory = "unverified"
@@ -184,11 +197,12 @@ def _weigh(
     if dispute:
         fact["confidence"] = "disputed"
         stands = "yours" if local_stands else "the catalogue's"
-        place = _at(entry, what.rpartition(": ")[2])
-        warnings.append(
-            f"{place}: {what}: {mine['value']!r} here, {theirs['value']!r} in the catalogue; "
+        message = (
+            f"{what}: {mine['value']!r} here, {theirs['value']!r} in the catalogue; "
             f"both are kept as disputed, {stands} stands"
         )
+        field = "value" if entry.kind == "results" else what.rpartition(": ")[2]
+        found.append(Defect.at(_at(entry, field), "contradiction", message))
 
 
 def _parts(entry: Entry) -> tuple[str, ...]:

@@ -7,7 +7,17 @@ from nonet.errors import UserError
 from vlp_atlas.measurements import protocol_of
 from vlp_atlas.sieving import Step, matches, note_hidden, order, sieve, word
 from vlp_atlas.tabular import Table
-from vlp_atlas.vocabulary import Codec, Domain, Fusion, Modality, Setting, TextFeatures, VisionFeatures
+from vlp_atlas.views import VIEWS, Granularity, Interaction, word_of
+from vlp_atlas.vocabulary import (
+    AS_LISTED,
+    Codec,
+    Domain,
+    Fusion,
+    Modality,
+    Setting,
+    TextFeatures,
+    VisionFeatures,
+)
 
 if TYPE_CHECKING:
     from vlp_atlas.atlas import Atlas
@@ -41,6 +51,8 @@ def models(
     text_fe: str | None = None,
     fusion: str | None = None,
     codec: str | None = None,
+    interaction: str | None = None,
+    granularity: str | None = None,
     survey: str | None = None,
     text: str | None = None,
     sort: str | None = None,
@@ -51,7 +63,7 @@ def models(
     Args:
         atlas: the catalogue.
         objective: name or id of a pre-training objective, or several, all of which are used.
-        after: a year, month or day; the model's paper was public later (after 2021: from 2022).
+        after: a year, month or day; the model's paper was first public later (after 2021: from 2022).
         before: the same, earlier.
         modality: image, video, text, ...; or several, all of which it reads.
         domain: general, fashion, medical, ...; these five are lists of `vlp_atlas.vocabulary`.
@@ -59,6 +71,8 @@ def models(
         text_fe: embedding, transformer-encoder, rnn.
         fusion: single-stream, dual-stream, dual-encoder, ...
         codec: encoder-only, encoder-decoder or decoder-only.
+        interaction: self-attention, co-attention or vse; this and the next as `vlp_atlas.views` derives them.
+        granularity: roi, patch, pixel or image.
         survey: W or C, the survey that lists it.
         text: part of a name, title, author, venue, objective or note.
         sort: a column; `-` before it turns the order round. Rows without a value come last.
@@ -87,6 +101,13 @@ def models(
         if value is not None:
             found = word(field, value, words)
             steps.append((f"{field} {found}", _holds(atlas, field, found)))
+    for field, value, words in (
+        ("interaction", interaction, Interaction),
+        ("granularity", granularity, Granularity),
+    ):
+        if value is not None:
+            found = word(field, value, words)
+            steps.append((f"{field} {found}", _seen_as(atlas, field, found)))
     if survey is not None:
         listed = word("survey", survey.upper(), Literal["W", "C"])
         steps.append((f"survey {listed}", lambda model: listed in model["in_survey"]))
@@ -98,9 +119,10 @@ def models(
         not atlas.shows(fact) for row in rows for fact in row["_facts"].values() if fact["value"] is not None
     )
     _note_params(rows, strict_params, footer)
+    _note_listed(atlas, rows, footer)
     order(rows, sort, MODEL_COLUMNS, footer)
     note_hidden(hidden, "values", footer)
-    return Table(list(MODEL_COLUMNS), rows, footer)
+    return Table(list(MODEL_COLUMNS), rows, footer, heads={"year": "first public year"})
 
 
 def results(
@@ -174,6 +196,10 @@ def _holds(atlas: "Atlas", field: str, wanted: str) -> Test:
         return wanted in value if isinstance(value, list) else bool(value == wanted)
 
     return holds
+
+
+def _seen_as(atlas: "Atlas", view: str, wanted: str) -> Test:
+    return lambda model: word_of(atlas.value(model, VIEWS[view].field), view) == wanted
 
 
 def _objectives(atlas: "Atlas", model: dict[str, Any]) -> list[str]:
@@ -254,3 +280,17 @@ def _note_params(rows: list[dict[str, Any]], strict: bool, footer: list[str]) ->
                 f"parameters are counted in different ways here ({found}): filter, or do not be strict"
             )
         footer.append(f"parameters are counted in different ways: {found} (column convention)")
+
+
+def _note_listed(atlas: "Atlas", rows: list[dict[str, Any]], footer: list[str]) -> None:
+    """Say of how many models the objectives only interpret acronyms that a survey or a file lists."""
+
+    def listed(fact: dict[str, Any]) -> bool:
+        sources = (atlas.names.ids["sources"].get(ref.split("#")[0], {}) for ref in fact["source"])
+        kinds = [source.get("kind", "") for source in sources]
+        return fact.get("note") == AS_LISTED or all(kind.startswith("survey-") for kind in kinds)
+
+    models = {row["model"] for row in rows if row["objectives"] and listed(row["_facts"]["objectives"])}
+    if models:
+        whose = "1 model" if len(models) == 1 else f"{len(models)} models"
+        footer.append(f"objectives of {whose} are from acronyms in a list, not read in the paper")

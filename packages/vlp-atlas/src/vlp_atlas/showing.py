@@ -17,8 +17,8 @@ FIRST = (
     "first_public", "published", "checkpoint", "task", "dataset", "split", "metric", "setting",
     "protocol", "value", "unit", "group", "takes", "gives", "formula", "latex", "inputs",
     "masking", "reduction", "hyperparameters", "impl", "primary_metric", "datasets",
-    "modalities", "domain", "vision_fe", "text_fe", "fusion", "codec", "objectives",
-    "objectives_listed", "params", "pretrain_pairs", "pretrain_images", "pretrain_data", "kind",
+    "modalities", "domain", "vision_fe", "granularity", "text_fe", "fusion", "interaction", "codec",
+    "objectives", "objectives_listed", "params", "pretrain_pairs", "pretrain_images", "pretrain_data", "kind",
     "n_images", "n_texts", "n_pairs", "n_clips", "hours", "splits",
 )  # fmt: skip
 """fields in the order in which people ask for them; the others follow by name"""
@@ -31,7 +31,7 @@ def is_fact(value: Any) -> bool:
 
 
 def where(atlas: "Atlas", reference: str) -> str:
-    """A reference for people: title, place in it, kind, address."""
+    """A reference for people: title, place in it, kind, address, day, and how much of it was read."""
     name, _, locator = reference.partition("#")
     source: Mapping[str, Any] = atlas.names.ids["sources"].get(name, {})
     parts = [source.get("title") or name]
@@ -52,7 +52,8 @@ def where(atlas: "Atlas", reference: str) -> str:
         parts.append(address)
     if source.get("retrieved"):
         parts.append(f"read {source['retrieved']}")
-    return ", ".join(parts)
+    told = ", ".join(parts)
+    return f"{told} ({source['note']})" if source.get("note") else told
 
 
 def paper_address(atlas: "Atlas", paper: str) -> str:

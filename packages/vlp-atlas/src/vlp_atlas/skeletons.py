@@ -3,13 +3,19 @@
 import re
 import types
 import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from nonet.errors import UserError
 from vlp_atlas import facts, schema, vocabulary
+from vlp_atlas.defects import Defect, Place
+from vlp_atlas.yaml_reader import PlacedDict, PlacedList, read_all
 
 SINGULAR = {("alias" if kind == "aliases" else kind.removesuffix("s")): kind for kind in schema.FILES}
 SLUG = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
+LEFT = re.compile(r"FILL IN|\bexample\.org\b")
+"""what a skeleton has where only its reader knows the value"""
 EXAMPLE_SOURCE = """sources:
   - id: my-source
     kind: primary-paper  # {kinds}
@@ -25,7 +31,8 @@ def skeleton(kind: str, id: str | None = None) -> str:
     """A file for `--extra` with one record to fill in.
 
     Required fields stand first, with FILL IN where only you know; optional ones are comments with their type
-    and choices. As it is, it has the right shape: `check` accepts it once what is named exists.
+    and choices. As it is, it has the right shape, and `check` names the lines that are not filled in; its
+    confidence is the lowest, until its reader says how sure it is.
 
     Args:
         kind: source, paper, model, checkpoint, objective, dataset, task, metric, result or alias.
@@ -56,6 +63,29 @@ def skeleton(kind: str, id: str | None = None) -> str:
     return "\n".join([*lines, *told, *optional]) + "\n"
 
 
+def unfilled(paths: Sequence[Path]) -> list[Defect]:
+    """The values in files that are still those of a skeleton; a file that cannot be read has none."""
+    contents, _ = read_all(paths)
+    defects = []
+    for content in contents.values():
+        for place, value in _texts(content):
+            left = LEFT.search(value)
+            if left is not None:
+                defects.append(Defect.at(place, "unfilled", f"still says {left[0]}: fill it in"))
+    return sorted(defects)
+
+
+def _texts(value: Any) -> Iterator[tuple[Place, str]]:
+    """Every text in what was read, with its place."""
+    items: Any = value.items() if isinstance(value, PlacedDict) else ()
+    items = enumerate(value) if isinstance(value, PlacedList) else items
+    for key, item in items:
+        if isinstance(item, str):
+            yield value.places[key], item
+        else:
+            yield from _texts(item)
+
+
 def _line(name: str, annotation: Any, given: str | None, kind: str) -> str:
     """A required field with a value of its type, and what it may be in a comment."""
     if name == "id":
@@ -63,7 +93,7 @@ def _line(name: str, annotation: Any, given: str | None, kind: str) -> str:
     if name == "source":
         return "source: [my-source#Table 1]"
     if name == "confidence":
-        return f"confidence: verified  # {' | '.join(get_args(vocabulary.Confidence))}"
+        return f"confidence: unverified  # {' | '.join(get_args(vocabulary.Confidence))}"
     inner = _value_type(annotation)
     example = _example(name, inner)
     told = REFERS.get(name) or _told(inner)

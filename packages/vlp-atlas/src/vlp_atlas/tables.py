@@ -85,7 +85,7 @@ def render(table: Any, *, width: int | None = None, colour: bool = False) -> str
     """A table as text; a column in which nothing is known is left out, and named below.
 
     Args:
-        table: has columns, rows (mappings by column), footer (lines).
+        table: has columns, rows (mappings by column), footer (lines), and heads of some columns.
         width: cut long cells so that no line is longer; None cuts nothing.
         colour: head in bold, footer faint.
     """
@@ -93,7 +93,7 @@ def render(table: Any, *, width: int | None = None, colour: bool = False) -> str
     kept = [place for place, _ in enumerate(table.columns) if not body or any(row[place] for row in body)]
     names = [table.columns[place] for place in kept]
     numeric = {place for place, name in enumerate(names) if _numbers([row.get(name) for row in table.rows])}
-    heads = [name.replace("_", " ") for name in names]
+    heads = [table.heads.get(name, name).replace("_", " ") for name in names]
     lines = grid(
         heads, [[row[place] for place in kept] for row in body], right=numeric, width=width, colour=colour
     )

@@ -16,11 +16,13 @@ class Table:
         columns: names, in order.
         rows: a value for each column; also `id`, `kind` and `_facts` (column -> fact, with its sources).
         footer: what a reader must know: what is hidden, unknown or not comparable.
+        heads: what is printed above a column, where its name alone does not say it.
     """
 
     columns: list[str]
     rows: list[dict[str, Any]]
     footer: list[str] = field(default_factory=list)
+    heads: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -46,7 +48,8 @@ class Comparison:
         ids: their ids.
         rows: each with `label`, what was measured (`task`, `dataset`, `split`, `metric`, `setting`,
             `protocol`, `unit`), `cells` (a dict with `value`, `mark`, `best`, `delta`, `id`, `confidence`,
-            or None; one a column), and `delta` (the last comparable value less the first, or None).
+            or None; one a column), and `delta` (the best comparable value of the last name less that of
+            the first, or None). A cell's `delta` is to the first name's best.
         footer: what a reader must know.
     """
 

@@ -20,6 +20,7 @@ def migrated(
     *,
     current: str = SCHEMA_VERSION,
     steps: Mapping[tuple[int, int], Step] = MIGRATIONS,
+    remedy: str = "build it anew with python -m vlp_atlas.building",
 ) -> dict[str, Any]:
     """A catalogue, or a user's file, of the current schema; what it was read from stays as it is.
 
@@ -30,6 +31,7 @@ def migrated(
         where: the file, for messages.
         current: the schema of this program.
         steps: what brings a minor version to the next.
+        remedy: what to do with one of an earlier major version.
 
     Raises:
         UserError: it is of a later schema, or of another major version.
@@ -46,9 +48,7 @@ def migrated(
             "install a later vlp-atlas (pip install --upgrade vlp-atlas)"
         )
     if major < now_major:
-        raise UserError(
-            f"{where}: written for schema {version}, which {current} does not read: build it anew"
-        )
+        raise UserError(f"{where}: written for schema {version}, which {current} does not read: {remedy}")
     result = dict(catalogue)
     for step in range(minor, now_minor):
         if (major, step) in steps:

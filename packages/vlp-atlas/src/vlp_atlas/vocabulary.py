@@ -35,3 +35,5 @@ ObjectiveGroup = Literal[
     "multi-view",
 ]  # fmt: skip
 TaskGroup = Literal["generative", "classification", "regression", "retrieval", "other"]
+AS_LISTED = "from the acronyms as listed"
+"""the note of objectives that were derived from a list of acronyms, as a survey's table has it"""

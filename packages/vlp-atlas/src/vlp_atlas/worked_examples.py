@@ -1,7 +1,7 @@
 """Prints how an objective or a metric is computed, runs its worked example, and says what came out (ours)."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from nonet.errors import UserError
@@ -15,7 +15,7 @@ def print_formula(
     atlas: "Atlas",
     kind: Literal["objectives", "metrics"],
     name: str,
-    used: tuple[str, Sequence[str]],
+    more: Mapping[str, Sequence[str]],
     *,
     run: bool = False,
     sources: bool = False,
@@ -26,7 +26,7 @@ def print_formula(
         atlas: the catalogue.
         kind: of the record.
         name: its id.
-        used: who uses it, by the name of that line.
+        more: further lines by their names, such as who uses it.
         run: compute its worked example, too.
         sources: print the sources below each fact.
 
@@ -39,8 +39,8 @@ def print_formula(
     colour = sys.stdout.isatty()
     record = atlas.get(kind, name)
     told = showing.lines(atlas, kind, record, sources=sources, colour=colour)
-    label, users = used
-    told.append(f"  {label:<{showing.WIDTH}}{', '.join(users) or 'nothing in the catalogue'}")
+    for label, names in more.items():
+        told.append(f"  {label:<{showing.WIDTH}}{', '.join(names) or 'nothing in the catalogue'}")
     print("\n".join(told))
     if run and not record.get("oracle"):
         raise UserError(f"{name} has no worked example: it needs weights or tools from outside")

@@ -102,7 +102,8 @@ def from_records(records: Iterable[Mapping[str, Any]], id_field: str, value_fiel
             twice.append(key)
         values[key] = value
     if twice:
-        raise UserError(f"{len(twice)} ids are predicted more than once: {_some(twice)}; keep one of each")
+        what = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
+        raise UserError(f"{what} predicted more than once: {_some(twice)}; keep one of each")
     return Records(values, numbers, empty)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 class Options:
     """Check the whole catalogue, or your own files over it: schema, references, rules, staleness.
 
-    Every defect is printed as file:line: message, all at once; exit code 1 if there is one. That a source was
-    last read long ago is a remark, and a defect with --strict.
+    Every defect is printed as file:line: message, all at once; exit code 1 if there is one. A line that `new`
+    wrote and nobody filled in is one. That your file contradicts the catalogue is a remark, as is that a
+    source was last read long ago; both are defects with --strict.
     """
 
     files: tuple[Path, ...] = field(default=(), metadata={"positional": True})

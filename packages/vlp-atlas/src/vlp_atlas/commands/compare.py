@@ -9,9 +9,11 @@ from vlp_atlas.catalogue_options import TableOptions
 class Options(TableOptions):
     """Models side by side.
 
-    Numbers stand in one row only if data set, split, metric and setting are equal. One that another split,
-    setting or training (SCST against cross-entropy) made is shown with its mark, and never compared: no
-    difference, no best.
+    Numbers stand in one row only if data set, split, metric, setting and protocol are equal; pre-training
+    data may differ. One that another split, setting or training (SCST against cross-entropy) made is shown
+    with its mark, and never compared: no difference, no best. The difference is the best of the last name's
+    checkpoints less the best of the first's; checkpoints of one model are not compared with one another
+    unless each is named.
     """
 
     names: tuple[str, ...] = field(metadata={"positional": True})

@@ -28,4 +28,4 @@ def run(options: Options) -> int:
         for task in atlas.all("tasks")
         if name in (task["primary_metric"], *task.get("secondary", []))
     ]
-    return print_formula(atlas, "metrics", name, ("tasks", used), run=options.run, sources=options.sources)
+    return print_formula(atlas, "metrics", name, {"tasks": used}, run=options.run, sources=options.sources)

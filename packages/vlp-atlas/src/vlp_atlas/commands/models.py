@@ -10,16 +10,17 @@ from vlp_atlas.catalogue_options import TableOptions
 class Options(TableOptions):
     """Models and checkpoints that fit all filters.
 
-    A checkpoint with sizes of its own has its own row. What a model does not say fits no filter on it; the
+    A checkpoint with sizes of its own has its own row. Its year is that in which its paper was first public,
+    which may be before that of its venue. What a model does not say fits no filter on it; the
     footer counts what is unknown in the column that is sorted by.
     """
 
     objective: str | None = None
     """only those trained with this objective (id, name or a survey's acronym)"""
     after: int | None = None
-    """only those made public after this year: 2021 begins with 2022"""
+    """only those first public (on arXiv or elsewhere) after this year: 2021 begins with 2022"""
     before: int | None = None
-    """only those made public before this year"""
+    """only those first public before this year"""
     modality: str | None = None
     """image, video, text, audio, table, layout or point-cloud"""
     domain: str | None = None
@@ -32,6 +33,10 @@ class Options(TableOptions):
     """single-stream, dual-stream, dual-encoder, mixture-of-experts or hybrid"""
     codec: str | None = None
     """encoder-only, encoder-decoder or decoder-only"""
+    interaction: str | None = None
+    """self-attention, co-attention or vse, derived from fusion"""
+    granularity: str | None = None
+    """roi, patch or pixel, derived from visual features"""
     survey: Literal["W", "C"] | None = None
     """only those of one survey: W is Wang et al. 2023, C is Chen et al. 2023"""
     text: str | None = None
@@ -57,6 +62,8 @@ def run(options: Options) -> int:
         text_fe=options.text_fe,
         fusion=options.fusion,
         codec=options.codec,
+        interaction=options.interaction,
+        granularity=options.granularity,
         survey=options.survey,
         text=options.text,
         sort=options.sort,

@@ -9,7 +9,8 @@ from typing import Literal
 class Options:
     """Print a YAML skeleton for a record of your own, or write it to a file for --extra.
 
-    Every field has its type and choices in a comment; required ones stand first. Filled in, it passes check.
+    Every field has its type and choices in a comment; required ones stand first. Filled in, it passes check;
+    until then, check names the lines that are left.
     """
 
     kind: Literal[

@@ -7,7 +7,7 @@ from vlp_atlas.catalogue_options import CatalogueOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CatalogueOptions):
-    """How a loss is computed: formula, masking, reduction, defaults, traps, import path, its users."""
+    """How a loss is computed: formula, masking, reduction, defaults, traps, import path, acronyms, users."""
 
     name: str = field(metadata={"positional": True})
     """id, name or a survey's acronym of an objective"""
@@ -23,11 +23,20 @@ def run(options: Options) -> int:
 
     atlas = options.load()
     _, name = atlas.resolve(options.name, "objectives")
+    acronyms = []
+    for alias in atlas.all("aliases"):
+        if any((sense["kind"], sense["id"]) == ("objective", name) for sense in alias["senses"]):
+            acronyms.append(alias["alias"] + (" (and others)" if len(alias["senses"]) > 1 else ""))
     users = sorted(
         model["name"]
         for model in atlas.all("models")
         if name in [use["id"] for use in atlas.value(model, "objectives") or []]
     )
     return print_formula(
-        atlas, "objectives", name, ("used by", users), run=options.run, sources=options.sources
+        atlas,
+        "objectives",
+        name,
+        {"acronyms": acronyms, "used by": users},
+        run=options.run,
+        sources=options.sources,
     )

@@ -9,7 +9,8 @@ from vlp_atlas.catalogue_options import CatalogueOptions
 class Options(CatalogueOptions):
     """One record of any kind: every field, its confidence, and with --sources where it was read.
 
-    A model comes with its checkpoints and how many results they have.
+    A model comes with its checkpoints, how many results they have, and how the survey at IJCAI 2022 would
+    sort it (interaction, granularity) as far as its fusion and visual features say.
     """
 
     name: str = field(metadata={"positional": True})
@@ -25,7 +26,7 @@ def run(options: Options) -> int:
     import json
     import sys
 
-    from vlp_atlas import showing, tables
+    from vlp_atlas import showing, tables, views
     from vlp_atlas.catalogue_options import dated
 
     atlas = options.load()
@@ -35,6 +36,9 @@ def run(options: Options) -> int:
         print(json.dumps(record, indent=2, ensure_ascii=False))
         return 0
     colour = sys.stdout.isatty()
+    if kind == "models":
+        derived = {view: views.fact_of(record, view) for view in views.VIEWS}
+        record = record | {view: fact for view, fact in derived.items() if fact is not None}
     parts = [showing.lines(atlas, kind, record, sources=options.sources, colour=colour)]
     if kind == "models":
         own = [each for each in atlas.all("checkpoints") if each["model"] == name]

@@ -31,7 +31,7 @@ const LISTS = {
     about: "A checkpoint with sizes of its own has its own row. An empty cell is unknown, not zero.",
     columns: [
       { key: "name", head: "name", flow: true, cell: (row) => h("a.name", { href: hrefOf(row.checkpoint ? "checkpoints" : "models", row.own.id) }, row.own.name), sort: (row) => row.own.name },
-      { key: "year", head: "year", number: true, cell: (row) => h("span", { title: row.day || "" }, textOf(year(row) === null ? "" : String(year(row)))), sort: (row) => (row.day ? dateOf(row.day) : null) },
+      { key: "year", head: "first public", number: true, cell: (row) => h("span", { title: row.day || "" }, textOf(year(row) === null ? "" : String(year(row)))), sort: (row) => (row.day ? dateOf(row.day) : null) },
       words("modalities", (row) => row.model), ofModel("vision_fe"), { ...ofModel("fusion"), flow: true }, { ...ofModel("codec"), flow: true }, { ...ofModel("objectives"), flow: true },
       ofCheckpoint("params", "params"),
       { key: "convention", head: "counted", flow: true, cell: (row) => row.checkpoint && valueOf(row.checkpoint, "params") !== null ? row.checkpoint.params.convention || "" : "", sort: (row) => (row.checkpoint && row.checkpoint.params ? row.checkpoint.params.convention || "" : "") },
