@@ -245,7 +245,7 @@ def test_every_preset_says_what_it_is(package):
         lines = path.read_text(encoding="utf-8").splitlines()
         header = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
         assert lines[0].startswith("# "), f"{path}: the first line is what help lists beside the name"
-        verb = path.parent.name.replace("-", " ")
+        verb = next(name for name in package.cli.VERBS if name.replace(" ", "-") == path.parent.name)
         assert f"{package.prog} {verb} --preset {path.stem}" in header, (
             f"{path}: the header lacks the command"
         )

@@ -11,7 +11,7 @@ from keyphrase_plm.decoding_options import DecodeOptions
 from keyphrase_plm.documents import Document, Prediction
 from keyphrase_plm.predicting import clean, predict
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 from word_family import WordFamily, documents
 
 

@@ -123,18 +123,6 @@ def test_a_tiny_model_learns_documents_by_heart(tokenizer, trained, objective):
         assert all(-0.5 < score <= 0 for score in prediction.scores)
 
 
-@pytest.mark.slow
-def test_a_tiny_model_finds_absent_phrases_of_documents_that_it_has_not_seen(tokenizer):
-    family = tiny(tokenizer)
-    train(family, [each._replace(present=()) for each in toy.corpus(3000, seed=2)], 400, batch=16)
-    fresh = toy.corpus(40, seed=3)
-    right = sum(
-        prediction.phrases == document.absent
-        for document, prediction in zip(fresh, predicted(family, fresh), strict=True)
-    )
-    assert right >= 36  # one in four by chance
-
-
 @pytest.mark.parametrize(
     "options",
     [

@@ -18,7 +18,7 @@ from nonet.runs import Run, read_metrics
 from nonet.testing import one_thread, two_processes
 from nonet.training.options import OptimizerOptions, TrainerOptions
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 from word_family import WordFamily, documents
 
 TRAINER = TrainerOptions(

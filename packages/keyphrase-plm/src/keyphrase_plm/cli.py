@@ -65,7 +65,7 @@ VERBS = {
     "budget": Verb(
         "list the encoder-decoder shapes that fit a budget of parameters",
         "keyphrase_plm.commands.budget",
-        "keyphrase-plm budget --parameters 150M",
+        "keyphrase-plm budget --parameters 150000000",
     ),
     "export": Verb(
         "write a model as plain transformers folder or ONNX",
