@@ -67,6 +67,11 @@ VERBS = {
         "keyphrase_plm.commands.budget",
         "keyphrase-plm budget --parameters 150000000",
     ),
+    "convert": Verb(
+        "take over a finished keyphrase model of others, such as KeyBART",
+        "keyphrase_plm.commands.convert",
+        "keyphrase-plm convert --source taln-ls2n/bart-kp20k --between '<s>' --out bart-kp20k",
+    ),
     "export": Verb(
         "write a model as plain transformers folder or ONNX",
         "keyphrase_plm.commands.export",

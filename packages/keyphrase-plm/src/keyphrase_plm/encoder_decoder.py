@@ -19,8 +19,8 @@ from keyphrase_plm.documents import Document, Prediction
 from keyphrase_plm.families import Family, Row
 from keyphrase_plm.loading import NOTE, VERSION, read_note
 from keyphrase_plm.padding import pad
+from keyphrase_plm.sequences import SEP, source_text, source_words, target_text
 from keyphrase_plm.sequences import encoded as encoded_phrase
-from keyphrase_plm.sequences import source_text, source_words, target_text
 from keyphrase_plm.spelling import Spelling
 from keyphrase_plm.step_decoders import step_decoder
 from keyphrase_plm.written_phrases import PhraseReader
@@ -51,16 +51,17 @@ class EncoderDecoder(Family):
         max_output: longest output.
         targets: `"one2seq"` or `"one2one"`.
         label_smoothing: share of the target's probability that is spread over the vocabulary.
+        between: text between title and body of a source.
     """
 
     notes: ClassVar[tuple[str, ...]] = (
-        "prefix", "max_source", "max_target", "max_output", "targets", "label_smoothing",
+        "prefix", "between", "max_source", "max_target", "max_output", "targets", "label_smoothing",
     )  # fmt: skip
 
     def __init__(
         self, model: Any, tokenizer: Any, *, start: int, end: int, front: Sequence[int] = (),
         prefix: str = "", max_source: int, max_target: int, max_output: int, targets: str = "one2seq",
-        label_smoothing: float = 0.0,
+        label_smoothing: float = 0.0, between: str = SEP,
     ) -> None:  # fmt: skip
         super().__init__()
         if targets not in ("one2seq", "one2one"):
@@ -68,7 +69,8 @@ class EncoderDecoder(Family):
         self.model, self.tokenizer = model, tokenizer
         self.start, self.end, self.front = start, end, [int(each) for each in front]
         self.pad = int(tokenizer.pad_token_id)
-        self.prefix, self.targets, self.label_smoothing = prefix, targets, label_smoothing
+        self.prefix, self.between, self.targets = prefix, between, targets
+        self.label_smoothing = label_smoothing
         self.max_source, self.max_target, self.max_output = max_source, max_target, max_output
         self._reader = PhraseReader(tokenizer)
         self.source_front, self.source_back = special_ids(tokenizer)
@@ -86,7 +88,7 @@ class EncoderDecoder(Family):
         """Arrays `source` (L,) and, with gold, `target` (all targets, one behind the other) and `ends` (where
         each ends); a document without phrases has the empty target, or with one2one none.
         """
-        ids = self._ids(source_text(document, prefix=self.prefix))
+        ids = self._ids(source_text(document, prefix=self.prefix, between=self.between))
         room = self.max_source - len(self.source_front) - len(self.source_back)
         source = [*self.source_front, *ids[:room], *self.source_back]
         row: Row = {"source": np.array(source, np.int32), "cut": max(0, len(ids) - room), "lost": 0}

@@ -8,6 +8,7 @@ from torch import Tensor
 from keyphrase_plm.encoder_decoder import EncoderDecoder, special_ids
 from keyphrase_plm.scibart_tokenizer import load_scibart_tokenizer, scibart_file
 from keyphrase_plm.seq2seq_options import Seq2SeqOptions
+from keyphrase_plm.sequences import SEP
 from nonet.errors import UserError
 from nonet.training.hub import load_pretrained, local_or_hub
 
@@ -26,17 +27,18 @@ class Seq2Seq(EncoderDecoder):
         max_target: longest target and output, likewise.
         targets: `"one2seq"`: all phrases; `"one2one"`: one phrase.
         label_smoothing: share of the target's probability that is spread over the vocabulary.
+        between: text between title and body of a source.
 
     Raises:
         UserError: the model is of another kind, or has fewer positions.
     """
 
     name: ClassVar[str] = "seq2seq"
-    notes = "prefix", "max_source", "max_target", "targets", "label_smoothing"
+    notes = "prefix", "between", "max_source", "max_target", "targets", "label_smoothing"
 
     def __init__(
         self, model: Any, tokenizer: Any, *, prefix: str = "", max_source: int = 1024, max_target: int = 128,
-        targets: str = "one2seq", label_smoothing: float = 0.0,
+        targets: str = "one2seq", label_smoothing: float = 0.0, between: str = SEP,
     ) -> None:  # fmt: skip
         kind = model.config.model_type
         if kind not in ("bart", "t5", "mt5"):
@@ -55,7 +57,7 @@ class Seq2Seq(EncoderDecoder):
         super().__init__(
             model, tokenizer, start=int(start), end=int(back[-1]), front=front,
             prefix=prefix, max_source=max_source, max_target=max_target, max_output=max_target,
-            targets=targets, label_smoothing=label_smoothing,
+            targets=targets, label_smoothing=label_smoothing, between=between,
         )  # fmt: skip
 
     def hidden(self, inputs: Tensor, encoded: Tensor, mask: Tensor) -> Tensor:
