@@ -20,6 +20,13 @@ def test_a_phrase_of_the_text_is_written_as_there_and_another_one_has_its_signs_
     assert Spelling(TEXT).of(written) == spelled
 
 
+def test_words_without_signs_are_neither_joined_nor_parted():
+    spelling = Spelling("key word lists ; a keyword list".split())
+    assert spelling.of("keyword") == "keyword"
+    assert spelling.of("key word") == "key word"
+    assert spelling.of("wordlists") == "wordlists"
+
+
 def test_the_text_may_be_empty_and_so_may_the_phrase():
     assert Spelling([]).of("c + +") == "c ++"
     assert Spelling(["\u0301", "a"]).of("a") == "a"

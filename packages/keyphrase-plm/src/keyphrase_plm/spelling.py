@@ -2,8 +2,8 @@
 
 BERT's tokenizer parts every sign and drops accents, so that its models write `c + +` and `naive` where the
 text has `c ++` and `naïve`; by exact match both would be wrong. A phrase that is a run of words of the text,
-but for spaces, accents and case, is written as those words. In any other, signs side by side are one word, as
-`prepare` has them.
+but for accents, case and spaces beside signs, is written as those words. In any other, signs side by side are
+one word, as `prepare` has them.
 """
 
 import re
@@ -14,6 +14,7 @@ LONGEST = 12
 """words of a run that is looked for"""
 
 _SIGN = re.compile(r"[^\w\s]+")
+_TAKEN_APART = re.compile(r"[^\w\s]|_")  # where spaces may be the tokenizer's, not the model's
 
 
 class Spelling:
@@ -36,8 +37,13 @@ class Spelling:
 
         `Spelling(["c", "++", "is", "naïve"]).of("c + +")` is `"c ++"`, `.of("na + +")` is `"na ++"`.
         """
-        wanted = bare(phrase)
-        for start in self._starts.get(wanted[:1], ()):
+        parts = [bare(word) for word in phrase.split()]
+        wanted = "".join(parts)
+        starts = self._starts.get(wanted[:1], [])
+        for start in starts:
+            if self._bare[start : start + len(parts)] == parts:
+                return " ".join(self.words[start : start + len(parts)])
+        for start in starts if _TAKEN_APART.search(phrase) else ():
             run = ""
             for stop in range(start, min(start + LONGEST, len(self.words))):
                 run += self._bare[stop]
