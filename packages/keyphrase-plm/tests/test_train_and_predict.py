@@ -5,11 +5,17 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from keyphrase_plm.cli import VERBS
+from keyphrase_plm.layouts import PLAIN
 from keyphrase_plm.loading import load_family
 from keyphrase_plm.small_models import new_bart, new_bert
+from keyphrase_plm.tagger import Tagger
+from keyphrase_plm.tags import B, I, O
 from keyphrase_plm.toy import corpus, words
+from keyphrase_plm.train_options import TrainOptions
+from keyphrase_plm.training_run import _documents
 from keyphrase_plm.vocabulary import train_vocabulary
 from nonet.cli import main
 from nonet.runs import read_metrics
@@ -191,6 +197,52 @@ def test_methods_without_a_model_predict_and_go_on(place, tmp_path):
         found = predictions(tmp_path / method)
         assert [row["id"] for row in found] == [document.id for document in corpus(12, 2)]
         assert all(0 < len(row["phrases"]) <= 3 for row in found)
+
+
+@pytest.fixture
+def plain(place, tmp_path):
+    """A file of plain text with signs at its words, and the same one as `prepare` writes it."""
+    rows = [
+        {"id": "1", "title": "Ash, birch", "abstract": "The cedar (dogwood), an ash-elm.",
+         "keywords": ["Ash", "cedar", "ash-elm", "nowhere; at all"]},
+        {"id": "2", "title": "", "abstract": "No fir; a gum, a hazel.", "keywords": "gum;hazel"},
+    ]  # fmt: skip
+    raw, ready = tmp_path / "raw.jsonl", tmp_path / "ready.jsonl"
+    raw.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert command("prepare", "--input", raw, "--out", ready, "--escape") == 0
+    tagger = Tagger.tiny(AutoTokenizer.from_pretrained(place / "encoder"), seed=2, max_words=40)
+    (tmp_path / "tagger").mkdir()
+    tagger.save(tmp_path / "tagger")
+    return raw, ready, tmp_path / "tagger"
+
+
+def test_plain_text_is_trained_on_as_its_prepared_form(plain):
+    raw, ready, model = plain
+    family, found = load_family(model), []
+    for path in (raw, ready):
+        notes = []
+        options = TrainOptions(train=(path,), val=(path,))
+        found.append([*_documents(options, family, notes)])
+        assert (f"2 {PLAIN}" in notes[0] or f"{PLAIN}: 2" in notes[0]) == (path == raw)
+    for one, other in zip(*found, strict=True):
+        bare = [[each._replace(where="") for each in side.documents] for side in (one, other)]
+        assert bare[0] == bare[1]
+        assert [row["labels"].tolist() for row in one.rows] == [row["labels"].tolist() for row in other.rows]
+    # ash , birch the cedar ( dogwood ), an ash - elm .
+    assert found[0][0].rows[0]["labels"].tolist() == [B, O, O, O, B, O, O, O, O, B, I, I, O]
+
+
+def test_plain_text_is_predicted_as_its_prepared_form(plain, tmp_path, capsys):
+    raw, ready, model = plain
+    found = []
+    for path in (raw, ready):
+        out = tmp_path / f"out-{path.name}"
+        capsys.readouterr()
+        assert command("predict", "--model", model, "--input", path, "--out", out, "--device", "cpu") == 0
+        assert (f"2 {PLAIN}" in capsys.readouterr().err) == (path == raw)
+        found.append(out.read_text())
+    assert found[0] == found[1]
+    assert "spans" in found[0]
 
 
 def refused(capsys, code, message):

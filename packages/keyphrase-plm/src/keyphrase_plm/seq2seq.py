@@ -1,5 +1,6 @@
 """BART and T5 that write phrases (Wu et al. 2022, section on sequence-to-sequence models)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,8 +137,8 @@ class Seq2Seq(EncoderDecoder):
         return cls(*load_parts(str(folder)), **values)
 
 
-def load_parts(name: str) -> tuple[Any, Any]:
-    """Model and tokenizer of a BART or T5.
+def load_parts(name: str, *, say: Callable[[str], None] = print) -> tuple[Any, Any]:
+    """Model and tokenizer of a BART or T5; `say` takes the account of weights that do not match.
 
     Raises:
         UserError: there is none, or it is of another kind.
@@ -157,8 +158,8 @@ def load_parts(name: str) -> tuple[Any, Any]:
         tokenizer = load_scibart_tokenizer(
             file, vocab_size=config.vocab_size, positions=config.max_position_embeddings
         )
-        return load_pretrained(AutoModelForSeq2SeqLM, name), tokenizer
-    return load_pretrained(AutoModelForSeq2SeqLM, name), load_tokenizer(name)
+        return load_pretrained(AutoModelForSeq2SeqLM, name, say=say), tokenizer
+    return load_pretrained(AutoModelForSeq2SeqLM, name, say=say), load_tokenizer(name)
 
 
 def load_tokenizer(name: str) -> Any:

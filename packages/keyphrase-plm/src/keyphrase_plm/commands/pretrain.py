@@ -159,9 +159,10 @@ def _start(options: Options, texts: list[str], resumed: Path | None) -> tuple[An
     """The model and tokenizer to begin with; a resumed run has its tokenizer in its folder."""
     from types import SimpleNamespace
 
-    from transformers import AutoModelForMaskedLM, AutoTokenizer, BartForConditionalGeneration
+    from transformers import AutoModelForMaskedLM
 
     from keyphrase_plm.embedding_rows import check_rows
+    from keyphrase_plm.seq2seq import load_parts
     from keyphrase_plm.small_models import new_bart, new_bert
     from keyphrase_plm.vocabulary import train_vocabulary
     from nonet.training.hub import load_pretrained, local_or_hub
@@ -170,16 +171,19 @@ def _start(options: Options, texts: list[str], resumed: Path | None) -> tuple[An
     if options.init is not None:
         if options.tokenizer is not None:
             raise UserError("a model to go on from has its own tokenizer: leave --tokenizer out")
-        where = local_or_hub(options.init)
-        model = load_pretrained(
-            AutoModelForMaskedLM if masked else BartForConditionalGeneration, where, say=_to_stderr
-        )
-        tokenizer = AutoTokenizer.from_pretrained(where)
+        if masked:
+            where = local_or_hub(options.init)
+            model = load_pretrained(AutoModelForMaskedLM, where, say=_to_stderr)
+            tokenizer = _tokenizer(where)
+        else:  # SciBART's tokenizer, too, which transformers does not read
+            model, tokenizer = load_parts(options.init, say=_to_stderr)
+            if model.config.model_type != "bart":
+                raise UserError(f"{options.init}: a {model.config.model_type}; infilling is for BART")
         check_rows(SimpleNamespace(model=model, tokenizer=tokenizer), options.init)
         return model, tokenizer
     kept = resumed / "tokenizer" if resumed else None
     if kept is not None and kept.is_dir():
-        tokenizer = AutoTokenizer.from_pretrained(kept)
+        tokenizer = _tokenizer(str(kept))
     elif options.tokenizer is not None:
         tokenizer = _tokenizer(options.tokenizer)
     else:
