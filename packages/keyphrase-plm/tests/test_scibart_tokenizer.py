@@ -72,3 +72,27 @@ def test_a_folder_with_the_file_alone_is_trained_from_and_saved_for_transformers
     family.save(tmp_path / "saved")
     saved = AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert saved(TEXTS[0])["input_ids"] == tokenizer(TEXTS[0])["input_ids"]
+
+
+def test_pre_training_goes_on_from_a_folder_with_the_file_alone(tmp_path, monkeypatch):
+    from transformers import AutoTokenizer
+
+    from keyphrase_plm.commands.pretrain import Options, run
+    from keyphrase_plm.small_models import new_bart
+    from nonet.training.options import OptimizerOptions, TrainerOptions
+
+    monkeypatch.setenv("NONET_PROGRESS", "0")
+    (tmp_path / "scibart").mkdir()
+    path, _ = trained(tmp_path / "scibart" / "sentencepiece.bpe.model")
+    tokenizer = load_scibart_tokenizer(path)
+    model = new_bart(len(tokenizer), tokenizer, layers=1, width=16, heads=2, positions=64)
+    model.save_pretrained(tmp_path / "scibart")
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS[:40]) + "\n", encoding="utf-8")
+    options = Options(
+        data=(tmp_path / "texts.txt",), objective="infill", init=str(tmp_path / "scibart"), length=48,
+        batch=8, out=tmp_path / "run", optimizer=OptimizerOptions(lr=1e-3),
+        trainer=TrainerOptions(steps=2, accelerator="cpu"),
+    )  # fmt: skip
+    assert run(options) == 0
+    saved = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    assert saved(TEXTS[0])["input_ids"] == tokenizer(TEXTS[0])["input_ids"]
