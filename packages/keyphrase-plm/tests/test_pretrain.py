@@ -88,6 +88,34 @@ def test_a_run_learns_and_goes_on_bit_for_bit_after_an_interruption(objective, t
     assert (whole / "report.html").exists()
 
 
+def test_a_run_whose_rows_are_written_goes_on_without_reading_its_texts_again(texts, tmp_path, monkeypatch):
+    import nonet.training.callbacks as callbacks
+
+    mine, folder = tmp_path / "texts.jsonl", tmp_path / "run"
+    mine.write_text(texts.read_text())
+    given = ["--data", mine, *SMALL]
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.Interrupts, "wanted", lambda self, trainer: trainer.global_step == 2)
+        assert command(*given, "--out", folder) == 130
+    rows = {path.name: path.read_bytes() for path in (folder / "rows").iterdir()}
+    assert "index.json" in rows
+    mine.write_text('{"no": "text"}\n')
+    assert command(*given, "--resume", folder) == 0
+    assert {path.name: path.read_bytes() for path in (folder / "rows").iterdir()} == rows
+    assert "80 texts, " in (folder / "log.txt").read_text()
+
+
+def test_a_bad_record_anywhere_leaves_no_folder(texts, tmp_path, capsys):
+    assert command("--data", texts, *SMALL, "--out", tmp_path / "first") == 0
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(texts.read_text() + '{"no": "text"}\n')
+    for more in ([], ["--init", tmp_path / "first" / "model"]):
+        capsys.readouterr()
+        assert command("--data", bad, *SMALL, *more, "--out", tmp_path / "run") == 2
+        assert "bad.jsonl:81: no text in the fields no" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_model_is_gone_on_with(texts, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert command("--data", texts, *SMALL, "--out", first) == 0
@@ -106,6 +134,7 @@ def test_a_model_is_gone_on_with(texts, tmp_path):
         (["--text-field", "wrong"], "no field 'wrong'"),
         (["--vocab-size", "5"], "too small"),
         (["--share", "1"], "share is 1"),
+        (["--data", "-"], "which standard input cannot be"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_no_folder(more, message, texts, tmp_path, capsys):
