@@ -88,6 +88,40 @@ def test_a_run_learns_and_goes_on_bit_for_bit_after_an_interruption(objective, t
     assert (whole / "report.html").exists()
 
 
+@pytest.mark.parametrize("objective", ["mlm", "infill"])
+def test_a_loss_that_is_not_finite_costs_its_step_and_many_cost_the_run(
+    objective, texts, tmp_path, capsys, monkeypatch
+):
+    from keyphrase_plm.infilling_objective import TextInfilling
+    from keyphrase_plm.masked_words import MaskedWords
+
+    kind = MaskedWords if objective == "mlm" else TextInfilling
+    forward, lost = kind.forward, {}
+
+    def poisoned(self, batch):
+        total, count = forward(self, batch)
+        if self.training:
+            lost["step"] = lost.get("step", 0) + 1
+        return total * (float("nan") if self.training and lost["step"] in lost["steps"] else 1), count
+
+    monkeypatch.setattr(kind, "forward", poisoned)
+    lost["steps"] = {3}
+    given = ["--data", texts, "--objective", objective, *SMALL, "--max-skipped", "3"]
+    assert command(*given, "--out", tmp_path / "once") == 0
+    lines = [line for line in numbers(tmp_path / "once") if "lr" in line]
+    assert [line.get("skipped_steps", 0) for line in lines] == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert ["train/loss" in line for line in lines] == [True, True, False, True, True, True, True, True]
+    assert all(value.isfinite().all() for value in weights(tmp_path / "once").values())
+
+    lost |= {"step": 0, "steps": {4, 5, 6}}
+    capsys.readouterr()
+    assert command(*given, "--out", tmp_path / "many") == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "in succession" in line]
+    assert len(said) == 1
+    assert "step 6: the loss is nan, and 3 steps in succession were skipped" in said[0]
+    assert all(value.isfinite().all() for value in weights(tmp_path / "many").values())
+
+
 def test_a_run_whose_rows_are_written_goes_on_without_reading_its_texts_again(texts, tmp_path, monkeypatch):
     import nonet.training.callbacks as callbacks
 

@@ -78,6 +78,9 @@ class Options:
     """padded pieces a batch at most, inputs and targets together; none: no limit"""
     epochs: float = 0
     """passes over the rows; 0: trainer.steps says how long"""
+    max_skipped: int = 10
+    """steps whose loss is not finite are left out and counted, and so many in succession end the run; 0: the
+    first one does"""
     out: Path | None = None
     """run folder; none: runs/keyphrase_plm/pretrain-TIME"""
     resume: Path | None = None
@@ -110,8 +113,8 @@ class Options:
             raise UserError("data is read more than once, which standard input cannot be: name a file")
         if self.batch is None and self.batch_tokens is None:
             raise UserError("batch and batch_tokens are both none: one of them limits a batch")
-        if self.val_size < 0 or self.epochs < 0:
-            raise UserError("val_size and epochs are 0 or more")
+        if min(self.val_size, self.epochs, self.max_skipped) < 0:
+            raise UserError("val_size, epochs and max_skipped are 0 or more")
         if self.init is None and self.length > self.shape.positions:
             raise UserError(f"length {self.length} is more than shape.positions {self.shape.positions}")
 
@@ -153,7 +156,7 @@ def run(options: Options) -> int:
         metrics = fit(
             objective, TextRows(shards, train), record, val=TextRows(shards, held), batch=options.batch,
             batch_tokens=options.batch_tokens, epochs=options.epochs, select="loss",
-            trainer=options.trainer, optimizer=options.optimizer,
+            max_skipped=options.max_skipped, trainer=options.trainer, optimizer=options.optimizer,
             state={"objective": options.objective, "pieces": len(tokenizer), "length": options.length},
         )  # fmt: skip
         if record.writes:
