@@ -7,8 +7,7 @@ import torch
 
 from keyphrase_plm.cli import VERBS
 from nonet.cli import main
-from nonet.runs import read_metrics
-from nonet.testing import one_thread
+from nonet.testing import numbers, one_thread
 from nonet.training.checkpoints import read_checkpoint
 
 SMALL = (
@@ -42,11 +41,6 @@ def texts(tmp_path_factory):
 
 def command(*arguments):
     return main("keyphrase-plm", "about", "0", VERBS, argv=["pretrain", *map(str, arguments)])
-
-
-def numbers(folder):
-    clock = ("seconds", "steps_per_second")
-    return [{name: line[name] for name in line if name not in clock} for line in read_metrics(folder)]
 
 
 def weights(folder):

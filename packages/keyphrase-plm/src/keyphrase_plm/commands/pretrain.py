@@ -212,6 +212,7 @@ def _start(options: Options, texts: "RawTexts", resumed: Path | None) -> tuple[A
     from keyphrase_plm.embedding_rows import check_rows
     from keyphrase_plm.seq2seq import load_parts
     from keyphrase_plm.small_models import new_bart, new_bert
+    from keyphrase_plm.tokenizers import load_tokenizer
     from keyphrase_plm.vocabulary import train_vocabulary
     from nonet.training.hub import load_pretrained, local_or_hub
 
@@ -222,7 +223,7 @@ def _start(options: Options, texts: "RawTexts", resumed: Path | None) -> tuple[A
         if masked:
             where = local_or_hub(options.init)
             model = load_pretrained(AutoModelForMaskedLM, where, say=_to_stderr)
-            tokenizer = _tokenizer(where)
+            tokenizer = load_tokenizer(where)
         else:  # SciBART's tokenizer, too, which transformers does not read
             model, tokenizer = load_parts(options.init, say=_to_stderr)
             if model.config.model_type != "bart":
@@ -231,9 +232,9 @@ def _start(options: Options, texts: "RawTexts", resumed: Path | None) -> tuple[A
         return model, tokenizer
     kept = resumed / "tokenizer" if resumed else None
     if kept is not None and kept.is_dir():
-        tokenizer = _tokenizer(str(kept))
+        tokenizer = load_tokenizer(str(kept))
     elif options.tokenizer is not None:
-        tokenizer = _tokenizer(options.tokenizer)
+        tokenizer = load_tokenizer(options.tokenizer)
     else:
         kind: Literal["wordpiece", "bpe"] = "wordpiece" if masked else "bpe"
         tokenizer = train_vocabulary(
@@ -247,16 +248,6 @@ def _start(options: Options, texts: "RawTexts", resumed: Path | None) -> tuple[A
     if masked:
         return new_bert(len(tokenizer), pad=tokenizer.pad_token_id, **given), tokenizer
     return new_bart(len(tokenizer), tokenizer, **given), tokenizer
-
-
-def _tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{name}: no tokenizer can be loaded from there: {reason}") from error
 
 
 def _to_stderr(text: str) -> None:
