@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from nonet.testing import data_folder, devices, needs, one_thread, run_cli, threads, two_processes
+from nonet.testing import data_folder, devices, needs, numbers, one_thread, run_cli, threads, two_processes
 
 torch = pytest.importorskip("torch")
 
@@ -40,6 +40,13 @@ def test_two_processes_are_joined_and_their_results_come_by_rank():
     assert (first["rank"], second["rank"]) == (0, 1)
     assert first["sum"].item() == second["sum"].item() == 2.0 * (10 + 11)
     assert first["parcel"] == Parcel(2)
+
+
+def test_the_numbers_of_a_run_are_those_that_no_clock_says(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "seconds": 0.5, "loss": 2.0, "steps_per_second": 3.0}\n{"step": 2, "seconds": 1.0}\n'
+    )
+    assert numbers(tmp_path) == [{"step": 1, "loss": 2.0}, {"step": 2}]
 
 
 def test_a_failure_in_one_process_ends_both_and_is_shown():

@@ -132,6 +132,14 @@ def check_tiny_benchmark(package: str, name: str, results: str, tmp_path: Path, 
     assert "benchmarks.harness" in sys.modules
 
 
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """The numbers of a run's metrics.jsonl, line by line, but for what a clock says."""
+    from nonet.runs import read_metrics
+
+    clock = ("seconds", "steps_per_second")
+    return [{name: line[name] for name in line if name not in clock} for line in read_metrics(folder)]
+
+
 def one_thread() -> contextlib.AbstractContextManager[None]:
     """Have torch compute with one thread inside the block, for sums in one order."""
     return threads(1)
