@@ -11,7 +11,8 @@ PACKAGES := $(notdir $(patsubst %/,%,$(dir $(wildcard packages/*/pyproject.toml)
 RECIPES  := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-unexport PYTHONPATH VIRTUAL_ENV
+# Without kept bytecode each of the many processes of a test run compiles torch and transformers anew.
+unexport PYTHONPATH VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help dev demo test lint format wheels bench ci version packages-json clean distclean
