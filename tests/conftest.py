@@ -1,6 +1,8 @@
 """The packages on disk: every test that asks for `package` or `verb` runs for each of them."""
 
+import contextlib
 import importlib
+import io
 import os
 import resource
 import subprocess
@@ -12,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -68,6 +71,23 @@ class Package:
         command = [str(Path(sys.executable).with_name(self.prog)), *map(str, words)]
         return run(command, cwd=cwd, timeout=timeout, environment=environment)
 
+    def call(self, *words: object, cwd: Path, **environment: str) -> Outcome:
+        """Do what the installed command does, in this process: a tenth of the time."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(cwd),
+            mock.patch.dict(os.environ, environment),
+            mock.patch.object(sys, "argv", [self.prog, *map(str, words)]),
+            mock.patch.object(sys, "stdin", io.StringIO()),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                code = self.cli.main()
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        return Outcome(code, out.getvalue(), err.getvalue(), 0.0)
+
     def python(self, *words: str, cwd: Path) -> Outcome:
         """Run this Python with the words."""
         return run([sys.executable, *words], cwd=cwd)
@@ -94,6 +114,10 @@ class Entry(NamedTuple):
     def run(self, *words: object, cwd: Path, **environment: str) -> Outcome:
         """Run the verb of the installed command."""
         return self.package.run(*self.name.split(), *words, cwd=cwd, **environment)
+
+    def call(self, *words: object, cwd: Path, **environment: str) -> Outcome:
+        """Do what the verb does, in this process."""
+        return self.package.call(*self.name.split(), *words, cwd=cwd, **environment)
 
 
 def run(
