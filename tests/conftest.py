@@ -1,8 +1,6 @@
 """The packages on disk: every test that asks for `package` or `verb` runs for each of them."""
 
-import contextlib
 import importlib
-import io
 import os
 import resource
 import subprocess
@@ -14,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
-from unittest import mock
 
 import pytest
+
+from nonet.testing import call_cli
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,20 +72,8 @@ class Package:
 
     def call(self, *words: object, cwd: Path, **environment: str) -> Outcome:
         """Do what the installed command does, in this process: a tenth of the time."""
-        out, err = io.StringIO(), io.StringIO()
-        with (
-            contextlib.chdir(cwd),
-            mock.patch.dict(os.environ, environment),
-            mock.patch.object(sys, "argv", [self.prog, *map(str, words)]),
-            mock.patch.object(sys, "stdin", io.StringIO()),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            try:
-                code = self.cli.main()
-            except SystemExit as stop:
-                code = int(stop.code or 0)
-        return Outcome(code, out.getvalue(), err.getvalue(), 0.0)
+        done = call_cli(self.prog, *words, cwd=cwd, env=environment)
+        return Outcome(done.returncode, done.stdout, done.stderr, 0.0)
 
     def python(self, *words: str, cwd: Path) -> Outcome:
         """Run this Python with the words."""
