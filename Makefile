@@ -69,7 +69,7 @@ demo: $(READY)  ## run every package's demo: one table here, one page in runs/de
 demo-%: $(READY)  ## the same for one package
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m nonet.report.demos --out runs/demo $*
 
-# A file stays with one worker, so that what its tests share is made once.
+# A file stays with one worker, so that what its tests share is made once; conftest.py says what comes first.
 test: $(READY)  ## all tests, a worker for each core (PYTEST="-k name" passes options on)
 	@$(PY) -m pytest -n auto --dist loadfile $(PYTEST)
 
