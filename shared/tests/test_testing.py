@@ -1,9 +1,22 @@
 import os
+import sys
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 
 import pytest
 
-from nonet.testing import data_folder, devices, needs, numbers, one_thread, run_cli, threads, two_processes
+from nonet import testing
+from nonet.testing import (
+    call_cli,
+    data_folder,
+    devices,
+    needs,
+    numbers,
+    one_thread,
+    run_cli,
+    threads,
+    two_processes,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -117,3 +130,41 @@ def test_an_installed_program_is_run_by_its_name():
     done = run_cli("pytest", "--version")
     assert done.returncode == 0
     assert "pytest" in done.stdout + done.stderr
+
+
+def test_an_installed_program_is_called_in_this_process(tmp_path, monkeypatch):
+    """What a process of its own would do, and the state of this one is as before."""
+    code = """
+import os, sys
+
+
+def main():
+    print(sys.argv[1:], sys.stdin.read(), os.getcwd(), os.environ["A"], os.getpid())
+    print("trouble", file=sys.stderr)
+    return int(sys.argv[1])
+
+
+def stops():
+    raise SystemExit("why")
+
+
+def breaks():
+    return 1 // 0
+"""
+    (tmp_path / "calledprogram.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    programs = {name: f"calledprogram:{name}" for name in ("main", "stops", "breaks")}
+    monkeypatch.setattr(
+        testing,
+        "entry_points",
+        lambda group: [EntryPoint(name, value, group) for name, value in programs.items()],
+    )
+    before = (list(sys.argv), sys.stdin, sys.stdout, os.getcwd(), dict(os.environ))
+    done = call_cli("main", 3, cwd=tmp_path, env={"A": "1"}, input="hello")
+    assert done.stdout == f"['3'] hello {os.path.realpath(tmp_path)} 1 {os.getpid()}\n"
+    assert (done.returncode, done.stderr) == (3, "trouble\n")
+    assert call_cli("main", 0, env={"A": "1"}).returncode == 0
+    assert call_cli("stops").returncode == 1
+    with pytest.raises(ZeroDivisionError):
+        call_cli("breaks")
+    assert (list(sys.argv), sys.stdin, sys.stdout, os.getcwd(), dict(os.environ)) == before
