@@ -108,7 +108,7 @@ def time_models(
         if value < 1:
             raise UserError(f"{name} is {value}; it is 1 or more")
     calls = {name: forward(model, texts(model, batch, length, name)) for name, model in models.items()}
-    with _threads(threads):
+    with with_threads(threads):
         return take_turns(calls, rounds=rounds, seconds=seconds)
 
 
@@ -149,16 +149,9 @@ def forward(model: Any, inputs: dict[str, Any]) -> Callable[[], Any]:
     return call
 
 
-def _repeats(call: Callable[[], Any], seconds: float) -> int:
-    for _ in range(WARM):
-        call()
-    start = time.perf_counter()
-    call()
-    return max(1, round(seconds / max(time.perf_counter() - start, 1e-6)))
-
-
 @contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def with_threads(count: int | None) -> Iterator[None]:
+    """Have torch use so many CPU threads inside the block; None leaves them as they are."""
     import torch
 
     before = torch.get_num_threads()
@@ -168,3 +161,11 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _repeats(call: Callable[[], Any], seconds: float) -> int:
+    for _ in range(WARM):
+        call()
+    start = time.perf_counter()
+    call()
+    return max(1, round(seconds / max(time.perf_counter() - start, 1e-6)))
