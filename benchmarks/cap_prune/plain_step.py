@@ -1,8 +1,9 @@
 """A training step of contrastive pruning as the original's release does it, restated from its description.
 
-What makes it slow is kept on purpose: every text padded to 128 pieces, masks in place of smaller matrices, the
-teacher's forward pass in every step, banks on the CPU out of which other examples are drawn by `random.sample`,
-all candidates compared with all anchors by masks of the full size, identities compared as floats.
+What makes it slow is kept on purpose: every text padded to 128 pieces, masks in place of smaller matrices,
+the teacher's forward pass in every step, banks on the CPU out of which other examples are drawn by
+`random.sample`, all candidates compared with all anchors by masks of the full size, identities compared as
+floats.
 """
 
 import random

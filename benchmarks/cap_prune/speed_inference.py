@@ -53,7 +53,7 @@ def main(*, tiny: bool = False) -> list[Row]:
                     for name, peer in peers.items():
                         rows.append(
                             versus(
-                                f"{level} % pruned, batch {batch}, {length} pieces, {threads} threads, {name}",
+                                f"{level} % gone, batch {batch}, {length} pieces, {threads} threads; {name}",
                                 partial(logits, small, inputs),
                                 partial(logits, peer, inputs),
                                 equal if name == "masked" else alike,
@@ -61,7 +61,7 @@ def main(*, tiny: bool = False) -> list[Row]:
                                 min_seconds=0.0 if tiny else 0.1,
                                 unit="texts",
                                 per_call=batch,
-                            )  # fmt: skip
+                            )
                         )
         finally:
             torch.set_num_threads(before)

@@ -38,7 +38,7 @@ def main(*, tiny: bool = False) -> list[Row]:
                 rounds=1 if tiny else 9,
                 unit="units",
                 per_call=layers * (heads + neurons),
-            )  # fmt: skip
+            )
         )
     print(table(rows))
     if not tiny:
