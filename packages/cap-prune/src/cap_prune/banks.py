@@ -160,8 +160,8 @@ def _share(column_Nd: Tensor, written_N: Tensor) -> Tensor:
     torch.distributed.all_reduce(counts_N)
     for start in range(0, len(column_Nd), CHUNK):
         here = slice(start, start + CHUNK)
-        part = column_Nd[here].to(where, torch.float32)
-        part *= written_N[here, None].to(where)
+        mine = column_Nd[here].to(where, torch.float32) * written_N[here, None].to(where)
+        part = mine.contiguous()  # columns of a table are not, and gloo would mix them up
         torch.distributed.all_reduce(part)
         column_Nd[here] = (part / counts_N[here, None].clamp(min=1)).to(column_Nd)
     return (counts_N > 0).cpu()

@@ -171,12 +171,13 @@ class Contrast:
         tau: similarities are divided by it.
         extra: vectors of extra examples at most; a bank with R of each draws floor(extra / R) examples.
         reduction: `"paper"` or `"released"`.
-        labels: (N,) int64 labels of the training set, for the supervised losses.
+        labels: (N,) int64 labels of the training set, for the supervised losses; None or floats, which are no
+            classes, switch these off.
         seed: of the draws of extra examples, which follow from it, the step and the bank.
         say: is told, once, what cannot be as it was asked for.
 
     Raises:
-        ValueError: a supervised weight without labels, an unknown bank, or tau that is not positive.
+        ValueError: an unknown bank, a negative weight, or tau that is not positive.
     """
 
     def __init__(
@@ -192,13 +193,15 @@ class Contrast:
         say: Callable[[str], None] = print,
     ) -> None:
         if unknown := set(weights) - set(KINDS):
-            raise ValueError(
-                f"no banks are called {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}"
-            )
-        if labels is None and any(supervised for _, supervised in weights.values()):
-            raise ValueError("a supervised weight needs the labels of the training set")
+            raise ValueError(f"no bank is called {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+        if any(weight < 0 for pair in weights.values() for weight in pair):
+            raise ValueError(f"weights are 0 or more, not {dict(weights)}")
         if not tau > 0:
             raise ValueError(f"tau is {tau:g}; it is positive")
+        if labels is None or labels.is_floating_point():
+            if any(supervised for _, supervised in weights.values()):
+                say("the supervised contrast is off: this task has no classes")
+            labels, weights = None, {kind: (pair[0], 0.0) for kind, pair in weights.items()}
         self.banks, self.weights, self.tau, self.extra = banks, dict(weights), tau, extra
         self.reduction: Reduction = reduction
         self.seed, self.labels = seed, labels

@@ -49,7 +49,7 @@ class TeacherLogits:
             for each, mine in zip(self.tensors, like, strict=True)
         )
         if found[0].shape != like[0].shape:
-            raise ValueError(f"the teacher has logits {tuple(found[0].shape)}, the student {like[0].shape}")
+            raise ValueError(f"the teacher has logits {tuple(found[0].shape)}, the student {tuple(like[0].shape)}")
         return found
 
 
@@ -71,7 +71,7 @@ def distil(
         regression: (B, 1) are predictions, not logits: squared error instead, as a softmax over one output
             would teach nothing.
     """
-    count = torch.tensor(float(len(student[0])), device=student[0].device)
+    count = torch.full((), float(len(student[0])), device=student[0].device)
     if regression:
         return F.mse_loss(student[0].float(), teacher[0].float(), reduction="sum"), count
     parts = []

@@ -98,7 +98,7 @@ class Objective:
                 for side, logits in zip(("start", "end"), found.logits, strict=True)
             ]
         logits, labels = found.logits[0].float(), batch["labels"]
-        count = torch.tensor(float(len(labels)), device=logits.device)
+        count = torch.full((), float(len(labels)), device=logits.device)
         if self.kind == "regression":
             return [("ce", (F.mse_loss(logits[:, 0], labels.float(), reduction="sum"), count))]
         return [("ce", (F.cross_entropy(logits, labels, reduction="sum"), count))]

@@ -1,8 +1,8 @@
 """Which units go: the least important ones over all layers, until a share of the dense model's is gone.
 
 Xu et al. 2022, section 3.1, as released: scores are divided by their norm in each layer, then ranked over all
-layers; p percent are floor(total p / 100) of all heads and, apart, of all neurons of the dense model; the best
-head of a layer stays. Unlike there, only live units are ranked, so that this holds at each level.
+layers; p percent are floor(total p / 100) of all heads and, apart, of all neurons of the dense model; the
+best head of a layer stays. Unlike there, only live units are ranked, so that this holds at each level.
 """
 
 from collections.abc import Sequence
