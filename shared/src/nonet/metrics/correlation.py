@@ -1,8 +1,8 @@
 """Correlations of predictions with the truth: Matthews of classes, Pearson and Spearman of numbers (numpy).
 
-Sources: Matthews 1975, for more than two classes Gorodkin 2004; Spearman's is Pearson's of ranks, ties having
-the mean of their ranks. Where one side does not vary a correlation is not defined; it is 0 here, as nothing of
-the other can be told from it.
+Sources: Matthews 1975, for more than two classes Gorodkin 2004; Spearman's is Pearson's of ranks, ties
+having the mean of their ranks. Where one side does not vary a correlation is not defined; it is 0 here, as
+nothing of the other can be told from it.
 """
 
 from collections.abc import Hashable, Sequence
@@ -79,12 +79,11 @@ def _sides(predicted: ArrayLike, gold: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _correlation(left: Floats, right: Floats) -> float:
+    if any(side.min() == side.max() for side in (left, right)):
+        return 0.0
     left, right = left - left.mean(), right - right.mean()
     for side in (left, right):
-        largest = float(np.abs(side).max())
-        if largest == 0:
-            return 0.0
-        side /= largest  # squares of very large or small numbers leave float64's range
+        side /= np.abs(side).max()  # squares of very large or small numbers leave float64's range
     value = float(left @ right) / float(np.sqrt((left @ left) * (right @ right)))
     return min(1.0, max(-1.0, value))
 
