@@ -13,6 +13,7 @@ _HOME = {
     "Gates": "cap_prune.gates",
     "slim": "cap_prune.slimming",
     "load_model": "cap_prune.loading",
+    "register": "cap_prune.slim_models",
     "Contrast": "cap_prune.contrast",
     "contrastive_loss": "cap_prune.contrast",
     "Banks": "cap_prune.banks",

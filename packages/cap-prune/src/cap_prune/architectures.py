@@ -1,49 +1,12 @@
-"""Where the prunable parts of each supported encoder are: the same six linear layers under other names (ours).
-
-Only what is named here is ever pruned; another architecture is refused, never guessed at. MiniLM, TinyBERT and
-the like are of type `bert`.
-"""
+"""The prunable parts of a supported encoder: the same six linear layers under other names (ours)."""
 
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from cap_prune.layer_names import NAMES, RECORD, SLIM_PREFIX
 from cap_prune.units import Units
 from nonet.errors import UserError
-
-RECORD = "cap_units"
-"""name of the entry of a config that holds a slim model's units, as `Units.to_dict` gives them"""
-
-
-class Names(NamedTuple):
-    """The attribute paths of one architecture, from the base model or from a layer."""
-
-    layers: str
-    query: str
-    key: str
-    value: str
-    attention_output: str
-    intermediate: str
-    output: str
-    head_size_at: str
-    """module of a layer that has `attention_head_size`"""
-
-
-_BERT = Names(
-    "encoder.layer", "attention.self.query", "attention.self.key", "attention.self.value",
-    "attention.output.dense", "intermediate.dense", "output.dense", "attention.self",
-)  # fmt: skip
-NAMES = {
-    "bert": _BERT,
-    "roberta": _BERT,
-    "electra": _BERT,
-    "distilbert": Names(
-        "transformer.layer", "attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
-        "ffn.lin1", "ffn.lin2", "attention",
-    ),
-}  # fmt: skip
-SLIM_PREFIX = "cap_"
-"""a slim model's type is this and the type of the dense one"""
 
 
 class Parts(NamedTuple):
@@ -82,7 +45,7 @@ def model_type(model: nn.Module) -> str:
 
 
 def base_of(model: Any) -> Any:
-    """The encoder without its head: `model` itself, or the part of it that transformers calls the base model."""
+    """The encoder without its head: `model` itself, or the part that transformers calls the base model."""
     return model.base_model
 
 
@@ -97,7 +60,7 @@ def parts_of(model: nn.Module) -> list[Parts]:
     return [
         Parts(
             *(layer.get_submodule(path) for path in names[1:-1]),
-            head_size=layer.get_submodule(names.head_size_at).attention_head_size,
+            layer.get_submodule(names.head_size_at).attention_head_size,
         )
         for layer in layers
     ]
