@@ -99,12 +99,14 @@ def read_task(
 
         found = read_squad_examples(
             data, side, tokenizer, max_length=max_length, stride=stride, chosen=_chooser(size, seed),
-            labelled=labelled,
+            labelled=labelled, types=takes_types(tokenizer, config),
         )  # fmt: skip
     else:
         texts = read_texts(task, data, side, labelled=labelled)
         texts = texts.take(_chooser(size, seed)(len(texts)))
-        found = encode_texts(texts, tokenizer, max_length, regression=task.kind == "regression")
+        found = encode_texts(
+            texts, tokenizer, max_length, regression=task.kind == "regression", config=config
+        )
     if found.skipped:
         say(f"{data}: {found.skipped:,} broken rows of the {side} side left out, as is usual for {task.name}")
     if found.cut:
@@ -112,7 +114,9 @@ def read_task(
     return found
 
 
-def encode_texts(texts: Texts, tokenizer: Any, max_length: int, *, regression: bool = False) -> Examples:
+def encode_texts(
+    texts: Texts, tokenizer: Any, max_length: int, *, regression: bool = False, config: Any = None
+) -> Examples:
     """Texts or pairs as token numbers with the special tokens of the model.
 
     Args:
@@ -120,6 +124,7 @@ def encode_texts(texts: Texts, tokenizer: Any, max_length: int, *, regression: b
         tokenizer: a fast one of transformers.
         max_length: tokens at most; of a pair, the longer text loses its end first.
         regression: labels are float32 and not int64.
+        config: of the model, which says whether it tells segments apart.
     """
     if not len(texts):
         raise UserError("there are no examples to tokenise; check the data")
@@ -130,14 +135,14 @@ def encode_texts(texts: Texts, tokenizer: Any, max_length: int, *, regression: b
         some = texts.take(full)
         whole = tokenizer(some.first, some.second, truncation=False, verbose=False)["input_ids"]
         cut = sum(len(row) > max_length for row in whole)
-    takes_types = "token_type_ids" in tokenizer.model_input_names
+    types = takes_types(tokenizer, config)
     labels = None
     if texts.labels is not None:
         labels = np.asarray(texts.labels, np.float32 if regression else np.int64)
     ids = [np.asarray(row, np.int32) for row in found["input_ids"]]
     return Examples(
         ids=ids,
-        types=[np.asarray(row, np.int32) for row in found["token_type_ids"]] if takes_types else None,
+        types=[np.asarray(row, np.int32) for row in found["token_type_ids"]] if types else None,
         labels=labels,
         lengths=np.asarray([len(row) for row in ids], np.int64),
         cut=cut,
@@ -163,6 +168,12 @@ def check_tokenizer(tokenizer: Any, max_length: int, config: Any = None) -> None
         raise UserError(f"max_length is {max_length}, but the model has {room} positions; lower max_length")
     if max_length < 8:
         raise UserError(f"max_length is {max_length}; no text is left below 8 tokens")
+
+
+def takes_types(tokenizer: Any, config: Any = None) -> bool:
+    """Whether a model is told which of two texts a token belongs to; DistilBERT and RoBERTa are not."""
+    given = "token_type_ids" in tokenizer.model_input_names
+    return given and (config is None or int(getattr(config, "type_vocab_size", 0)) > 1)
 
 
 def positions(config: Any) -> int | None:

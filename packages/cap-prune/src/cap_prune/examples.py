@@ -22,14 +22,14 @@ class Row(NamedTuple):
     """One example.
 
     Attributes:
-        index: its number.
+        number: its place among the examples.
         ids: (tokens,) int32.
         types: (tokens,) int32 segment numbers, where the model takes them.
         label: int64 number of the class, float32, or (2,) int64 first and last token of the answer; None
             where the data has none.
     """
 
-    index: int
+    number: int
     ids: NDArray[np.int32]
     types: NDArray[np.int32] | None
     label: Any
@@ -110,7 +110,7 @@ def collate(rows: Sequence[Row], pad_id: int) -> Batch:
         mask[place, : len(row.ids)] = 1
         if row.types is not None:
             types[place, : len(row.ids)] = row.types
-    numbers = [row.index for row in rows]
+    numbers = [row.number for row in rows]
     batch: Batch = {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(mask),

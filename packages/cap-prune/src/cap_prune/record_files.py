@@ -66,7 +66,7 @@ def read_records(task: Task, path: Path, side: str, *, labelled: bool = True) ->
     columns: tuple[str, ...] | None = None
     for where, fields in rows_of(task, path, side):
         if columns is None:
-            columns = _columns(task, where, fields)
+            columns = columns_of_record(task, where, fields)
             label = _label(task, where, fields) if labelled else ""
         try:
             texts = [_text(fields, name) for name in columns]
@@ -157,7 +157,7 @@ def _looks_quoted(cell: Any) -> bool:
     return '""' in inside and '"' not in inside.replace('""', "")
 
 
-def _columns(task: Task, where: str, fields: dict[str, Any]) -> tuple[str, ...]:
+def columns_of_record(task: Task, where: str, fields: dict[str, Any]) -> tuple[str, ...]:
     """The task's own columns, else `text` and, for tasks of pairs, `text2`; users' files may lack that."""
     choices = [task.texts, OWN[: len(task.texts)]]
     if task.name == "mnli":

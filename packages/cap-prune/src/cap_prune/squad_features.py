@@ -51,16 +51,23 @@ def read_squad_examples(
     stride: int,
     chosen: Callable[[int], list[int]] | None = None,
     labelled: bool = True,
+    types: bool = True,
 ) -> Examples:
     """The windows of a side; the arguments are those of `encoding.read_task`, `chosen` picks questions."""
     questions = read_squad(data, side, labelled=labelled)
     if chosen is not None:
         questions = [questions[number] for number in chosen(len(questions))]
-    return windows(questions, tokenizer, max_length=max_length, stride=stride, labelled=labelled)
+    return windows(questions, tokenizer, max_length=max_length, stride=stride, labelled=labelled, types=types)
 
 
 def windows(
-    questions: Sequence[Question], tokenizer: Any, *, max_length: int, stride: int, labelled: bool = True
+    questions: Sequence[Question],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    stride: int,
+    labelled: bool = True,
+    types: bool = True,
 ) -> Examples:
     """All windows of all questions, in order.
 
@@ -70,6 +77,7 @@ def windows(
         max_length: tokens of a window at most.
         stride: tokens that neighbouring windows share.
         labelled: whether the answers' tokens are looked up.
+        types: whether the model is told questions from contexts.
 
     Returns:
         Examples whose labels are (N, 2) int64 first and last token of the first right answer. `cut` counts
@@ -80,10 +88,9 @@ def windows(
     """
     texts, is_cut = _cut([question.text for question in questions], tokenizer, max_length)
     ids: list[NDArray[np.int32]] = []
-    types: list[NDArray[np.int32]] = []
+    segments: list[NDArray[np.int32]] = []
     offsets: list[NDArray[np.int32]] = []
     owners: list[int] = []
-    takes_types = "token_type_ids" in tokenizer.model_input_names
     _check_room(texts, tokenizer, max_length, stride)
     for first in range(0, len(questions), TOGETHER):
         part = slice(first, first + TOGETHER)
@@ -96,8 +103,8 @@ def windows(
             places = np.asarray(encoded.offsets, np.int32).reshape(-1, 2)
             offsets.append(np.where(of_context[:, None], places, np.int32(-1)))
             ids.append(np.asarray(encoded.ids, np.int32))
-            if takes_types:
-                types.append(np.asarray(encoded.type_ids, np.int32))
+            if types:
+                segments.append(np.asarray(encoded.type_ids, np.int32))
             owners.append(first + int(found["overflow_to_sample_mapping"][row]))
     labels = None
     if labelled:
@@ -105,7 +112,7 @@ def windows(
         labels = np.asarray(spans, np.int64)
     return Examples(
         ids=ids,
-        types=types if takes_types else None,
+        types=segments if types else None,
         labels=labels,
         lengths=np.asarray([len(row) for row in ids], np.int64),
         questions=Questions(

@@ -102,6 +102,32 @@ def task_of(name: str, labels: tuple[str, ...] | None = None) -> Task:
     return replace(task, labels=tuple(labels))
 
 
+def trained_task(config: Any, name: str | None = None) -> Task:
+    """The task that a model was trained on, as its config says, or another one that is named.
+
+    Args:
+        config: of the model.
+        name: the task; None: the one in the config.
+
+    Raises:
+        UserError: neither says which.
+    """
+    found = name or (getattr(config, "cap_task", None) or {}).get("task")
+    if found is None:
+        raise UserError("the model's config does not say which task it was trained on; name it with --task")
+    task = task_of(found)
+    if task.name != "classify":
+        return task
+    names = sorted((int(number), str(label)) for number, label in config.id2label.items())
+    return task_of(found, tuple(label for _, label in names))
+
+
+def trained_length(config: Any, task: Task, max_length: int | None = None) -> int:
+    """Tokens of an example at most: as asked for, as in training, or 128 (384 for squad)."""
+    trained = (getattr(config, "cap_task", None) or {}).get("max_length")
+    return max_length or trained or (384 if task.kind == "qa" else 128)
+
+
 def label_config(task: Task) -> dict[str, Any]:
     """The entries of a config for the head of a task: labels with their numbers, kind of problem."""
     if task.kind == "qa":
