@@ -1,7 +1,7 @@
 """Where each supported encoder keeps the six linear layers that pruning touches (ours).
 
 Only what is named here is ever pruned; another architecture is refused, never guessed at. MiniLM, TinyBERT
-and the like are of type `bert`. A slim model's folder carries a copy of this file, so it imports nothing else.
+and the like are of type `bert`. A slim model's folder has a copy of this file, so it imports nothing else.
 """
 
 from typing import NamedTuple

@@ -123,12 +123,16 @@ def _load(head: Head, name: str | Path, config: Any, say: Callable[[str], None])
     import transformers
 
     kind = getattr(transformers, AUTO[head])
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # its account of the weights would stand beside ours
     try:
         return load_pretrained(kind, name, say=say, config=config, trust_remote_code=False)
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{name}: cannot be loaded: {_line(error)}") from error
+    finally:
+        transformers.logging.set_verbosity(level)
 
 
 def _with_new_head(name: str | Path, config: Any, task: Task, say: Callable[[str], None]) -> Any:
@@ -137,7 +141,8 @@ def _with_new_head(name: str | Path, config: Any, task: Task, say: Callable[[str
 
     encoder = _load("none", name, config, say)
     head: Head = "qa" if task.kind == "qa" else "classification"
-    config.num_labels = task.outputs
+    config.id2label = {number: f"LABEL_{number}" for number in range(task.outputs)}
+    config.label2id = {label: number for number, label in config.id2label.items()}
     _set(config, label_config(task))
     model = getattr(transformers, AUTO[head]).from_config(config).to(encoder.dtype)
     weights, wanted = encoder.state_dict(), model.base_model.state_dict()

@@ -4,9 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cap_prune.architectures import RECORD, model_type, units_of
+from cap_prune.architectures import model_type, units_of
 from cap_prune.latency import time_models
 from cap_prune.layer_counts import disk_bytes, layer_counts, memory_bytes, parameters, two_of_four
+from cap_prune.layer_names import RECORD
 from cap_prune.operations import head_cost
 from cap_prune.remarks import remarks
 from nonet.machine import machine, versions

@@ -75,7 +75,7 @@ class _Slim:
     config: Any
 
     def __init__(self, config: Any, **options: Any) -> None:
-        super().__init__(config, **options)
+        super().__init__(config, **options)  # type: ignore[call-arg]  # of the dense class
         units = getattr(config, RECORD, None)
         if units is not None:
             heads, neurons = (

@@ -7,7 +7,8 @@ is gone, too.
 import copy
 from typing import Any
 
-from cap_prune.architectures import RECORD, model_type, units_of
+from cap_prune.architectures import model_type, units_of
+from cap_prune.layer_names import RECORD
 from cap_prune.slim_models import SLIM_OF, keep_units
 from cap_prune.units import Units
 from nonet.errors import UserError
