@@ -56,7 +56,7 @@ def test_first_order_scores_are_the_slopes_at_the_gates(model):
             found.append((ends[0] - ends[1]) / 2e-3)
         return found
 
-    for kind, units in (("heads", range(4)), ("neurons", (0, 5, 11))):
+    for kind, units in (("heads", range(4)), ("neurons", (0, 11))):
         for layer in range(2):
             for unit in units:
                 expected = sum(map(abs, slopes(kind, layer, unit)))  # of each batch, then added

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
 
 from cap_prune.banks import Banks
@@ -107,6 +108,15 @@ def test_a_student_that_is_its_teacher_has_no_distillation_loss():
     objective = whole_objective("classification", model, model)
     value, _ = objective(model, batches("classification")[0])["kd"]
     assert value.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_distillation_has_its_weight_and_temperature():
+    model, teacher = make("classification").eval(), make("classification", seed=1).eval()
+    batch = batches("classification")[2]
+    value, count = whole_objective("classification", model, teacher)(model, batch)["kd"]
+    logits, wanted = (each(batch["input_ids"]).logits.detach() / 2 for each in (model, teacher))
+    loss = F.kl_div(logits.log_softmax(-1), wanted.softmax(-1), reduction="batchmean")
+    assert (value / count).item() == pytest.approx(0.9 * 4 * loss.item(), rel=1e-4)
 
 
 def test_the_contrast_differs_from_step_to_step_and_not_between_two_calls():

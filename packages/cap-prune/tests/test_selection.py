@@ -83,10 +83,12 @@ def test_scores_are_compared_within_their_layers():
 
 
 def test_the_best_live_head_of_a_layer_stays_at_every_level():
-    """Layer 0 has one live head with the least score; a dead head cannot stand in for it."""
-    units = Units(((2,), (0, 1, 3)), ((0, 1), (0, 1)), 4, 2)
-    scores = UnitScores([torch.tensor([1e-9]), torch.tensor([3.0, 2.0, 1.0])], [torch.ones(2)] * 2)
-    assert choose(scores, units, 75).heads == ((2,), (0,))
+    """The four heads of layer 0 are all below the better two of layer 1, and six of eight have to go."""
+    scores = UnitScores([torch.ones(4), torch.tensor([0.1, 1.0, 1.0, 0.1])], [torch.ones(2)] * 2)
+    assert choose(scores, Units.full(2, 4, 2), 75).heads == ((0,), (1,))
+    live = Units(((1, 2, 3), (1, 2)), ((0, 1), (0, 1)), 4, 2)  # dead heads cannot stand in for live ones
+    scores = UnitScores([torch.ones(3), torch.tensor([1.0, 1.1])], [torch.ones(2)] * 2)
+    assert choose(scores, live, 75).heads == ((1,), (2,))
 
 
 def test_a_layer_may_lose_all_neurons_and_numbers_are_those_of_the_dense_model():

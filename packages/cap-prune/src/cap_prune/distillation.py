@@ -49,7 +49,9 @@ class TeacherLogits:
             for each, mine in zip(self.tensors, like, strict=True)
         )
         if found[0].shape != like[0].shape:
-            raise ValueError(f"the teacher has logits {tuple(found[0].shape)}, the student {tuple(like[0].shape)}")
+            raise ValueError(
+                f"the teacher has logits {tuple(found[0].shape)}, the student {tuple(like[0].shape)}"
+            )
         return found
 
 
