@@ -60,7 +60,7 @@ def cut_largest(values: Tensor, kept: int) -> Cut:
         raise ValueError(f"{kept} of {n} values cannot be kept")
     if kept in (0, n):
         infinite = float("inf") if kept == 0 else float("-inf")
-        return Cut(values.new_tensor(infinite), torch.tensor(n * (kept > 0) - 1, device=values.device))
+        return Cut(values.new_full((), infinite), _number(n * (kept > 0) - 1, values))
     flat = values.detach().reshape(-1)
     if flat.is_cpu and flat.dtype in (torch.float32, torch.float64):
         numbers = flat.numpy()  # numpy selects some 8 times as fast as torch on a CPU
@@ -78,7 +78,7 @@ def cut_largest(values: Tensor, kept: int) -> Cut:
 
 def cut_above(values: Tensor, threshold: float) -> Cut:
     """The cut that keeps the values above a threshold."""
-    return Cut(values.new_tensor(threshold), torch.tensor(-1, device=values.device))
+    return Cut(values.new_full((), threshold), _number(-1, values))
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -167,6 +167,10 @@ def product_type(weight: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:  # which autocast leaves alone
         return torch.get_autocast_dtype(device)
     return weight.dtype
+
+
+def _number(number: int, like: Tensor) -> Tensor:
+    return torch.full((), number, dtype=torch.int64, device=like.device)  # filled there: no copy to wait for
 
 
 class _MaskedWeight(torch.autograd.Function):  # type: ignore[misc]
