@@ -30,7 +30,7 @@ def test_the_real_files_have_the_published_counts(name, folder, counts, positive
     path = data_folder("glue", folder)
     for side, count, ones in zip(("train", "dev", "test"), counts, positive, strict=True):
         if count is None:
-            with pytest.raises(UserError, match="no labels.*GLUE hides those of test sets"):
+            with pytest.raises(UserError, match=r"no labels.*GLUE hides those of test sets"):
                 read_glue(TASKS[name], path, side)
             assert len(read_glue(TASKS[name], path, side, labelled=False)) in (3_000, 1_063)
             continue
@@ -143,13 +143,13 @@ def test_a_model_with_another_order_of_labels_is_read_by_name():
 
 def test_a_config_says_what_was_trained():
     class Config:
-        cap_task = {"task": "classify", "max_length": 20}  # noqa: RUF012
-        id2label = {1: "b", 0: "a"}  # noqa: RUF012
+        cap_task = {"task": "classify", "max_length": 20}
+        id2label = {1: "b", 0: "a"}
 
     assert trained_task(Config).labels == ("a", "b")
     assert trained_task(Config, "stsb").kind == "regression"
     Config.cap_task = None
-    with pytest.raises(UserError, match="does not say which task.*--task"):
+    with pytest.raises(UserError, match=r"does not say which task.*--task"):
         trained_task(Config)
     assert label_config(trained_task(Config, "rte"))["label2id"] == {"entailment": 0, "not_entailment": 1}
 

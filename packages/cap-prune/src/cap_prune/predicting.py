@@ -3,6 +3,7 @@
 Probabilities are rounded, so that the last bits, which padding and batches decide, are not written.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
@@ -62,6 +63,7 @@ def predict(
     stride: int = 128,
     batch: int = BATCH,
     window: int = WINDOW,
+    counts: Counter[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A prediction for every item, in order.
 
@@ -74,6 +76,7 @@ def predict(
         stride: tokens that windows of a context share.
         batch: examples at a time.
         window: items read ahead.
+        counts: `cut` grows by the examples that were cut.
 
     Yields:
         `id`, and `label` and `scores` (probabilities by label), `score` (a regression), or `answer`, `score`
@@ -82,11 +85,13 @@ def predict(
     stream = iter(found)
     while held := list(islice(stream, window)):
         if task.kind == "qa":
-            yield from _answers(model, tokenizer, held, max_length, stride, batch)
+            yield from _answers(model, tokenizer, held, max_length, stride, batch, counts)
             continue
         second = None if held[0].second is None else [item.second or "" for item in held]
         texts = Texts([item.first for item in held], second, None)
         examples = encode_texts(texts, tokenizer, max_length, config=model.config)
+        if counts is not None:
+            counts["cut"] += examples.cut
         logits = class_logits(model, task, examples, pad_id=tokenizer.pad_token_id, batch=batch)
         for item, row in zip(held, logits.astype(np.float64), strict=True):
             yield {"id": item.id, **_row(task, row)}
@@ -106,13 +111,21 @@ def _row(task: Task, logits: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _answers(
-    model: Any, tokenizer: Any, held: list[Item], max_length: int, stride: int, batch: int
+    model: Any,
+    tokenizer: Any,
+    held: list[Item],
+    max_length: int,
+    stride: int,
+    batch: int,
+    counts: Counter[str] | None,
 ) -> Iterator[dict[str, Any]]:
     questions = [Question(str(number), item.first, item.second or "", ()) for number, item in enumerate(held)]
     examples = windows(
         questions, tokenizer, max_length=max_length, stride=stride, labelled=False,
         types=takes_types(tokenizer, model.config),
     )  # fmt: skip
+    if counts is not None:
+        counts["cut"] += examples.cut
     spans = answers(model, examples, pad_id=tokenizer.pad_token_id, batch=batch)
     for item, span in zip(held, spans.values(), strict=True):
         yield {

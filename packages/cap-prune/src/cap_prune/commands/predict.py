@@ -48,6 +48,7 @@ class Options:
 def run(options: Options) -> int:
     """Predict; counts go to standard error."""
     import sys
+    from collections import Counter
 
     from cap_prune.encoding import check_tokenizer
     from cap_prune.loading import load_model
@@ -66,12 +67,12 @@ def run(options: Options) -> int:
     check_tokenizer(tokenizer, length, model.config)
     file = PredictionLines(options.out, _settings(options, length), overwrite=options.overwrite)
     found = file.remaining(items(reader, task, options.fields or None))
-    count = 0
+    count, counts = 0, Counter[str]()
     with file, progress(label="predicting", unit="records") as bar:  # type: ignore[var-annotated]
         bar.advance(file.resumed)
         for row in predict(
             model.to(device), task, tokenizer, found, max_length=length, stride=options.stride,
-            batch=options.batch,
+            batch=options.batch, counts=counts,
         ):  # fmt: skip
             file.write(row)
             count += 1
@@ -81,6 +82,8 @@ def run(options: Options) -> int:
     notes = [f"{count:,} records"]
     if file.resumed:
         notes.append(f"{file.resumed:,} were there already")
+    if counts["cut"]:
+        notes.append(f"{counts['cut']:,} cut to {length} tokens")
     if reader.counts["invalid_utf8"]:
         notes.append(f"{reader.counts['invalid_utf8']:,} bytes that are not UTF-8 were replaced")
     print("; ".join(notes), file=sys.stderr)
