@@ -58,9 +58,11 @@ def parts_of(model: nn.Module) -> list[Parts]:
     names = NAMES[model_type(model)]
     layers: Any = base_of(model).get_submodule(names.layers)
     return [
-        Parts(
-            *(layer.get_submodule(path) for path in names[1:-1]),
-            layer.get_submodule(names.head_size_at).attention_head_size,
+        Parts._make(
+            [
+                *(layer.get_submodule(path) for path in names[1:-1]),
+                layer.get_submodule(names.head_size_at).attention_head_size,
+            ]
         )
         for layer in layers
     ]

@@ -7,7 +7,7 @@ from nonet.cli import main as run_command
 
 PROG = "cap-prune"
 
-ABOUT = "Prune a fine-tuned encoder while it is trained, keep its knowledge by contrast, ship a smaller model."
+ABOUT = "Prune an encoder while it is fine-tuned, keep its knowledge by contrast, ship a smaller model."
 
 VERBS = {
     "demo": Verb(
@@ -33,12 +33,12 @@ VERBS = {
     "export": Verb(
         "write a pruned model as a smaller one, as zeros in a dense one, in sparse formats or ONNX",
         "cap_prune.commands.export",
-        "cap-prune export --model runs/cap_prune/prune-1/step-09 --format slim --out small",
+        "cap-prune export --model runs/cap_prune/prune-1/step-90 --format slim --out small",
     ),
     "report": Verb(
         "say what is left in each layer: parameters, bytes, operations, and measured latency",
         "cap_prune.commands.report",
-        "cap-prune report --model runs/cap_prune/prune-1/step-09",
+        "cap-prune report --model runs/cap_prune/prune-1/step-90",
     ),
     "bench": Verb(
         "time models beside each other at your batch and length",

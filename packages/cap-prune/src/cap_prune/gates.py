@@ -1,8 +1,8 @@
 """A gate on every head and neuron, without touching the model's code (CAP section 3.1 by way of hooks, ours).
 
-A head's gate multiplies its slice of the context before the attention's output layer, which equals multiplying
-its attention probabilities after dropout; a neuron's gate multiplies its activation before the second
-feed-forward layer. At 1 the model is itself, at 0 the unit is gone.
+A head's gate multiplies its slice of the context before the attention's output layer, which equals
+multiplying its attention probabilities after dropout; a neuron's gate multiplies its activation before the
+second feed-forward layer. At 1 the model is itself, at 0 the unit is gone.
 """
 
 from types import TracebackType

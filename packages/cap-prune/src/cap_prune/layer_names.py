@@ -20,6 +20,11 @@ class Names(NamedTuple):
     head_size_at: str
     """module of a layer that has `attention_head_size`"""
 
+    @property
+    def matrices(self) -> dict[str, str]:
+        """The paths of the six linear layers by their names here."""
+        return {part: path for part, path in self._asdict().items() if part not in ("layers", "head_size_at")}
+
 
 _BERT = Names(
     "encoder.layer", "attention.self.query", "attention.self.key", "attention.self.value",

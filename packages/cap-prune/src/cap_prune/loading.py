@@ -17,6 +17,8 @@ from nonet.training.hub import load_pretrained, local_or_hub
 
 Head = Literal["classification", "qa", "none"]
 """what lies on an encoder"""
+PACKED = "packed.safetensors"
+"""file of a folder whose weights were exported without their zeros"""
 AUTO: dict[Head, str] = {
     "classification": "AutoModelForSequenceClassification",
     "qa": "AutoModelForQuestionAnswering",
@@ -123,6 +125,8 @@ def _load(head: Head, name: str | Path, config: Any, say: Callable[[str], None])
     import transformers
 
     kind = getattr(transformers, AUTO[head])
+    if (Path(name) / PACKED).is_file():
+        return _unpacked(kind, Path(name), config)
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # its account of the weights would stand beside ours
     try:
@@ -135,10 +139,25 @@ def _load(head: Head, name: str | Path, config: Any, say: Callable[[str], None])
         transformers.logging.set_verbosity(level)
 
 
+def _unpacked(kind: Any, folder: Path, config: Any) -> Any:
+    """A model whose weights were exported as csr or 2:4."""
+    from cap_prune.packing import read_packed
+
+    state = read_packed(folder)
+    model = kind.from_config(config).to(next(iter(state.values())).dtype)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"{folder}: {PACKED} does not fit its config: {_line(error)}") from error
+    return model
+
+
 def _with_new_head(name: str | Path, config: Any, task: Task, say: Callable[[str], None]) -> Any:
     """The encoder of the folder under a head of random weights."""
     import transformers
 
+    if (Path(name) / PACKED).is_file():
+        raise UserError(f"{name}: packed weights keep their head; export it as slim and train that")
     encoder = _load("none", name, config, say)
     head: Head = "qa" if task.kind == "qa" else "classification"
     config.id2label = {number: f"LABEL_{number}" for number in range(task.outputs)}
