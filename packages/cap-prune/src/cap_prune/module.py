@@ -1,7 +1,7 @@
 """Training of an encoder under Lightning on the parts of an objective (ours).
 
-The module owns the model and nothing else, so that a checkpoint holds the model's weights alone: banks and the
-teacher's logits belong to the objective and are made again by whoever resumes.
+The module owns the model and nothing else, so that a checkpoint holds the model's weights alone: banks and
+the teacher's logits belong to the objective and are made again by whoever resumes.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +19,8 @@ Parts = Mapping[str, tuple[Tensor, Tensor]]
 """a loss by name: the weighted sum over this process's examples, and how many they are"""
 Objective = Callable[[Any, dict[str, Any], int], Parts]
 """(model, batch, step) to the parts of the loss"""
+Optimize = Callable[[Any, OptimizerOptions, int], Any]
+"""(module, options, steps) to an optimiser and its schedule"""
 
 
 class CapModule(L.LightningModule):  # type: ignore[misc]
@@ -33,6 +35,8 @@ class CapModule(L.LightningModule):  # type: ignore[misc]
         steps: length of this training, for schedules that end.
         first: steps of the run before this training; the objective is told the number in the run.
         keep: steps whose parts are kept, to be named when a loss is not finite.
+        optimize: makes another optimiser than `build_optimizer`, from the module, the options and the steps;
+            gives what `configure_optimizers` returns.
     """
 
     def __init__(
@@ -44,10 +48,12 @@ class CapModule(L.LightningModule):  # type: ignore[misc]
         steps: int,
         first: int = 0,
         keep: int = 10,
+        optimize: Optimize | None = None,
     ) -> None:
         super().__init__()
         self.model, self.objective = model, objective
         self.optimizer_options, self.steps, self.first, self.keep = optimizer, steps, first, keep
+        self._optimize = optimize
         self._recent: dict[int, tuple[float, dict[str, Tensor]]] = {}
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
@@ -63,6 +69,8 @@ class CapModule(L.LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> object:
         """The optimiser and its schedule."""
+        if self._optimize is not None:
+            return self._optimize(self, self.optimizer_options, self.steps)
         return build_optimizer(self, self.optimizer_options, steps=self.steps)
 
     def account(self, step: int) -> str:

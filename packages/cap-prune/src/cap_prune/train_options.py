@@ -19,7 +19,7 @@ class TaskOptions:
     model: str
     """folder or hub name of the encoder to start from: bert, roberta, distilbert or electra, dense or slim"""
     task: str
-    """sst2, mrpc, rte, cola, stsb, qnli, qqp, mnli, wnli or squad; classify or regress for files of your own"""
+    """sst2, mrpc, rte, cola, stsb, qnli, qqp, mnli, wnli or squad; classify or regress for your own files"""
     data: Path
     """the task's folder in GLUE's layout; a file of SQuAD, CSV, TSV or JSON lines; or a folder that datasets
     saved"""
@@ -30,7 +30,9 @@ class TaskOptions:
     stride: int = 128
     """tokens that neighbouring windows of squad share"""
     train_size: int | None = None
-    """train on this many examples alone, drawn by trainer.seed; none: all"""
+    """train on this many examples alone, drawn by subset_seed; none: all"""
+    subset_seed: int = 0
+    """which examples a subset has; apart from trainer.seed, so that runs of other seeds share it"""
     dev_size: int | None = None
     """score on the first so many dev examples alone; none: all"""
     batch: int = 32

@@ -5,12 +5,14 @@ the steps of all are counted on in the run's metrics.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cap_prune.module import CapModule, Objective
+import lightning as L
+
+from cap_prune.module import CapModule, Objective, Optimize
 from nonet.data.batching import Batches, BucketedBatches, OrderedBatches, RandomBatches
 from nonet.errors import RunFailed, UserError
 from nonet.runs import Run
@@ -86,6 +88,8 @@ def train(
     bucket: bool = True,
     first: int = 0,
     state: dict[str, Any] | None = None,
+    callbacks: Sequence[L.Callback] = (),
+    optimize: Optimize | None = None,
 ) -> int:
     """Train a model in place; from the run's last checkpoint on if there is one.
 
@@ -103,6 +107,8 @@ def train(
         bucket: batches of similar lengths.
         first: steps of the run before.
         state: plain values that a checkpoint must share with the call that goes on from it.
+        callbacks: more of them.
+        optimize: see `CapModule`.
 
     Returns:
         How many steps it had.
@@ -118,12 +124,14 @@ def train(
     trainer = replace(trainer, steps=steps)
     if warmup_share and not optimizer.warmup:
         optimizer = replace(optimizer, warmup=int(warmup_share * steps))
-    module = CapModule(model, objective, optimizer, steps=steps, first=first, keep=trainer.log_every + 1)
+    module = CapModule(
+        model, objective, optimizer, steps=steps, first=first, keep=trainer.log_every + 1, optimize=optimize
+    )
     data = StepData(
         examples, batches, collate, workers=trainer.workers, steps=steps, accumulate=trainer.accumulate
     )
     settings = {"batch": batch, "steps": steps, "lr": optimizer.lr, "bucket": bucket} | (state or {})
-    engine = build_trainer(trainer, run, callbacks=[StateOfRun(**settings)], label=_label(run))
+    engine = build_trainer(trainer, run, callbacks=[StateOfRun(**settings), *callbacks], label=_label(run))
     last = run.checkpoints / "last.ckpt"
     model.train()
     if not last.exists():

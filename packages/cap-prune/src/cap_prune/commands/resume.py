@@ -1,0 +1,23 @@
+"""Go on with an interrupted run of `prune` or `teacher`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Go on with an interrupted run, between two levels or inside one, with the options that it began with.
+
+    The levels that are there stay as they are; the same units are removed as without the interruption.
+    """
+
+    run: Path
+    """folder of the run; or the folder above, for its newest run"""
+
+
+def run(options: Options) -> int:
+    """Go on; prints the run's folder."""
+    from cap_prune.resuming import resume
+
+    resume(options.run)
+    return 0
