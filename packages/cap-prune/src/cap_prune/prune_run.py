@@ -20,6 +20,7 @@ from cap_prune.selection import check_targets
 from cap_prune.structured import Schedule, prune
 from cap_prune.teachers import Teacher, load_teacher
 from cap_prune.train_options import LossOptions
+from cap_prune.unstructured import MaskSchedule, prune_masked, snapshot_count
 from nonet.options import dump
 from nonet.runs import Run
 
@@ -67,7 +68,9 @@ def prune_student(options: "Options", resumed: Path | None = None) -> Path:
         mark(parts.model, options, parts.task, align)
         facts: dict[str, Any] = {"task": parts.task.name, "kind": parts.task.kind, "base": options.model}
         facts |= {"primary": parts.task.primary, "teacher": options.teacher, "seed": options.trainer.seed}
-        levels = _structured(options, parts, teacher, weights, align, run, facts)
+        levels = (_unstructured if options.masked else _structured)(
+            options, parts, teacher, weights, align, run, facts
+        )
         if run.writes:
             _last_as_model(run, levels[-1], options)
             save_pages(run.folder)
@@ -136,12 +139,57 @@ def _structured(
     facts: dict[str, Any],
 ) -> list[Path]:
     """The levels of heads and neurons."""
+    wanted = {each.name for each in fields(Schedule)} - {"targets", "epochs"}
+    schedule = Schedule(
+        targets=options.percents, epochs=options.passes, **{name: getattr(options, name) for name in wanted}
+    )
+    objective, banks = _objective(
+        options, parts, teacher, weights, align, run, snapshots=len(options.percents) - 1
+    )
+    return prune(
+        parts.model, parts.tokenizer, parts.train, objective, schedule, run=run, banks=banks,
+        score=parts.evaluate, facts=facts, options=dump(options),
+    )  # fmt: skip
+
+
+def _unstructured(
+    options: "Options",
+    parts: Prepared,
+    teacher: Teacher | None,
+    weights: dict[str, tuple[float, float]],
+    align: Align,
+    run: Run,
+    facts: dict[str, Any],
+) -> list[Path]:
+    """The levels of single weights."""
+    wanted = {each.name for each in fields(MaskSchedule)} - {"epochs"}
+    schedule = MaskSchedule(epochs=options.passes, **{name: getattr(options, name) for name in wanted})
+    objective, banks = _objective(
+        options, parts, teacher, weights, align, run, snapshots=snapshot_count(parts.train, schedule)
+    )
+    return prune_masked(
+        parts.model, parts.tokenizer, parts.train, objective, schedule, run=run, banks=banks,
+        score=parts.evaluate, facts=facts, options=dump(options),
+    )  # fmt: skip
+
+
+def _objective(
+    options: "Options",
+    parts: Prepared,
+    teacher: Teacher | None,
+    weights: dict[str, tuple[float, float]],
+    align: Align,
+    run: Run,
+    *,
+    snapshots: int,
+) -> tuple[Objective, Banks | None]:
+    """The training loss, and its banks, of which the teacher's is full."""
     losses, seed = options.loss, options.trainer.seed
     banks = None
     if weights:
         banks = Banks(
-            len(parts.train), parts.model.config.hidden_size, snapshots=len(options.percents) - 1,
-            device=parts.device, dtype=losses.bank_dtype,
+            len(parts.train), parts.model.config.hidden_size, snapshots=snapshots, device=parts.device,
+            dtype=losses.bank_dtype,
         )  # fmt: skip
     logits = None
     if teacher is not None:
@@ -153,12 +201,7 @@ def _structured(
     objective = student_objective(
         parts, losses, align=align, teacher=logits, banks=banks, weights=weights, seed=seed, say=run.say
     )
-    wanted = {each.name for each in fields(Schedule)} - {"targets"}
-    schedule = Schedule(targets=options.percents, **{name: getattr(options, name) for name in wanted})
-    return prune(
-        parts.model, parts.tokenizer, parts.train, objective, schedule, run=run, banks=banks,
-        score=parts.evaluate, facts=facts, options=dump(options),
-    )  # fmt: skip
+    return objective, banks
 
 
 def _last_as_model(run: Run, level: Path, options: "Options") -> None:
