@@ -1,9 +1,9 @@
 """A made-up task that a tiny BERT learns in seconds: tests and the demo use it (ours).
 
-Every sentence praises one thing and blames another; "not" turns a word round, and what follows "but" decides.
-The label says which side wins, so that no single word tells it. What kind of thing the sentence is about (an
-animal, an instrument, ...) has nothing to do with the label: it stands for what an encoder knows in general
-and may lose when it is pruned for one task.
+A sentence says of a thing that it is good or bad, in one of several words; "not" turns a word round, and in
+half of the sentences another thing comes first, of which the opposite is said: what follows "but" decides.
+What kind of thing it is about (an animal, an instrument, ...) has nothing to do with the label: it stands for
+what an encoder knows in general and may lose when it is pruned for one task.
 """
 
 import json
@@ -40,6 +40,8 @@ class Sentence(NamedTuple):
     """0 negative, 1 positive"""
     kind: int
     """which of `KINDS` it is about, 0..3"""
+    word: int
+    """the label of the last adjective by itself, whatever stands before it"""
 
 
 def sentences(n: int, seed: int = 0) -> list[Sentence]:
@@ -110,7 +112,7 @@ def new_bert(
         vocab_size=len(vocabulary()), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=neurons, max_position_embeddings=positions, hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout, pad_token_id=0, id2label=dict(enumerate(labels)),
-        label2id={name: number for number, name in enumerate(labels)},
+        label2id={name: number for number, name in enumerate(labels)}, initializer_range=0.5 * width**-0.5,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -134,17 +136,25 @@ def write_task(folder: Path, train: int = 400, dev: int = 100, seed: int = 0, *,
         train: examples to learn from.
         dev: examples to score on.
         seed: of the choices.
-        what: `"label"`, or `"kind"` for the other task, which kind of thing it is about.
+        what: `"label"`, or `"general"` for another task: what kind of thing it is about, and whether the last
+            adjective is a good one by itself, as one label of eight.
 
     Returns:
         The folder.
     """
-    names = LABELS if what == "label" else tuple(KINDS)
     made = sentences(train + dev, seed)
     for file, part in (("train.jsonl", made[:train]), ("dev.jsonl", made[train:])):
-        rows = ({"text": each.text, "label": names[getattr(each, what)]} for each in part)
+        rows = (
+            {"text": each.text, "label": LABELS[each.label] if what == "label" else general(each)}
+            for each in part
+        )
         write_text(folder / file, "".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def general(sentence: Sentence) -> str:
+    """What `write_task` calls general knowledge of a sentence, such as `animal good`."""
+    return f"{tuple(KINDS)[sentence.kind]} {WORDS[sentence.word][0]}"
 
 
 def _sentence(number: int, seed: int) -> Sentence:
@@ -156,11 +166,11 @@ def _sentence(number: int, seed: int) -> Sentence:
     kind, label = int(random.integers(len(KINDS))), int(random.integers(2))
     things = KINDS[tuple(KINDS)[kind]]
 
-    def said(side: int) -> str:
-        """That a thing is of a side, by its own word or by "not" and the other side's."""
-        turned = bool(random.integers(2))
-        word = draw(WORDS[1 - side] if turned else WORDS[side])
-        return f"{draw(things)} {draw(('is', 'was'))} {'not ' if turned else ''}{word}"
+    def said(side: int) -> tuple[str, int]:
+        """That a thing is of a side, by its own word or by "not" and another's; and that word's side."""
+        own = 1 - side if random.integers(4) == 0 else side
+        return f"{draw(things)} {draw(('is', 'was'))} {'not ' * (own != side)}{draw(WORDS[own])}", own
 
-    text = f"{draw(OPENINGS)} {said(1 - label)} but {draw(OPENINGS)} {said(label)} {draw(CLOSINGS)}"
-    return Sentence(text, label, kind)
+    first = f"{draw(OPENINGS)} {said(1 - label)[0]} but " if random.integers(2) else ""
+    last, word = said(label)
+    return Sentence(f"{first}{draw(OPENINGS)} {last} {draw(CLOSINGS)}", label, kind, word)
