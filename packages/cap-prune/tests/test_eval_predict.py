@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForQuestionAnswering
@@ -9,7 +10,9 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 from cap_prune import toy
 from cap_prune.commands import eval as eval_verb
 from cap_prune.commands import predict as predict_verb
+from cap_prune.predicting import _row
 from cap_prune.prediction_lines import PredictionLines
+from cap_prune.tasks import task_of
 from nonet.errors import UserError
 from nonet.training.hub import save_folder
 
@@ -26,6 +29,9 @@ def model(tmp_path_factory):
     made.config.cap_task = {"task": "classify", "max_length": 24, "align": "mean-pooling"}
     with torch.no_grad():
         made.classifier.weight.mul_(30)
+        inputs = toy.tokenizer()([each.text for each in toy.sentences(30)], padding=True, return_tensors="pt")
+        gaps = made(**inputs).logits.diff(dim=1)[:, 0].sort().values
+        made.classifier.bias[1] -= gaps[14:16].mean()  # both labels occur
     return save_folder(made, toy.tokenizer(), tmp_path_factory.mktemp("models") / "model", "# tiny\n")
 
 
@@ -76,6 +82,13 @@ def test_predictions_do_not_depend_on_batches_or_formats(model, data, tmp_path):
     for ours, theirs in zip(found[0], found[2], strict=True):
         assert sum(ours["scores"].values()) == pytest.approx(1, abs=2e-5)
         assert ours["scores"] == pytest.approx(theirs["scores"], abs=2e-5)
+
+
+def test_a_label_hangs_on_no_digit_that_batches_decide():
+    task = task_of("classify", toy.LABELS)
+    for last in (-1e-7, 0.0, 1e-7):
+        row = _row(task, np.asarray([1.0, 1.0 + last]))
+        assert row == {"label": "negative", "scores": {"negative": 0.5, "positive": 0.5}}
 
 
 def test_an_interrupted_prediction_goes_on_where_it_stopped(model, data, tmp_path):

@@ -1,6 +1,7 @@
 """Labels, numbers or answers for a stream of records, in the order they come, whatever the batches (ours).
 
-Probabilities are rounded, so that the last bits, which padding and batches decide, are not written.
+Probabilities are rounded before the greatest is taken, so that the last bits, which padding and batches
+decide, are neither written nor choose a label.
 """
 
 from collections import Counter
@@ -101,12 +102,10 @@ def _row(task: Task, logits: NDArray[np.float64]) -> dict[str, Any]:
     if task.kind == "regression":
         return {"score": round(float(logits[0]), DIGITS)}
     shares = np.exp(logits - logits.max())
-    shares /= shares.sum()
+    shares = np.round(shares / shares.sum(), DIGITS)
     return {
-        "label": task.labels[int(logits.argmax())],
-        "scores": {
-            label: round(float(share), DIGITS) for label, share in zip(task.labels, shares, strict=True)
-        },
+        "label": task.labels[int(shares.argmax())],
+        "scores": {label: float(share) for label, share in zip(task.labels, shares, strict=True)},
     }
 
 
