@@ -43,7 +43,7 @@ class Neighbours:
         many = max(self.keep, math.ceil(round(density * self.of, 6)))
         width = values_OI.shape[1]
         padded = torch.nn.functional.pad(values_OI.float(), (0, -width % self.of), value=-math.inf)
-        order_OGM = padded.unflatten(1, (-1, self.of)).sort(-1, descending=True, stable=True).indices
+        order_OGM = padded.unflatten(1, (-1, self.of)).sort(dim=-1, descending=True, stable=True).indices
         mask_OGM = torch.zeros_like(order_OGM, dtype=torch.bool)
         mask_OGM.scatter_(-1, order_OGM[..., :many], True)
         return mask_OGM.flatten(1)[:, :width]
