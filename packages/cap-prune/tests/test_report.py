@@ -23,9 +23,9 @@ from transformers import (
 from cap_prune import toy
 from cap_prune.architectures import parts_of, units_of
 from cap_prune.layer_counts import disk_bytes, layer_counts, memory_bytes, parameters, two_of_four
+from cap_prune.model_report import DENSE, OURS, dense_twin, report
 from cap_prune.operations import macs
 from cap_prune.remarks import remarks
-from cap_prune.report import DENSE, OURS, dense_twin, report
 from cap_prune.report_page import layer_rows, write_page
 from cap_prune.slimming import slim
 from cap_prune.units import Units

@@ -21,7 +21,7 @@ _HOME = {
     "prune": "cap_prune.structured",
     "export": "cap_prune.exporting",
     "evaluate": "cap_prune.evaluating",
-    "report": "cap_prune.report",
+    "report": "cap_prune.model_report",
 }
 
 __all__ = list(_HOME)

@@ -7,7 +7,7 @@ from nonet.report import Page
 
 
 def write_page(found: dict[str, Any], name: str, path: Path) -> Path:
-    """Write the page of what `cap_prune.report.report` found; gives the path.
+    """Write the page of what `cap_prune.model_report.report` found; gives the path.
 
     Args:
         found: the report.

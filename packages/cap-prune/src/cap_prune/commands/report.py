@@ -46,7 +46,7 @@ def run(options: Options) -> int:
 
     from cap_prune.devices import placed
     from cap_prune.loading import load_model
-    from cap_prune.report import report
+    from cap_prune.model_report import report
     from cap_prune.report_page import write_page
     from nonet.files import write_json
     from nonet.training.hub import local_folder
