@@ -161,6 +161,7 @@ def test_a_teacher_has_to_beat_the_most_frequent_label_by_more_than_a_point():
     with pytest.raises(UserError, match=r"accuracy is 61\.0 %, the most frequent label's 60\.0 %"):
         check_score(0.61, labels)
     assert "60.0 %" in check_score(0.5, labels, force=True)
+    assert "was not checked" in check_score(0.5, [])
 
 
 def test_other_widths_are_refused_with_both_sizes():

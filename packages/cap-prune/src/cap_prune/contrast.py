@@ -8,14 +8,14 @@ each step, the candidates of anchor i are
 
 and with s_ic = z_i . c / tau its loss over a set of positives P is
 
-    l_i = -1/|P| sum_{c in P} log softmax(s_i)_c = logsumexp_{c in C} s_ic - z_i . mean(P) / tau
+    l_i = -1/|P| sum_{c in P} log softmax(s_i)_c = logsumexp_{c in C} s_ic - mean_{c in P} s_ic
 
 Unsupervised, P are the candidates of the same example; supervised, those of the same label. Anchors without
 positives have no loss. `paper` is the mean of l_i over anchors. `released` divides once more by the number of
 positives, (sum_i l_i) / (sum_i |P_i|), which makes the supervised term thousands of times smaller.
 
-Only means of positives are needed, so that no mask of anchors by candidates is ever made. On several devices
-the batch is that of all devices together, and so is the loss.
+Positives are gathered and classes summed up: no mask of anchors by candidates is ever made. On several
+devices the batch is that of all devices together, and so is the loss.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from cap_prune.banks import KINDS, Banks, draw
 
 # Shapes: B anchors of this device, G examples in the batch on all devices, K extra examples, M = G + K,
-# R vectors that a bank has of an example, N training examples, d width, C classes.
+# R vectors that a bank has of an example, C = G + M R candidates, N training examples, d width, L classes.
 
 Reduction = Literal["paper", "released"]
 Term = tuple[Tensor, Tensor]
@@ -88,50 +88,51 @@ def contrastive_loss(
     everyone = everyone or gather(z_Bd, index_B)
     with torch.autocast(z_Bd.device.type, enabled=False):
         z_Bd, R, G = z_Bd.float(), bank_NRd.shape[1], len(everyone.index_G)
-        ids_M = (
-            everyone.index_G if extra_K is None else torch.cat([everyone.index_G, extra_K.to(z_Bd.device)])
-        )
+        ids_M = everyone.index_G
+        if extra_K is not None:
+            ids_M = torch.cat([ids_M, extra_K.to(ids_M.device)])
         rows_MRd = bank_NRd.index_select(0, ids_M.to(bank_NRd.device)).to(z_Bd.device, torch.float32)
-        scores = z_Bd @ torch.cat([everyone.z_Gd, rows_MRd.flatten(0, 1)]).T / tau
+        scores_BC = torch.cat([z_Bd @ everyone.z_Gd.T, z_Bd @ rows_MRd.flatten(0, 1).T], dim=1) / tau
         own_B1 = torch.arange(everyone.first, everyone.first + len(z_Bd), device=z_Bd.device)[:, None]
-        normaliser_B = scores.scatter(1, own_B1, float("-inf")).logsumexp(1)
+        normaliser_B = scores_BC.scatter(1, own_B1, float("-inf")).logsumexp(1)
 
-        vectors_Md = rows_MRd.sum(1)  # of each example the sum of its candidates
-        vectors_Md[:G] += everyone.z_Gd
-        sizes_M = torch.full((len(ids_M),), float(R), device=z_Bd.device)
+        scores_BM = scores_BC[:, G:].view(len(z_Bd), len(ids_M), R).sum(2)  # of all candidates of an example
+        scores_BM = scores_BM + F.pad(scores_BC[:, :G], (0, len(ids_M) - G))
+        sizes_M = torch.full((len(ids_M),), float(R), device=z_Bd.device)  # so many they are
         sizes_M[:G] += 1
 
-        def term(sum_Bd: Tensor, count_B: Tensor) -> Term:
-            """The loss, given the sums and numbers of positives with the anchors' own vectors among them."""
+        def term(sum_B: Tensor, count_B: Tensor) -> Term:
+            """The loss, given sums of scores and numbers of positives with the anchor itself among them."""
             count_B = count_B - 1
-            mean_Bd = (sum_Bd - z_Bd.detach()) / count_B.clamp(min=1)[:, None]
-            loss_B = normaliser_B - (z_Bd * mean_Bd).sum(1) / tau
+            loss_B = normaliser_B - (sum_B - scores_BC.gather(1, own_B1)[:, 0]) / count_B.clamp(min=1)
             some_B = count_B > 0
             divisor = count_B.sum() if reduction == "released" else some_B.sum()
             return torch.where(some_B, loss_B, 0).sum(), divisor
 
-        unsupervised = term(*_same_example(index_B, ids_M, G, vectors_Md, sizes_M))
+        unsupervised = term(*_same_example(index_B, ids_M, G, scores_BM, sizes_M))
         if labels_N is None:
             return Terms(unsupervised, None)
         labels_N = labels_N.to(z_Bd.device)
         classes = int(labels_N.max()) + 1 if classes is None else classes
-        member_CM = F.one_hot(labels_N[ids_M], classes).T.float()
+        member_ML = F.one_hot(labels_N[ids_M], classes).float()
         labels_B = labels_N[index_B]
-        return Terms(unsupervised, term((member_CM @ vectors_Md)[labels_B], (member_CM @ sizes_M)[labels_B]))
+        sum_B = (scores_BM @ member_ML).gather(1, labels_B[:, None])[:, 0]
+        return Terms(unsupervised, term(sum_B, (sizes_M @ member_ML)[labels_B]))
 
 
 def _same_example(
-    index_B: Tensor, ids_M: Tensor, G: int, vectors_Md: Tensor, sizes_M: Tensor
+    index_B: Tensor, ids_M: Tensor, G: int, scores_BM: Tensor, sizes_M: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sums (B, d) and numbers (B,) of each anchor's own candidates, in the batch and among the extra ones."""
+    """Scores and number (B,) of each anchor's own candidates, in the batch and among the extra ones."""
     same_BG = (index_B[:, None] == ids_M[None, :G]).float()
-    sum_Bd, count_B = same_BG @ vectors_Md[:G], same_BG @ sizes_M[:G]
+    sum_B, count_B = (same_BG * scores_BM[:, :G]).sum(1), same_BG @ sizes_M[:G]
     extra_K = ids_M[G:]
     if len(extra_K) == 0:
-        return sum_Bd, count_B
+        return sum_B, count_B
     place_B = torch.searchsorted(extra_K, index_B).clamp(max=len(extra_K) - 1)
     drawn_B = (extra_K[place_B] == index_B).float()
-    return sum_Bd + drawn_B[:, None] * vectors_Md[G + place_B], count_B + drawn_B * sizes_M[G + place_B]
+    found_B = scores_BM.gather(1, G + place_B[:, None])[:, 0]
+    return sum_B + drawn_B * found_B, count_B + drawn_B * sizes_M[G + place_B]
 
 
 def gather(z_Bd: Tensor, index_B: Tensor) -> Everyone:
