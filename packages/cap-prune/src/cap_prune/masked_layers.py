@@ -29,7 +29,8 @@ class MaskedLinear(nn.Linear):  # type: ignore[misc]
     """
 
     def __init__(self, linear: nn.Linear, *, learn: bool, chosen: bool) -> None:
-        super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        super().__init__(1, 1, device="meta")  # its weights are replaced at once
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         weight = linear.weight.detach()
         self.scores = nn.Parameter(torch.zeros_like(weight)) if learn else None
@@ -138,9 +139,8 @@ def bake(model: nn.Module) -> None:
     """Make ordinary linear layers of the masked ones, in place: what was masked is 0, and scores are gone."""
     found = {}
     for masked in layers_of(model):
-        linear = nn.Linear(
-            masked.in_features, masked.out_features, bias=masked.bias is not None, device="meta"
-        )
+        linear = nn.Linear(1, 1, device="meta")
+        linear.in_features, linear.out_features = masked.in_features, masked.out_features
         linear.weight = nn.Parameter(torch.where(masked.mask, masked.weight, 0), masked.weight.requires_grad)
         linear.bias = masked.bias
         found[id(masked)] = linear.train(masked.training)
