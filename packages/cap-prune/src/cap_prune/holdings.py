@@ -66,7 +66,9 @@ def _model(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     facts: dict[str, Any] = {"type": kind if supported else f"{kind}, which cannot be pruned"}
     facts["class"] = ", ".join(config.get("architectures") or ["unknown"])
     for name, entries in _SIZES.items():
-        facts |= {name: config[entry] for entry in entries if entry in config}
+        for entry in entries:
+            if entry in config:
+                facts[name] = config[entry]
     yield "model", facts | _weights(path)
     units = config.get(RECORD)
     if isinstance(units, dict):

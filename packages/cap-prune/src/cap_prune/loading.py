@@ -114,7 +114,12 @@ def load_tokenizer(name: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(local_or_hub(name), trust_remote_code=False)
+        found = AutoTokenizer.from_pretrained(local_or_hub(name), trust_remote_code=False)
+        if not set(found.get_vocab()) - set(found.all_special_tokens):
+            raise UserError(
+                f"{name}: its tokenizer knows no word: the folder lacks tokenizer.json or vocab.txt"
+            )
+        return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise

@@ -1,7 +1,7 @@
 """Weights on disk without their zeros: compressed rows, and the 2:4 pattern in half the values (ours).
 
-Both are unpacked to whole matrices when they are loaded, with equal values (a -0 becomes 0): they save disk and
-download, not memory or time. The file holds, beside all other weights under their names:
+Both are unpacked to whole matrices when they are loaded, with equal values (a -0 becomes 0): they save disk,
+not memory or time. The file holds, beside all other weights under their names:
 
     csr   NAME.values (n,), NAME.columns (n,) uint16 or int32, NAME.starts (rows + 1,) int32
     2:4   NAME.values (groups, 2), NAME.places (groups / 2,) uint8: two groups a byte, two bits a place
@@ -80,7 +80,7 @@ def read_packed(folder: Path) -> dict[str, Tensor]:
             parts = [state.pop(f"{name}.{ending}") for ending in _ENDINGS[form]]
             whole: Callable[..., Tensor] = _from_rows if form == "csr" else _from_halves
             state[name] = whole(*parts, rows, columns)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
         raise UserError(f"{path}: damaged: {' '.join(str(error).split())[:200]}") from error
     return state
 
@@ -109,7 +109,7 @@ def _to_halves(weight: Tensor, name: str) -> tuple[Tensor, Tensor]:
             f"{name}: {crowded} of {len(groups)} groups of four have more than two weights that are not 0; "
             "prune with --pattern 2:4 first"
         )
-    places = groups.eq(0).to(torch.uint8).argsort(1, stable=True)[:, :2]  # the kept ones first
+    places = groups.eq(0).to(torch.uint8).argsort(dim=1, stable=True)[:, :2]  # the kept ones first
     codes = (places[:, 0] | places[:, 1] << 2).to(torch.uint8)
     if len(codes) % 2:
         codes = torch.cat([codes, codes.new_zeros(1)])

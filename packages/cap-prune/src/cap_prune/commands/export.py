@@ -30,7 +30,7 @@ def run(options: Options) -> int:
 
     model, tokenizer = load_model(options.model)
     found = export(
-        model, tokenizer, options.out, options.format, source=Path(options.model).name, code=options.code,
+        model, tokenizer, options.out, options.format, source=options.model, code=options.code,
         overwrite=options.overwrite,
     )  # fmt: skip
     print(f"{found.folder}: {found.format}; largest difference from {options.model}: {found.difference:.3g}")
