@@ -58,10 +58,8 @@ def test_in_training_cls_has_the_dropout_that_the_classifier_sees():
     found = outputs(model, batch(), "cls")
     dropped = found.z == 0
     assert 0 < dropped.sum() < dropped.numel()
-    kept = found.z / (found.logits[0] @ torch.linalg.pinv(model.classifier.weight.T)).norm(
-        dim=1, keepdim=True
-    )
-    assert kept.isfinite().all()
+    length = found.logits[0] / (found.z @ model.classifier.weight.T)  # the bias is 0: logits are a multiple
+    assert torch.allclose(length[:, 0], length[:, 1], rtol=1e-3)
 
 
 def test_mean_pooling_is_the_mean_over_pieces_that_are_no_padding():

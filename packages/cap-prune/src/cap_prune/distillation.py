@@ -194,7 +194,7 @@ def check_score(accuracy: float, labels: Sequence[int], *, force: bool = False) 
         force: go on.
 
     Returns:
-        With `force`, what is wrong, to be said; that nothing was checked, where there are no labels; else None.
+        What is to be said: with `force`, what is wrong; without labels, that nothing was checked. Else None.
 
     Raises:
         UserError: at most one point better.
