@@ -124,13 +124,16 @@ def test_each_level_has_lost_the_share_of_all_units_rounded_down(undisturbed):
     # 8 heads and 40 neurons: 20 % are 1.6 and 8, 45 % are 3.6 and 18, 70 % are 5.6 and 28
     live = [units_of(load_model(folder)[0]) for folder in undisturbed]
     assert [(each.live_heads, each.live_neurons) for each in live] == [(7, 32), (5, 22), (3, 12)]
-    assert live[0].holds(live[1]) and live[1].holds(live[2])
+    assert live[0].holds(live[1])
+    assert live[1].holds(live[2])
 
 
 def test_a_level_says_what_it_is(undisturbed, task_data):
     facts = read_facts(undisturbed[1])
     model, _ = load_model(undisturbed[1])
-    assert facts["percent"] == 45 and facts["task"] == "toy" and facts["method"] == "first-order"
+    assert facts["percent"] == 45
+    assert facts["task"] == "toy"
+    assert facts["method"] == "first-order"
     assert Units.from_dict(facts["units"]) == units_of(model)
     assert facts["metrics"] == pytest.approx(evaluate(model, task_data[0], task_data[3]))
     assert set(facts["importance_agreement"]) == {"heads", "neurons"}
@@ -142,7 +145,8 @@ def test_steps_are_counted_on_over_levels_and_each_has_a_fresh_schedule(undistur
     ends = [line["step"] for line in lines if "percent" in line]
     assert ends == [4, 8, 12]
     assert {"train/ce", "train/prc", "train/prc_sup"} <= set(lines[0])
-    assert "train/snc" not in lines[0] and "train/snc" in lines[-2]
+    assert "train/snc" not in lines[0]
+    assert "train/snc" in lines[-2]
 
 
 @pytest.mark.parametrize("at", [3, 5, 8])
@@ -170,7 +174,10 @@ def test_resuming_a_finished_run_changes_nothing(undisturbed, task_data):
 def test_a_run_does_not_go_on_with_another_model(task_data, tmp_path):
     with pytest.raises(KeyboardInterrupt), start(tmp_path / "run") as run:
         go(task_data, run, lambda whole: Breaks(whole, 3, interrupted))
-    with pytest.raises(UserError, match=r"units\.json: chosen for another model"), Run.resume(run.folder) as run:
+    with (
+        pytest.raises(UserError, match=r"units\.json: chosen for another model"),
+        Run.resume(run.folder) as run,
+    ):
         go(task_data, run, model=toy.new_bert(**SHAPE, seed=1))
 
 
@@ -221,7 +228,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_rate_and_parts(task_da
     text = r"step 2: the loss is nan; .*; lr \S+, parts of the loss: ce [\d.]+, prc nan"
     with pytest.raises(RunFailed, match=text), start(tmp_path / "run") as run:
         go(task_data, run, lambda whole: Breaks(whole, 6, poison))
-    assert complete(tmp_path / "run" / "step-20") and not (tmp_path / "run" / "step-45").exists()
+    assert complete(tmp_path / "run" / "step-20")
+    assert not (tmp_path / "run" / "step-45").exists()
 
 
 def test_a_full_disk_leaves_levels_before_whole_and_the_run_goes_on(
@@ -251,7 +259,9 @@ def test_a_slim_model_is_pruned_on_from_its_own_units(undisturbed, task_data, tm
     with start(tmp_path / "run") as run:
         (level,) = go(task_data, run, plan=schedule((50.0,), epochs=0, trainer=trainer(steps=1)), model=model)
     after = units_of(load_model(level)[0])
-    assert before.holds(after) and after.live_heads == 4 and after.live_neurons == 20
+    assert before.holds(after)
+    assert after.live_heads == 4
+    assert after.live_neurons == 20
     with pytest.raises(UserError, match="target 10 is below what is pruned already: 1 of 8 heads"):
         go(task_data, run, plan=schedule((10.0,)), model=load_model(undisturbed[0])[0])
 
@@ -261,4 +271,5 @@ def test_random_units_are_cut_without_looking_at_examples(task_data, tmp_path):
         (level,) = go(
             task_data, run, plan=schedule((50.0,), method="random", epochs=0, trainer=trainer(steps=1))
         )
-    assert read_facts(level)["importance_agreement"] == {} and read_facts(level)["live_neurons"] != [10, 10]
+    assert read_facts(level)["importance_agreement"] == {}
+    assert read_facts(level)["live_neurons"] != [10, 10]

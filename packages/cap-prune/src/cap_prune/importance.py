@@ -61,7 +61,7 @@ def importance(
     """
     places = chosen_examples(len(examples), samples, seed)
     parts = _batches(examples.lengths[places], batch, bucket, seed)
-    order = [[int(place) for place in places[part]] for part in parts]
+    order = [_share([int(place) for place in places[part]]) for part in parts]
     device = next(model.parameters()).device
 
     def score(some: list[list[int]], number: int) -> UnitScores:
@@ -103,6 +103,16 @@ def agreement(one: UnitScores, other: UnitScores) -> dict[str, float]:
         if len(flat[0]) > 1 and all(np.ptp(side) > 0 for side in flat):
             found[name] = float(spearman(*(side.tolist() for side in flat)))
     return found
+
+
+def _share(places: list[int]) -> list[int]:
+    """This process's part of a batch, which criteria and contrast put together again; all of a tiny one."""
+    import torch.distributed as distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return places
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    return places[rank::world] if len(places) >= world else places
 
 
 def _unit(values: Any) -> Any:

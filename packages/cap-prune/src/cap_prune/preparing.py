@@ -10,6 +10,7 @@ from cap_prune.examples import Examples, collate
 from cap_prune.loading import load_model
 from cap_prune.tasks import Task
 from cap_prune.train_options import TaskOptions
+from cap_prune.training import own_device
 from nonet.errors import UserError
 from nonet.training.seeds import seed_all
 from nonet.training.strategies import choose_accelerator, choose_precision
@@ -52,6 +53,9 @@ def prepare(options: TaskOptions) -> Prepared:
     """
     accelerator = choose_accelerator(options.trainer)
     choose_precision(options.trainer, accelerator)
+    for data in (options.data, options.dev or options.data):
+        if not data.exists():
+            raise UserError(f"{data}: no such file or folder")
     if options.dev is None and options.data.is_file():
         raise UserError(f"{options.data}: is one file; name another to score on with --dev")
     task = resolve_task(options.task, options.data)
@@ -70,7 +74,7 @@ def prepare(options: TaskOptions) -> Prepared:
         if not len(found):
             raise UserError(f"{data}: the {side} side has no examples")
         sides[side] = found
-    return Prepared(task, model, tokenizer, sides["train"], sides["dev"], accelerator)
+    return Prepared(task, model, tokenizer, sides["train"], sides["dev"], own_device(accelerator))
 
 
 def aligned(wanted: Literal["auto", "cls", "mean-pooling"]) -> Literal["cls", "mean-pooling"]:

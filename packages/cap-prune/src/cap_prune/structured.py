@@ -30,7 +30,7 @@ from cap_prune.objective import Objective
 from cap_prune.representations import encode
 from cap_prune.selection import check_targets, choose
 from cap_prune.slimming import slim
-from cap_prune.training import PartOfRun, steps_of, train, train_batches
+from cap_prune.training import PartOfRun, own_device, steps_of, train, train_batches
 from nonet.runs import Run
 from nonet.training.options import OptimizerOptions, TrainerOptions
 from nonet.training.strategies import choose_accelerator, choose_precision
@@ -146,7 +146,8 @@ class _Levels:
             objective,
         )
         self.schedule, self.run, self.banks = schedule, run, banks
-        self.device = choose_accelerator(schedule.trainer)
+        self.accelerator = choose_accelerator(schedule.trainer)
+        self.device = own_device(self.accelerator)
         self.first = 0
         self._source = _source(model, examples)
 
@@ -158,20 +159,22 @@ class _Levels:
         """The units that stay: those that an interrupted session chose, or by their scores now."""
         folder = self.run.checkpoints / step_name(target)
         kept = read_chosen(folder, self._source)
-        if kept is not None:
-            return kept
+        chosen = _agreed(self._scored(target) if kept is None else kept)
+        if kept is None and self.run.writes:
+            write_chosen(folder, chosen)
+        return chosen
+
+    def _scored(self, target: float) -> Chosen:
+        """The units that stay by their scores."""
         plan = self.schedule
         self.model.to(self.device)
         found = importance(
             self.model, self.examples, self.objective, plan.method, pad_id=self.pad_id, batch=plan.batch,
             samples=plan.importance_samples, bucket=plan.bucket, seed=plan.trainer.seed, first=self.first,
-            bf16=choose_precision(plan.trainer, self.device) == "bf16-mixed",
+            bf16=choose_precision(plan.trainer, self.accelerator) == "bf16-mixed",
         )  # fmt: skip
         units = choose(found.scores, units_of(self.model), target)
-        chosen = Chosen(units, found.agreement, self._source)
-        if self.run.writes:
-            write_chosen(folder, chosen)
-        return chosen
+        return Chosen(units, found.agreement, self._source)
 
     def fill_bank(self, place: int) -> None:
         """Put the representations of the model as it is now into a bank."""
@@ -235,6 +238,15 @@ def _source(model: Any, examples: Examples) -> str:
             name.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
         )
     return digest.hexdigest()[:16]
+
+
+def _agreed(chosen: Chosen) -> Chosen:
+    """The choice of the first of several processes, so that none cuts other units for a rounding."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return chosen
+    box = [chosen]
+    torch.distributed.broadcast_object_list(box)
+    return box[0]
 
 
 def _digest(value: Any) -> str:

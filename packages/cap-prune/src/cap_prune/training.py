@@ -5,6 +5,7 @@ the steps of all are counted on in the run's metrics.
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import lightning as L
 
 from cap_prune.module import CapModule, Objective, Optimize
-from nonet.data.batching import Batches, BucketedBatches, OrderedBatches, RandomBatches
+from nonet.data.batching import Batches, BucketedBatches, RandomBatches
 from nonet.errors import RunFailed, UserError
 from nonet.runs import Run
 from nonet.training.checkpoints import StateOfRun
@@ -144,18 +145,11 @@ def train(
     return steps
 
 
-def ordered(lengths: Any, batch: int, *, bucket: bool) -> list[list[int]]:
-    """Batches for one pass over examples: the longest first, or in their own order.
-
-    Args:
-        lengths: (N,) tokens of each.
-        batch: examples a batch at most.
-        bucket: similar lengths together.
-    """
-    if not len(lengths):
-        return []
-    found = OrderedBatches(lengths, batch, by_length=bucket).epoch(0)
-    return [[int(item) for item in items] for items in found]
+def own_device(accelerator: str) -> str:
+    """Where this process computes what is no training: of several GPUs on its own."""
+    if accelerator != "cuda":
+        return accelerator
+    return f"cuda:{os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or 0}"
 
 
 def _label(run: Run) -> str:
