@@ -136,7 +136,9 @@ def test_every_criterion_goes_on_from_a_slim_model_even_with_an_empty_layer(mode
     assert units.holds(choose(again, units_of(model), 75))
 
 
-def test_chance_is_the_same_each_time(model):
+def test_chance_is_the_same_for_a_model_and_another_for_other_weights(model):
     first, second = (CRITERIA["random"](model, [], loss_of(model)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.neurons, second.neurons, strict=True))
     assert not torch.equal(first.heads[0], first.heads[1])
+    torch.nn.init.constant_(model.classifier.bias, 1.0)
+    assert not torch.equal(first.heads[0], CRITERIA["random"](model, [], loss_of(model)).heads[0])

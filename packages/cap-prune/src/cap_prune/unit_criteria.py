@@ -5,6 +5,7 @@
 every criterion has to beat.
 """
 
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,8 +28,11 @@ def magnitude(model: Any, batches: Iterable[Batch], loss: Loss) -> UnitScores:
 
 
 def random_units(model: Any, batches: Iterable[Batch], loss: Loss) -> UnitScores:
-    """Uniform numbers, the same each time for a model of the same shape; examples and loss are not used."""
-    random = torch.Generator().manual_seed(0)
+    """Uniform numbers that follow from the weights alone: a model gets the same, that of another seed others."""
+    state = 0
+    for weight in model.state_dict().values():
+        state = zlib.crc32(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy(), state)
+    random = torch.Generator().manual_seed(state)
     parts = parts_of(model)
     heads = [torch.rand(each.query.out_features // each.head_size, generator=random) for each in parts]
     return UnitScores(heads, [torch.rand(each.output.in_features, generator=random) for each in parts])
