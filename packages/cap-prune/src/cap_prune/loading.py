@@ -116,9 +116,7 @@ def load_tokenizer(name: str | Path) -> Any:
     try:
         found = AutoTokenizer.from_pretrained(local_or_hub(name), trust_remote_code=False)
         if not set(found.get_vocab()) - set(found.all_special_tokens):
-            raise UserError(
-                f"{name}: its tokenizer knows no word: the folder lacks tokenizer.json or vocab.txt"
-            )
+            raise UserError(f"{name}: its tokenizer knows no word: tokenizer.json or vocab.txt is missing")
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
