@@ -98,6 +98,7 @@ def test_a_part_is_drawn_by_seed_in_the_files_order(folder, words):
     order = [ids.tolist() for ids in whole.ids]
     places = [order.index(ids) for ids in texts[0]]
     assert len(places) == 12
+    assert places == sorted(places)
     again = whole.take(places)
     assert [ids.tolist() for ids in again.ids] == texts[0]
     assert again.labels.tolist() == drawn[0].labels.tolist()

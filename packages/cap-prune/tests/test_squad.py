@@ -147,6 +147,41 @@ def test_spans_are_the_best_of_all_pairs(width, longest, kept, seed):
     assert window_spans(start, end, allowed, longest=longest, kept=kept) == wanted
 
 
+def test_a_span_that_two_windows_have_counts_once_with_its_best_score(words):
+    from cap_prune.squad_features import Questions
+
+    places = np.asarray([[-1, -1], [0, 2], [3, 5]], np.int32)
+    shared = Questions(["x"], ["ab cd"], {}, np.asarray([0, 0]), [places, places])
+    high, low = np.asarray([0, 2, 0], np.float32), np.asarray([0, 1, 0], np.float32)
+    for first, second in ((high, low), (low, high)):
+        span = best_spans([first, second], [first, second], shared)["x"]
+        assert (span.text, span.score, span.start) == ("ab", 4.0, 0)
+        # three spans: "ab" 4, "ab cd" 2, "cd" 0
+        assert span.probability == pytest.approx(1 / (1 + np.exp(-2) + np.exp(-4)))
+
+
+def test_scores_are_those_of_torchmetrics():
+    from torchmetrics.functional.text.squad import squad
+
+    from nonet.metrics.reading import reading_scores
+
+    random = np.random.default_rng(0)
+    parts = ["The ", "the", "a ", "an", " U.S.", "us ", "x", ",", "-", "'s ", " "]
+
+    def text():
+        return "y " + "".join(random.choice(parts, 2))  # torchmetrics differs where no word is left
+
+    found = {str(number): text() for number in range(100)}
+    gold = {key: [text(), text()] for key in found}
+    theirs = squad(
+        [{"id": key, "prediction_text": answer} for key, answer in found.items()],
+        [{"id": key, "answers": {"text": texts, "answer_start": [0, 0]}} for key, texts in gold.items()],
+    )
+    ours = reading_scores(found, gold)
+    assert ours == {name: pytest.approx(float(value), rel=1e-5) for name, value in theirs.items()}
+    assert 0 < ours["exact_match"] < ours["f1"] < 100
+
+
 def test_a_context_without_words_has_an_empty_answer(words, tmp_path):
     from cap_prune.squad_features import windows as windows_of
     from cap_prune.squad_files import Question

@@ -1,4 +1,4 @@
-"""Questions on paragraphs: SQuAD v1.1's JSON, records with `question` and `context`, or a saved data set.
+"""Questions on paragraphs: SQuAD v1.1's JSON, or a folder that `datasets` saved.
 
 Source: Rajpurkar et al. 2016. An answer is the text that stands at its place in the context; where it does
 not the file is at fault.
