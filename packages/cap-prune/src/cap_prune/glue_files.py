@@ -116,7 +116,7 @@ def _texts(
             if task.name in MAY_SKIP:
                 skipped += 1
                 continue
-            faults.add(where, f"{len(cells)} cells, expected {len(header or cells) if header else least}")
+            faults.add(where, f"{len(cells)} cells, expected {len(header) if header else least}")
             continue
         if keep is not None and header is not None and not keep(header, cells):
             continue
