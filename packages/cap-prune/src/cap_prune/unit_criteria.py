@@ -28,7 +28,7 @@ def magnitude(model: Any, batches: Iterable[Batch], loss: Loss) -> UnitScores:
 
 
 def random_units(model: Any, batches: Iterable[Batch], loss: Loss) -> UnitScores:
-    """Uniform numbers that follow from the weights alone: a model gets the same, one of another seed others."""
+    """Uniform numbers that follow from the weights alone: a model gets the same, one of another seed not."""
     state = 0
     for weight in model.state_dict().values():
         state = zlib.crc32(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy(), state)
