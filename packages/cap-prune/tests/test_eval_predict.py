@@ -98,7 +98,7 @@ def test_an_interrupted_prediction_goes_on_where_it_stopped(model, data, tmp_pat
     lines = whole.splitlines(keepends=True)
     marked = [lines[0].replace('"id": "1", ', '"id": "1", "kept": 1, '), *lines[1:5], lines[5][:20]]
     options.out.unlink()
-    file = PredictionLines(options.out, predict_verb._settings(options, 24))
+    file = PredictionLines(options.out, predict_verb._settings(options, 24, 128))
     stop(file, KeyboardInterrupt)
     file.part.write_text("".join(marked), encoding="utf-8")
     predict_verb.run(options)

@@ -4,7 +4,9 @@ import pytest
 
 from cap_prune.encoding import read_texts
 from cap_prune.glue_files import read_glue, sides_of
-from cap_prune.tasks import TASKS, columns_of, label_config, task_of, trained_task
+from cap_prune.tasks import (
+    TASKS, columns_of, label_config, task_of, trained_length, trained_stride, trained_task,
+)  # fmt: skip
 from nonet.errors import UserError
 from nonet.testing import data_folder
 
@@ -148,7 +150,10 @@ def test_a_config_says_what_was_trained():
 
     assert trained_task(Config).labels == ("a", "b")
     assert trained_task(Config, "stsb").kind == "regression"
+    assert (trained_length(Config, TASKS["sst2"]), trained_length(Config, TASKS["sst2"], 9)) == (20, 9)
+    assert (trained_stride(Config), trained_stride(Config, 0)) == (128, 0)
     Config.cap_task = None
+    assert (trained_length(Config, TASKS["sst2"]), trained_length(Config, TASKS["squad"])) == (128, 384)
     with pytest.raises(UserError, match=r"does not say which task.*--task"):
         trained_task(Config)
     assert label_config(trained_task(Config, "rte"))["label2id"] == {"entailment": 0, "not_entailment": 1}

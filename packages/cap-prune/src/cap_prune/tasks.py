@@ -128,6 +128,12 @@ def trained_length(config: Any, task: Task, max_length: int | None = None) -> in
     return max_length or trained or (384 if task.kind == "qa" else 128)
 
 
+def trained_stride(config: Any, stride: int | None = None) -> int:
+    """Tokens that windows of squad share: as asked for, as in training, or 128."""
+    trained = (getattr(config, "cap_task", None) or {}).get("stride", 128)
+    return int(trained if stride is None else stride)
+
+
 def label_config(task: Task) -> dict[str, Any]:
     """The entries of a config for the head of a task: labels with their numbers, kind of problem."""
     if task.kind == "qa":

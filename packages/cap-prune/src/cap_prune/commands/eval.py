@@ -22,8 +22,8 @@ class Options:
     """part of the data; of mnli the mismatched part is scored, too; a single file has no parts"""
     max_length: int | None = None
     """tokens of an example at most; none: as trained, else 128, and 384 for squad"""
-    stride: int = 128
-    """tokens that neighbouring windows of squad share"""
+    stride: int | None = None
+    """tokens that neighbouring windows of squad share; none: as trained, else 128"""
     size: int | None = None
     """score the first so many examples alone; none: all"""
     batch: int = 64
@@ -38,7 +38,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}; it is 1 or more")
-        if self.stride < 0:
+        if self.stride is not None and self.stride < 0:
             raise UserError(f"stride is {self.stride}; it is 0 or more")
 
 
@@ -48,7 +48,7 @@ def run(options: Options) -> int:
     from cap_prune.evaluating import evaluate
     from cap_prune.glue_files import sides_of
     from cap_prune.loading import load_model
-    from cap_prune.tasks import trained_length, trained_task
+    from cap_prune.tasks import trained_length, trained_stride, trained_task
     from nonet.files import write_json
     from nonet.training.devices import pick_device
 
@@ -58,13 +58,14 @@ def run(options: Options) -> int:
     model, tokenizer = load_model(options.model)
     task = trained_task(model.config, options.task)
     length = trained_length(model.config, task, options.max_length)
+    stride = trained_stride(model.config, options.stride)
     check_tokenizer(tokenizer, length, model.config)
     model.to(device)
     scores = {}
     sides = sides_of(task, options.side) if options.data.is_dir() else [options.side]
     for side in sides:
         examples = read_task(
-            task, options.data, side, tokenizer, max_length=length, stride=options.stride,
+            task, options.data, side, tokenizer, max_length=length, stride=stride,
             size=options.size, config=model.config,
         )  # fmt: skip
         found = evaluate(model, task, examples, pad_id=tokenizer.pad_token_id, batch=options.batch)

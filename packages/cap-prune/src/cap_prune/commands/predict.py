@@ -25,8 +25,8 @@ class Options:
     """names of the field of the text, or of the pair's two; none: those of the task, or text and text2"""
     max_length: int | None = None
     """tokens of an example at most; none: as trained, else 128, and 384 for squad"""
-    stride: int = 128
-    """tokens that neighbouring windows of squad share"""
+    stride: int | None = None
+    """tokens that neighbouring windows of squad share; none: as trained, else 128"""
     batch: int = 64
     """examples at a time; it does not change the predictions"""
     device: str = "auto"
@@ -39,7 +39,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}; it is 1 or more")
-        if self.stride < 0:
+        if self.stride is not None and self.stride < 0:
             raise UserError(f"stride is {self.stride}; it is 0 or more")
         if len(self.fields) > 2:
             raise UserError(f"fields are {', '.join(self.fields)}; give one, or two for a pair")
@@ -54,7 +54,7 @@ def run(options: Options) -> int:
     from cap_prune.loading import load_model
     from cap_prune.predicting import items, predict
     from cap_prune.prediction_lines import PredictionLines
-    from cap_prune.tasks import trained_length, trained_task
+    from cap_prune.tasks import trained_length, trained_stride, trained_task
     from nonet.cli.progress import progress
     from nonet.data.text import TextReader
     from nonet.training.devices import pick_device
@@ -64,14 +64,15 @@ def run(options: Options) -> int:
     model, tokenizer = load_model(options.model)
     task = trained_task(model.config, options.task)
     length = trained_length(model.config, task, options.max_length)
+    stride = trained_stride(model.config, options.stride)
     check_tokenizer(tokenizer, length, model.config)
-    file = PredictionLines(options.out, _settings(options, length), overwrite=options.overwrite)
+    file = PredictionLines(options.out, _settings(options, length, stride), overwrite=options.overwrite)
     found = file.remaining(items(reader, task, options.fields or None))
     count, counts = 0, Counter[str]()
     with file, progress(label="predicting", unit="records") as bar:  # type: ignore[var-annotated]
         bar.advance(file.resumed)
         for row in predict(
-            model.to(device), task, tokenizer, found, max_length=length, stride=options.stride,
+            model.to(device), task, tokenizer, found, max_length=length, stride=stride,
             batch=options.batch, counts=counts,
         ):  # fmt: skip
             file.write(row)
@@ -90,7 +91,7 @@ def run(options: Options) -> int:
     return 0
 
 
-def _settings(options: Options, length: int) -> dict[str, Any]:
+def _settings(options: Options, length: int, stride: int) -> dict[str, Any]:
     """What predictions depend on; batches and devices change none."""
     from cap_prune.prediction_lines import stamp
 
@@ -98,5 +99,5 @@ def _settings(options: Options, length: int) -> dict[str, Any]:
     return {
         "model": stamp(model) if model.is_dir() else options.model,
         "input": [stamp(path) for path in options.input],
-        "task": options.task, "fields": list(options.fields), "max_length": length, "stride": options.stride,
+        "task": options.task, "fields": list(options.fields), "max_length": length, "stride": stride,
     }  # fmt: skip
