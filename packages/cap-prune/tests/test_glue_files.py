@@ -5,8 +5,14 @@ import pytest
 from cap_prune.encoding import read_texts
 from cap_prune.glue_files import read_glue, sides_of
 from cap_prune.tasks import (
-    TASKS, columns_of, label_config, task_of, trained_length, trained_stride, trained_task,
-)  # fmt: skip
+    TASKS,
+    columns_of,
+    label_config,
+    task_of,
+    trained_length,
+    trained_stride,
+    trained_task,
+)
 from nonet.errors import UserError
 from nonet.testing import data_folder
 
