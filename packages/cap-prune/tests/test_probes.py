@@ -84,7 +84,7 @@ def test_a_test_set_is_scored_by_a_classifier_of_the_training_set():
         transfer_probe(vectors, ["a", "a", "b", "b"], vectors[:1], ["c"])
     with pytest.raises(UserError, match="two classes"):
         linear_probe(vectors, ["a"] * 4)
-    with pytest.raises(UserError, match="folds is 5; it is 2 or more, and at most 1"):
+    with pytest.raises(UserError, match="folds is 5; it is 2 or more, and at most 1, the texts of class 'a'"):
         linear_probe(vectors, ["a", "b", "b", "b"])
 
 

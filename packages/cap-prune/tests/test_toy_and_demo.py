@@ -15,7 +15,7 @@ from nonet.report.demos import read
 from nonet.testing import one_thread
 
 SHORT = Plan(
-    train=48, dev=16, layers=2, width=16, heads=2, neurons=16, targets=(25.0, 50.0), pretrain_steps=2,
+    train=48, dev=40, layers=2, width=16, heads=2, neurons=16, targets=(25.0, 50.0), pretrain_steps=2,
     teacher_steps=2, student_steps=1, batch=8, length=16,
 )  # fmt: skip
 

@@ -107,7 +107,8 @@ def bench(
 
     Yields:
         A row for each model and shape: `model`, `batch`, `length`, `threads`, `ms` (median of the rounds),
-        `least`, `most`, `texts/s`, `times as fast` as the first with `from` and `to`, `verdict`.
+        `least`, `most`, `texts/s`, `times as fast` as the first with `from` and `to` (None for the
+        first itself), `verdict`.
     """
     for count, batch, length in product(threads, batches, lengths):
         with with_threads(count):
@@ -125,6 +126,6 @@ def _row(timing: Timing, batch: int, *, first: bool) -> dict[str, Any]:
         "ms": timing.median, "least": timing.least, "most": timing.most,
         "texts/s": 1000 * batch / timing.median,
     }  # fmt: skip
-    if not first:
-        row |= {"times as fast": timing.ratio, "from": timing.ratio_low, "to": timing.ratio_high}
+    ratios = (None, None, None) if first else (timing.ratio, timing.ratio_low, timing.ratio_high)
+    row |= dict(zip(("times as fast", "from", "to"), ratios, strict=True))
     return row | {"verdict": "compared with" if first else timing.verdict}

@@ -49,16 +49,25 @@ class Made(NamedTuple):
     """by percent"""
 
 
-def make(plan: Plan, folder: Path, *, seed: int, done: Callable[[], Any] = lambda: None) -> Made:
+def make(
+    plan: Plan,
+    folder: Path,
+    *,
+    teach: Callable[[dict[str, Any]], Any],
+    prune: Callable[[dict[str, Any]], Any],
+    seed: int,
+    done: Callable[[], Any] = lambda: None,
+) -> Made:
     """Train everything in a folder that is not there yet.
 
     Args:
         plan: sizes and lengths.
         folder: where.
+        teach: fine-tunes a model; takes the options of the verb `teacher` by name.
+        prune: prunes one; takes those of the verb `prune`.
         seed: of sentences, weights and training.
         done: called after each of four parts.
     """
-    from cap_prune.commands import prune, teacher
     from cap_prune.levels import step_name
     from cap_prune.train_options import LossOptions
     from nonet.training.options import OptimizerOptions
@@ -79,18 +88,20 @@ def make(plan: Plan, folder: Path, *, seed: int, done: Callable[[], Any] = lambd
     done()
     encoder = folder / "general" / "model"
     with _quiet():
-        teacher.run(teacher.Options(**settings(plan.pretrain_steps, general, start, folder / "general")))
+        teach(settings(plan.pretrain_steps, general, start, folder / "general"))
         done()
-        teacher.run(teacher.Options(**settings(plan.teacher_steps, task, encoder, folder / "teacher")))
+        teach(settings(plan.teacher_steps, task, encoder, folder / "teacher"))
         done()
-        prune.run(
-            prune.Options(
-                **settings(plan.student_steps, task, encoder, folder / "prune"),
-                teacher=str(folder / "teacher" / "model"), targets=plan.targets, importance_samples=512,
-                force=True,  # even a bad teacher: the page shows what it reaches
-                loss=LossOptions(lambda_pre=0.02, lambda_snap=0.02, lambda_fine=0.02, extra=512),
-            )
-        )  # fmt: skip
+        prune(
+            settings(plan.student_steps, task, encoder, folder / "prune")
+            | {
+                "teacher": str(folder / "teacher" / "model"),
+                "targets": plan.targets,
+                "importance_samples": 512,
+                "force": True,  # even a bad teacher: the page shows what it reaches
+                "loss": LossOptions(lambda_pre=0.02, lambda_snap=0.02, lambda_fine=0.02, extra=512),
+            }
+        )
         done()
     levels = {target: folder / "prune" / step_name(target) for target in plan.targets}
     return Made(encoder, folder / "teacher" / "model", levels)

@@ -90,7 +90,7 @@ def linear_probe(
     if folds < 2 or counts.min() < folds:
         raise UserError(
             f"folds is {folds}; it is 2 or more, and at most {counts.min()}, the texts of class "
-            f"{names[counts.argmin()]!r}"
+            f"{str(names[counts.argmin()])!r}"
         )
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     scores = [

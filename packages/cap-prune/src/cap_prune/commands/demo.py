@@ -21,6 +21,7 @@ def run(options: Options) -> int:
 
     import torch
 
+    from cap_prune.commands import prune, teacher
     from cap_prune.demo_page import write_page
     from cap_prune.demonstration import CUT, DENSE, PRUNED, Plan, export_last, make, measure, timings
     from cap_prune.terminal_tables import table
@@ -37,7 +38,11 @@ def run(options: Options) -> int:
         raise UserError(f"{out}: holds something else than a demo; name another folder")
     try:
         with progress(label="demo", unit="parts", total=5) as bar:  # type: ignore[var-annotated]
-            made = make(plan, out, seed=options.seed, done=lambda: bar.advance(1))
+            made = make(
+                plan, out, seed=options.seed, done=lambda: bar.advance(1),
+                teach=lambda given: teacher.run(teacher.Options(**given)),
+                prune=lambda given: prune.run(prune.Options(**given)),
+            )  # fmt: skip
             rows = measure(made, plan, seed=options.seed)
             small = export_last(made, out / "small")
             bar.advance(1)
