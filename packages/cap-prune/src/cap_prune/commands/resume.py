@@ -17,7 +17,11 @@ class Options:
 
 def run(options: Options) -> int:
     """Go on; prints the run's folder."""
+    from cap_prune.commands import prune, teacher
+    from cap_prune.prune_run import prune_student
     from cap_prune.resuming import resume
+    from cap_prune.teacher_run import train_teacher
 
-    resume(options.run)
+    verbs = {"prune": (prune.Options, prune_student), "teacher": (teacher.Options, train_teacher)}
+    resume(options.run, verbs)
     return 0
