@@ -120,6 +120,23 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path, folder):
         load_model(tmp_path / "absent")
 
 
+def test_a_damaged_record_of_units_is_named(tmp_path, small):
+    shutil.copytree(small, tmp_path / "model")
+    config = json.loads((small / "config.json").read_text())
+    for record in (
+        {"heads": [[0]]},
+        config["cap_units"] | {"heads": [[2, 0], []]},
+        config["cap_units"] | {"heads": 3},
+    ):
+        (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"cap_units": record}))
+        with pytest.raises(UserError, match="the entry cap_units of its config is damaged"):
+            load_model(tmp_path / "model")
+    more = config["cap_units"] | {"heads": [[0, 1, 2], []]}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"cap_units": more}))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_model(tmp_path / "model")
+
+
 def test_a_folder_without_tokenizer_is_refused(tmp_path):
     with no_bars():
         toy.new_bert().save_pretrained(tmp_path)

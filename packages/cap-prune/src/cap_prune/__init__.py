@@ -20,6 +20,7 @@ _HOME = {
     "choose": "cap_prune.selection",
     "prune": "cap_prune.structured",
     "export": "cap_prune.exporting",
+    "use_sparse_kernels": "cap_prune.semi_structured",
     "evaluate": "cap_prune.evaluating",
     "report": "cap_prune.model_report",
 }

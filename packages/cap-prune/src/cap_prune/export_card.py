@@ -20,6 +20,13 @@ import cap_prune
 
 model, tokenizer = cap_prune.load_model("{name}")
 """
+_SPARSE = """
+import cap_prune
+
+model, tokenizer = cap_prune.load_model("{name}")
+model = model.half().cuda()  # sparse tensor cores: Ampere or later
+cap_prune.use_sparse_kernels(model)
+"""
 _PLAIN = """
 from transformers import AutoTokenizer, {auto}
 
@@ -54,7 +61,7 @@ def card(model: Any, format: str, name: str, source: str, notes: Sequence[str]) 
     )
     ending = type(model).__name__.partition("For")[2]
     auto = f"AutoModelFor{ending}" if ending else "AutoModel"
-    load = {"dense-zero": _PLAIN, "onnx": _GRAPH}.get(format, _OURS)
+    load = {"dense-zero": _PLAIN, "onnx": _GRAPH, "2:4": _SPARSE}.get(format, _OURS)
     limits = [f"{note[0].upper()}{note[1:]}." for note in notes]
     if format == "slim":
         limits.append(

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cap_prune.architectures import model_type
+from cap_prune.layer_names import RECORD
 from cap_prune.tasks import Task, label_config
+from cap_prune.units import Units
 from nonet.errors import UserError
 from nonet.training.hub import load_pretrained, local_or_hub
 
@@ -93,6 +95,12 @@ def load_config(name: str | Path) -> Any:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{name}: its config cannot be read: {_line(error)}") from error
     model_type(SimpleNamespace(config=config))  # type: ignore[arg-type]
+    record = getattr(config, RECORD, None)
+    if record is not None:
+        try:
+            Units.from_dict(record)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{name}: the entry {RECORD} of its config is damaged: {_line(error)}") from error
     return config
 
 
