@@ -19,9 +19,12 @@ def run(options: Options) -> int:
     """Go on; prints the run's folder."""
     from cap_prune.commands import prune, teacher
     from cap_prune.prune_run import prune_student
-    from cap_prune.resuming import resume
+    from cap_prune.resuming import Verb, resume
     from cap_prune.teacher_run import train_teacher
 
-    verbs = {"prune": (prune.Options, prune_student), "teacher": (teacher.Options, train_teacher)}
+    verbs: dict[str, Verb] = {
+        "prune": (prune.Options, prune_student),
+        "teacher": (teacher.Options, train_teacher),
+    }
     resume(options.run, verbs)
     return 0
