@@ -22,6 +22,7 @@ from cap_prune.training import train, train_batches
 from cap_prune.unstructured import MaskSchedule, prune_masked, snapshot_count
 from nonet.errors import RunFailed
 from nonet.runs import Run, read_metrics
+from nonet.testing import two_processes
 from nonet.training.options import OptimizerOptions, TrainerOptions
 
 COUNT, BATCH = 24, 6
@@ -294,3 +295,36 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_levels_before_stay(tmp_path
         pruned(tmp_path / "run", examples, plan, objective=objective)
     assert json.loads((tmp_path / "run" / "density-0.60" / "step.json").read_text())["density"] == 0.6
     assert not (tmp_path / "run" / "density-0.20").exists()
+
+
+def on_a_device(folder, method):
+    """A training in one process of several; the weights of its last level."""
+    random = np.random.default_rng(0)
+    ids = [np.array([2, *random.integers(5, 20, 4), 3], np.int32) for _ in range(COUNT)]
+    labels = np.array([int(each[1]) % 2 for each in ids])
+    types = [np.zeros(6, np.int32) for _ in ids]
+    data = Examples(ids, types, labels.astype(np.int64), np.full(COUNT, 6, np.int64))
+    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    trainer = TrainerOptions(validate_every=0, checkpoint_every=0, accelerator="cpu", devices=world)
+    plan = MaskSchedule(
+        method=method, masks=MaskOptions(density=(0.5, 0.2), score_lr=0.05), epochs=2, batch=BATCH,
+        bucket=False, trainer=trainer, optimizer=OptimizerOptions(lr=1e-2, schedule="linear"),
+    )  # fmt: skip
+    banks = Banks(COUNT, 16, snapshots=snapshot_count(data, plan), dtype="fp32")
+    pruned(folder, data, plan, banks=banks)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    return {
+        name: value.numpy() for name, value in load_file(folder / "density-0.20/model.safetensors").items()
+    }
+
+
+@pytest.mark.slow
+def test_two_devices_train_what_one_does(tmp_path):
+    one = on_a_device(tmp_path / "one", "wanda")
+    first, second = two_processes(on_a_device, tmp_path / "two", "wanda")
+    for name, value in one.items():
+        assert np.array_equal(first[name], second[name]), name
+        if name.endswith("key.bias"):
+            continue  # its gradient is 0 but for rounding, which Adam scales up
+        np.testing.assert_allclose(first[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
