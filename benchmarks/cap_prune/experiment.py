@@ -141,7 +141,7 @@ def arm(setting: Setting, what: Arm, name: str, seed: int, work: Path, tiny: boo
     from cap_prune.prune_run import prune_student
     from cap_prune.train_options import LossOptions
 
-    out = work / f"{name.replace(' ', '-')}-{seed}"
+    out = work / f"{slug(name)}-{seed}"
     shutil.rmtree(out, ignore_errors=True)
     on = what.contrast > 0 or what.supervised > 0
     loss = LossOptions(
@@ -170,6 +170,11 @@ def arm(setting: Setting, what: Arm, name: str, seed: int, work: Path, tiny: boo
     found = {folder.name: measured(setting, folder, work, seed) for folder in levels_of(out)}
     shutil.rmtree(out, ignore_errors=True)
     return found
+
+
+def slug(name: str) -> str:
+    """An arm's name as part of a file's."""
+    return name.replace(",", "").replace(" ", "-")
 
 
 def measured(setting: Setting, folder: Path, work: Path, seed: int) -> dict[str, Any]:
@@ -206,7 +211,7 @@ def measured(setting: Setting, folder: Path, work: Path, seed: int) -> dict[str,
 
 def rows(
     found: Mapping[tuple[str, int], Mapping[str, Any]], names: Sequence[str], seeds: Sequence[int],
-    base: str, levels: Sequence[str],
+    base: str, levels: Sequence[str], when: str = "",
 ) -> list[Row]:  # fmt: skip
     """A row an arm and level: means over seeds, and differences to `base` with their intervals.
 
@@ -221,7 +226,7 @@ def rows(
             runs = [found[name, seed][level] for seed in seeds]
             bases = [found[base, seed][level] for seed in seeds]
             row: Row = {
-                "name": f"{level.removeprefix('step-')} % pruned, {name}",
+                "name": f"{level.removeprefix('step-')} % pruned, {when}{name}",
                 "accuracy": f"{100 * np.mean([each['accuracy'] for each in runs]):.1f}",
                 f"accuracy, minus {base}": "",
                 "STS-B": f"{np.mean([each['sts'] for each in runs]):.3f}",
