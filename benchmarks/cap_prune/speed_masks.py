@@ -26,6 +26,7 @@ class PlainMask(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, share: float) -> Tensor:
+        """Zeros and ones."""
         order = scores.flatten().argsort(descending=True)
         mask = torch.zeros_like(scores)
         mask.view(-1)[order[: int(share * scores.numel())]] = 1
@@ -33,6 +34,7 @@ class PlainMask(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Straight through."""
         return gradient, None
 
 
