@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cap_prune import toy
 from cap_prune.patterns import Blocks, Neighbours, blocks, neighbours, uneven
 from nonet.errors import UserError
+from nonet.testing import needs
 
 
 def few_values(rows, columns, seed):
@@ -89,3 +90,14 @@ def test_matrices_that_a_pattern_does_not_divide_are_named():
     assert uneven(model, neighbours("2:4")) == ["output of layer 0 is 12 x 18"]
     assert uneven(model, blocks("4x1")) == ["intermediate of layer 0 is 18 x 12"]
     assert uneven(model, neighbours("1:2")) == []
+
+
+@pytest.mark.gpu
+@needs("cuda")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of SparseSemiStructuredTensor")
+def test_hardware_multiplies_2_of_4_like_a_dense_matrix():
+    weight = torch.randn(128, 128, generator=torch.Generator().manual_seed(0))
+    weight = torch.where(neighbours("2:4").choose(weight.abs(), 0.5), weight, 0).half().cuda()
+    x = torch.randn(128, 128, generator=torch.Generator().manual_seed(1)).half().cuda()
+    found = torch.nn.functional.linear(x, torch.sparse.to_sparse_semi_structured(weight))
+    torch.testing.assert_close(found, torch.nn.functional.linear(x, weight), rtol=1e-2, atol=5e-2)
