@@ -91,25 +91,36 @@ def test_a_cut_leaves_the_units_of_largest_norm():
     assert units_of(model).neurons == ((2, 5),)
 
 
-def test_two_runs_give_the_same_numbers_and_the_keys_that_all_demos_have(tmp_path, monkeypatch, capsys):
+def numbers_of_a_demo(folder):
     from cap_prune.commands.demo import Options, run
 
+    assert run(Options(out=folder)) == 0
+    found = read(folder, "cap-prune")
+    assert (found.package, found.better) == ("cap-prune", "higher")
+    told = json.loads((folder / "demo.json").read_text())
+    assert told.pop("seconds") > 0
+    return told
+
+
+def test_a_demo_has_the_keys_that_all_demos_have_and_models_that_shrink(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demonstration, "Plan", lambda: SHORT)
-    told = []
-    for _ in range(2):  # the second replaces the first
-        assert run(Options(out=tmp_path / "demo")) == 0
-        found = read(tmp_path / "demo", "cap-prune")
-        assert (found.package, found.better) == ("cap-prune", "higher")
-        told.append(json.loads((tmp_path / "demo" / "demo.json").read_text()))
-        assert told[-1].pop("seconds") > 0
-    assert told[0] == told[1]
-    assert [row["pruned %"] for row in told[0]["models"]] == [0, 25, 50, 25, 50]
-    sizes = [row["parameters"] for row in told[0]["models"]]
+    told = numbers_of_a_demo(tmp_path / "demo")
+    assert [row["pruned %"] for row in told["models"]] == [0, 25, 50, 25, 50]
+    sizes = [row["parameters"] for row in told["models"]]
     assert sizes[0] > sizes[1] == sizes[3] > sizes[2] == sizes[4]
     page = (tmp_path / "demo" / "report.html").read_text()
     assert page.count("<svg") == 4
     assert "accuracy at 50 %" in capsys.readouterr().out
     assert (tmp_path / "demo" / "small" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_two_demos_give_the_same_numbers_and_the_second_replaces_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(demonstration, "Plan", lambda: SHORT)
+    first = numbers_of_a_demo(tmp_path / "demo")
+    (tmp_path / "demo" / "left.txt").write_text("old")
+    assert numbers_of_a_demo(tmp_path / "demo") == first
+    assert not (tmp_path / "demo" / "left.txt").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
