@@ -214,6 +214,27 @@ def test_an_interrupted_training_leaves_the_same_levels_to_the_bit(tmp_path, exa
     assert not (tmp_path / "run" / "banks").exists()
 
 
+def test_a_run_that_stopped_while_its_last_level_was_scored_trains_no_more(tmp_path, examples):
+    plan = schedule(density=(0.3,), score_lr=0.05, epochs=2)
+
+    def broken(model):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pruned(tmp_path / "run", examples, plan, score=broken)
+    seen = []
+
+    def objective(model, batch, step):
+        seen.append(step)
+        return Objective("classification", ce=1.0, kd=0.0)(model, batch, step)
+
+    objective.align = "mean-pooling"
+    (found,) = pruned(tmp_path / "run", examples, plan, objective=objective)
+    assert not seen
+    (wanted,) = pruned(tmp_path / "whole", examples, plan)
+    assert (found / "model.safetensors").read_bytes() == (wanted / "model.safetensors").read_bytes()
+
+
 def test_snapshots_are_taken_after_every_epoch_but_the_last_without_dropout(tmp_path, examples):
     plan = schedule(density=(1.0,), epochs=3, lr=1e-12, score_lr=1e-12)
     banks = Banks(COUNT, 16, snapshots=snapshot_count(examples, plan), dtype="fp32")
