@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 
 from cap_prune import toy
 from cap_prune.architectures import units_of
@@ -16,6 +17,7 @@ from cap_prune.train_options import LossOptions
 from nonet.errors import UserError
 from nonet.options import build, read
 from nonet.runs import read_metrics, read_record
+from nonet.testing import run_cli
 from nonet.training.options import OptimizerOptions, TrainerOptions
 
 SHAPE = {"layers": 2, "width": 16, "heads": 2, "neurons": 16}
@@ -142,6 +144,27 @@ def test_single_weights_are_pruned_by_the_same_verb(place, tmp_path):
     assert read_facts(tmp_path / "run" / "model")["density"] == 0.5
     weight = load_model(level)[0].base_model.encoder.layer[0].output.dense.weight
     assert int((weight != 0).sum()) == weight.numel() // 2
+
+
+@pytest.mark.slow
+def test_two_processes_prune_as_one_does(place, tmp_path):
+    common = (
+        "prune", "--model", place / "encoder", "--teacher", place / "teacher" / "model", "--force",
+        "--task", "classify", "--data", place / "task", "--targets", "25,50", "--epochs", 0,
+        "--trainer.steps", 3,
+        "--batch", 8, "--max-length", 24, "--loss.extra", 8, "--trainer.accelerator", "cpu",
+        "--optimizer.lr", "1e-3",
+    )  # fmt: skip
+    for name, count in (("one", 1), ("two", 2)):
+        out = tmp_path / name
+        done = run_cli("cap_prune", *common, "--trainer.devices", count, "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    for level in ("step-25", "step-50"):
+        one, two = (tmp_path / name / level for name in ("one", "two"))
+        assert read_facts(one)["units"] == read_facts(two)["units"]
+        mine, theirs = (load_model(folder)[0].state_dict() for folder in (one, two))
+        for name, value in mine.items():
+            torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-5)
 
 
 def test_without_a_teacher_a_student_learns_from_labels_alone(place, tmp_path):

@@ -12,12 +12,13 @@ from cap_prune.architectures import units_of
 from cap_prune.banks import Banks
 from cap_prune.contrast import Contrast
 from cap_prune.encoding import read_task, resolve_task
-from cap_prune.evaluating import evaluate
+from cap_prune.evaluating import evaluate, plain_batches
 from cap_prune.examples import collate
 from cap_prune.gates import Gates
 from cap_prune.levels import complete, levels_of, read_facts
 from cap_prune.loading import load_model
 from cap_prune.objective import Objective
+from cap_prune.representations import encode
 from cap_prune.slimming import slim
 from cap_prune.structured import Schedule, prune
 from cap_prune.training import train
@@ -138,6 +139,19 @@ def test_a_level_says_what_it_is(undisturbed, task_data):
     assert facts["metrics"] == pytest.approx(evaluate(model, task_data[0], task_data[3]))
     assert set(facts["importance_agreement"]) == {"heads", "neurons"}
     assert levels_of(undisturbed[0].parent) == undisturbed
+
+
+def test_banks_hold_the_model_before_the_first_cut_and_then_each_level(task_data, tmp_path):
+    examples = task_data[2]
+    model, banks, whole = parts(task_data)
+    with start(tmp_path / "run") as run:
+        levels = prune(model, task_data[1], examples, whole, schedule(TARGETS[:2]), run=run, banks=banks)
+    assert banks.names == {"pre", "snap-1"}
+    sources = {"pre": toy.new_bert(**SHAPE), "snap": load_model(levels[0])[0]}
+    for kind, source in sources.items():
+        batches = plain_batches(examples, 0, order=range(40))
+        wanted = torch.cat([z_Bd for _, z_Bd in encode(source, batches, "mean-pooling")])
+        torch.testing.assert_close(banks.bank(kind)[:, 0].float(), wanted, rtol=0, atol=1e-3)
 
 
 def test_steps_are_counted_on_over_levels_and_each_has_a_fresh_schedule(undisturbed):
