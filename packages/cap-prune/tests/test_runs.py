@@ -153,7 +153,7 @@ def test_two_processes_prune_as_one_does(place, tmp_path):
         "--task", "classify", "--data", place / "task", "--targets", "25,50", "--epochs", 0,
         "--trainer.steps", 3,
         "--batch", 8, "--max-length", 24, "--loss.extra", 8, "--trainer.accelerator", "cpu",
-        "--optimizer.lr", "1e-3",
+        "--optimizer.lr", "1e-3", "--optimizer.eps", "1e-4",
     )  # fmt: skip
     for name, count in (("one", 1), ("two", 2)):
         out = tmp_path / name

@@ -115,9 +115,10 @@ def save_model(folder: Path, model: Any, tokenizer: Any, text: str, *, overwrite
 def card(facts: Mapping[str, Any], options: str = "") -> str:
     """The card of a level."""
     base, task = facts.get("base"), str(facts.get("task", ""))
-    size = f"{facts['percent']:g} % of its heads and of its feed-forward neurons are removed" if (
-        "percent" in facts
-    ) else f"{100 * float(facts['density']):g} % of its encoder's weights are kept"  # fmt: skip
+    if "percent" in facts:
+        size = f"{facts['percent']:g} % of its heads and of its feed-forward neurons are removed"
+    else:
+        size = f"{100 * float(facts['density']):g} % of the weights of its encoder's matrices are kept"
     return ModelCard(
         title=f"{base or 'An encoder'}, pruned for {task}",
         what=f"An encoder fine-tuned on {task} while it was pruned ({facts.get('method')}): {size}.",
