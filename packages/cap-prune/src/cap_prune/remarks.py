@@ -40,7 +40,7 @@ def remarks(
     saved = 1 - sum(each.macs for each in layers) / sum(each.dense_macs for each in layers)
     if zeros > FEW:
         said.append(
-            f"{zeros:.1%} of the weights in the layers' matrices are zeros: they give no speed here, as dense "
+            f"{zeros:.1%} of the weights in the layers' matrices are zeros: they give no speed here: dense "
             "kernels multiply by them as by any other number, and no smaller file unless it is packed (csr, "
             "2:4)."
         )
