@@ -131,7 +131,7 @@ def test_a_damaged_record_of_units_is_named(tmp_path, small):
         (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"cap_units": record}))
         with pytest.raises(UserError, match="the entry cap_units of its config is damaged"):
             load_model(tmp_path / "model")
-    more = config["cap_units"] | {"heads": [[0, 1, 2], []]}
+    more = units | {"heads": [[0, 1, 2], []]}
     (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"cap_units": more}))
     with pytest.raises(UserError, match="cannot be loaded"):
         load_model(tmp_path / "model")

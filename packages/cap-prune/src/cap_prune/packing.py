@@ -107,7 +107,7 @@ def _to_halves(weight: Tensor, name: str) -> tuple[Tensor, Tensor]:
     if crowded:
         raise UserError(
             f"{name}: {crowded} of {len(groups)} groups of four have more than two weights that are not 0; "
-            "prune with --pattern 2:4 first"
+            "prune with --masks.pattern 2:4 first"
         )
     places = groups.eq(0).to(torch.uint8).argsort(dim=1, stable=True)[:, :2]  # the kept ones first
     codes = (places[:, 0] | places[:, 1] << 2).to(torch.uint8)
