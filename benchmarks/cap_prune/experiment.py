@@ -19,6 +19,7 @@ from benchmarks.data import data_folder
 from benchmarks.harness import Row
 
 RESAMPLES = 2000
+FOLDERS = {"sst2": "SST-2", "mrpc": "MRPC", "rte": "RTE", "cola": "CoLA"}
 PROBES = ("rt-polarity", "custrev", "mpqa", "subj")
 
 
@@ -80,6 +81,15 @@ def sentences(setting: Setting, side: str, seed: int, folder: Path) -> Path:
     return out
 
 
+def sides(setting: Setting, seed: int, work: Path) -> tuple[Path, Path]:
+    """What is learnt from and what is scored: sentences of SST-2, or another task's folder as it is."""
+    if setting.task == "sst2":
+        return sentences(setting, "train", seed, work), sentences(setting, "scored", seed, work)
+    folder = data_folder("glue", FOLDERS[setting.task])
+    assert folder is not None
+    return folder, folder
+
+
 def _tsv(path: Path) -> Iterable[dict[str, str]]:
     with open(path, encoding="utf-8", newline="") as lines:
         yield from csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -119,12 +129,13 @@ def teacher(setting: Setting, seed: int, work: Path, tiny: bool) -> dict[str, An
 
     out = work / f"teacher-{seed}"
     shutil.rmtree(out, ignore_errors=True)
+    learnt, scored = sides(setting, seed, work)
     train_teacher(
         Options(
             model=start(setting, work, tiny),
             task=setting.task,
-            data=sentences(setting, "train", seed, work),
-            dev=sentences(setting, "scored", seed, work),
+            data=learnt,
+            dev=scored,
             out=out,
             **_trained(setting, setting.teacher_steps, setting.teacher_lr, seed),
         )
@@ -143,6 +154,7 @@ def arm(setting: Setting, what: Arm, name: str, seed: int, work: Path, tiny: boo
 
     out = work / f"{slug(name)}-{seed}"
     shutil.rmtree(out, ignore_errors=True)
+    learnt, scored = sides(setting, seed, work)
     on = what.contrast > 0 or what.supervised > 0
     loss = LossOptions(
         prc=on and what.pre, snc=on, fic=on, lambda_pre=what.contrast, lambda_snap=what.contrast,
@@ -157,8 +169,8 @@ def arm(setting: Setting, what: Arm, name: str, seed: int, work: Path, tiny: boo
             model=start(setting, work, tiny),
             teacher=str(work / f"teacher-{seed}" / "model"),
             task=setting.task,
-            data=sentences(setting, "train", seed, work),
-            dev=sentences(setting, "scored", seed, work),
+            data=learnt,
+            dev=scored,
             method=what.method,
             loss=loss,
             out=out,
@@ -180,7 +192,7 @@ def slug(name: str) -> str:
 def measured(setting: Setting, folder: Path, work: Path, seed: int) -> dict[str, Any]:
     """A model's accuracy (0..1), which sentences it gets right, STS-B's correlation, and linear probes."""
     from cap_prune.encoding import read_task
-    from cap_prune.evaluating import class_logits
+    from cap_prune.evaluating import class_logits, evaluate
     from cap_prune.loading import load_model
     from cap_prune.probe_files import Pairs, read_labelled, read_sts
     from cap_prune.probes import probe_set, similarity
@@ -202,6 +214,8 @@ def measured(setting: Setting, folder: Path, work: Path, seed: int) -> dict[str,
         "right": "".join("1" if each else "0" for each in right),
         "sts": similarity(model, tokenizer, pairs, max_length=setting.length),
     }
+    if task.primary != "accuracy":
+        found[task.primary] = evaluate(model, task, examples, batch=128)[task.primary]
     for name in setting.probes:
         texts = data_folder("sentence-classification", f"{name}.all")
         assert texts is not None
