@@ -11,7 +11,8 @@ PACKAGES := $(notdir $(patsubst %/,%,$(dir $(wildcard packages/*/pyproject.toml)
 RECIPES  := constraints.txt pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-unexport PYTHONPATH VIRTUAL_ENV
+# Without kept bytecode each of the many processes of a test run compiles torch and transformers anew.
+unexport PYTHONPATH VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help dev demo test lint format wheels bench ci version packages-json clean distclean
@@ -68,7 +69,7 @@ demo: $(READY)  ## run every package's demo: one table here, one page in runs/de
 demo-%: $(READY)  ## the same for one package
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m nonet.report.demos --out runs/demo $*
 
-# A file stays with one worker, so that what its tests share is made once.
+# A file stays with one worker, so that what its tests share is made once; conftest.py says what comes first.
 test: $(READY)  ## all tests, a worker for each core (PYTEST="-k name" passes options on)
 	@$(PY) -m pytest -n auto --dist loadfile $(PYTEST)
 

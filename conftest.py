@@ -1,4 +1,4 @@
-"""Settings of the test run itself: threads, no network for hubs, the same examples each time, few skips.
+"""Settings of the test run itself: threads, order, no network for hubs, the same examples, few skips.
 
 It lies at the root so that every package's tests have it, also where a package is tested alone.
 """
@@ -6,9 +6,15 @@ It lies at the root so that every package's tests have it, also where a package 
 import importlib.util
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+HOUSE = (
+    "tests/"  # what concerns all packages: a manual or a demo may take minutes there, and they share nothing
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +34,45 @@ def pytest_configure(config: pytest.Config) -> None:
 
         settings.register_profile("house", derandomize=True, deadline=None)
         settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side, what takes long begins first, or all but one worker would wait for it at the end."""
+    if not hasattr(config, "workerinput"):
+        return
+    tests, slow = Counter(map(_file, items)), Counter(_file(item) for item in items if _slow(item))
+
+    def place(item: pytest.Item) -> tuple[int, int, int]:
+        if _file(item).startswith(HOUSE):
+            return (0 if _slow(item) else 2, 0, 0)
+        return (1, -slow[_file(item)], -tests[_file(item)])
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, keep the order above, and let the tests of all packages go to any worker."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        """A file of a package stays with one worker, so that what its tests share is made once."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(HOUSE) else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
 
 
 def too_many_skips(config: pytest.Config) -> str:

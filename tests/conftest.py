@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from nonet.testing import call_cli
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -68,6 +70,11 @@ class Package:
         command = [str(Path(sys.executable).with_name(self.prog)), *map(str, words)]
         return run(command, cwd=cwd, timeout=timeout, environment=environment)
 
+    def call(self, *words: object, cwd: Path, **environment: str) -> Outcome:
+        """Do what the installed command does, in this process: a tenth of the time."""
+        done = call_cli(self.prog, *words, cwd=cwd, env=environment)
+        return Outcome(done.returncode, done.stdout, done.stderr, 0.0)
+
     def python(self, *words: str, cwd: Path) -> Outcome:
         """Run this Python with the words."""
         return run([sys.executable, *words], cwd=cwd)
@@ -94,6 +101,10 @@ class Entry(NamedTuple):
     def run(self, *words: object, cwd: Path, **environment: str) -> Outcome:
         """Run the verb of the installed command."""
         return self.package.run(*self.name.split(), *words, cwd=cwd, **environment)
+
+    def call(self, *words: object, cwd: Path, **environment: str) -> Outcome:
+        """Do what the verb does, in this process."""
+        return self.package.call(*self.name.split(), *words, cwd=cwd, **environment)
 
 
 def run(

@@ -100,7 +100,7 @@ def test_help_of_the_program_is_quick(package, tmp_path):
 
 def test_help_of_the_verb_is_quick_and_names_every_option(entry, tmp_path):
     assert_quick(entry.package, tmp_path, lambda: entry.run("--help", cwd=tmp_path))
-    shown = entry.run("--help", cwd=tmp_path, COLUMNS="200").out
+    shown = entry.call("--help", cwd=tmp_path, COLUMNS="200").out
     assert entry.verb.example in shown.splitlines()[0]
     for name in names(entry.module.Options):
         assert re.search(rf"--{re.escape(name.rstrip('_').replace('_', '-'))}\b", shown), name
@@ -110,7 +110,7 @@ def test_help_of_the_verb_is_quick_and_names_every_option(entry, tmp_path):
 
 
 def test_help_of_the_program_lists_every_verb(package, tmp_path):
-    shown = package.run("--help", cwd=tmp_path).out
+    shown = package.call("--help", cwd=tmp_path).out
     for name, verb in package.cli.VERBS.items():
         assert re.search(rf"(?m)^\s+{re.escape(name)}\s+{re.escape(verb.summary)}$", shown)
 
@@ -164,24 +164,24 @@ def test_options_survive_being_written_as_yaml(entry, tmp_path):
 
 
 def test_print_config_shows_the_example_s_options(entry, tmp_path):
-    outcome = entry.run(*example_words(entry), "--print-config", cwd=tmp_path)
+    outcome = entry.call(*example_words(entry), "--print-config", cwd=tmp_path)
     assert outcome.code == 0, outcome.err
     assert yaml.safe_load(outcome.out) == yaml.safe_load(dump(example_options(entry)))
 
 
 def test_unknown_option_is_refused(entry, tmp_path):
-    outcome = entry.run(*example_words(entry), "--no-such-option", "1", cwd=tmp_path)
+    outcome = entry.call(*example_words(entry), "--no-such-option", "1", cwd=tmp_path)
     assert_refused(outcome, "--no-such-option")
 
 
 def test_unknown_key_in_a_file_is_refused(entry, tmp_path):
     (tmp_path / "typo.yaml").write_text("no_such_key: 1\n", encoding="utf-8")
-    outcome = entry.run(*example_words(entry), "--config", "typo.yaml", cwd=tmp_path)
+    outcome = entry.call(*example_words(entry), "--config", "typo.yaml", cwd=tmp_path)
     assert_refused(outcome, "typo.yaml", "no_such_key")
 
 
 def test_missing_config_file_is_refused(entry, tmp_path):
-    outcome = entry.run(*example_words(entry), "--config", "absent.yaml", cwd=tmp_path)
+    outcome = entry.call(*example_words(entry), "--config", "absent.yaml", cwd=tmp_path)
     assert_refused(outcome, "absent.yaml")
 
 
@@ -195,12 +195,12 @@ def test_value_of_a_wrong_type_is_refused(entry, tmp_path):
     if name is None:
         return  # a verb without numbers has nothing to confuse
     flag = f"--{name.replace('_', '-')}"
-    assert_refused(entry.run(*example_words(entry), flag, "many", cwd=tmp_path), flag, "many")
+    assert_refused(entry.call(*example_words(entry), flag, "many", cwd=tmp_path), flag, "many")
     nested = "many"
     for part in reversed(name.split(".")):
         nested = {part: nested}
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(nested), encoding="utf-8")
-    outcome = entry.run(*example_words(entry), "--config", "wrong.yaml", cwd=tmp_path)
+    outcome = entry.call(*example_words(entry), "--config", "wrong.yaml", cwd=tmp_path)
     assert_refused(outcome, "wrong.yaml", name.rpartition(".")[2], "many")
 
 
@@ -215,7 +215,7 @@ def test_missing_files_are_refused_and_nothing_is_left_behind(entry, tmp_path):
     ]
     if not inputs:
         return  # `demo` needs no file, nor does a verb that takes numbers alone
-    outcome = entry.run(*words, cwd=tmp_path)
+    outcome = entry.call(*words, cwd=tmp_path)
     assert_refused(outcome)
     assert any(Path(word).name in outcome.err for word in inputs), outcome.err
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,12 +21,21 @@ isolate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(isolate)
 
 
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """Where each environment is made, one after the other: bytecode of one serves the next."""
+    return tmp_path_factory.mktemp("alone")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDERS)
-def test_package_stands_alone(name, tmp_path):
-    command = [sys.executable, ROOT / "tests" / "isolate.py", name, "--into", tmp_path / "environment"]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    shutil.rmtree(tmp_path / "environment", ignore_errors=True)  # gigabytes, where it is not hard links
+def test_package_stands_alone(name, place):
+    command = [sys.executable, ROOT / "tests" / "isolate.py", name, "--into", place / "environment"]
+    bytecode = {"PYTHONPYCACHEPREFIX": str(place / "bytecode")}
+    done = subprocess.run(
+        command, env=os.environ | bytecode, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    shutil.rmtree(place / "environment", ignore_errors=True)  # gigabytes, where it is not hard links
     assert done.returncode == 0, done.stderr
 
 

@@ -150,7 +150,7 @@ def pretrain(
     from transformers import BertForMaskedLM
 
     from keyphrase_plm.masked_words import MaskedWords
-    from keyphrase_plm.raw_texts import encode_texts
+    from keyphrase_plm.text_rows import encode_texts
     from nonet.data.batching import generator
 
     rows = encode_texts(texts, tokenizer, length=setting.pieces, pack=True)

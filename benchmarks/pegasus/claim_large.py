@@ -121,7 +121,7 @@ def arm(of: Setting, strategy: str, seed: int, work: Path, data: Path, tiny: boo
         beams=1 if tiny else 4, alpha=0.8, max_length=8 if tiny else 48, max_input=of.masks.max_input
     )
     for task, (learn, choose, score) in tasks(data, work / "titles.jsonl", tiny).items():
-        for size in SIZES:
+        for size in (0, None) if tiny else SIZES:
             if strategy == "none":
                 model = new_model(of.model, len(Tokenizer.load(of.tokenizer)), seed=seed)
             else:

@@ -154,7 +154,7 @@ def main(
         for seed in seeds
         for name in ARMS
     ]
-    results = run_arms(jobs, work / "arms", processes=processes)
+    results = run_arms(jobs, work / "arms", processes=1 if tiny else processes)
     found = {(job[2][1], job[2][2]): result for job, result in zip(jobs, results, strict=True)}
     told = rows(found, seeds)
     print(table(told))

@@ -1,9 +1,22 @@
 import os
+import sys
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 
 import pytest
 
-from nonet.testing import data_folder, devices, needs, one_thread, run_cli, threads, two_processes
+from nonet import testing
+from nonet.testing import (
+    call_cli,
+    data_folder,
+    devices,
+    needs,
+    numbers,
+    one_thread,
+    run_cli,
+    threads,
+    two_processes,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -40,6 +53,13 @@ def test_two_processes_are_joined_and_their_results_come_by_rank():
     assert (first["rank"], second["rank"]) == (0, 1)
     assert first["sum"].item() == second["sum"].item() == 2.0 * (10 + 11)
     assert first["parcel"] == Parcel(2)
+
+
+def test_the_numbers_of_a_run_are_those_that_no_clock_says(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "seconds": 0.5, "loss": 2.0, "steps_per_second": 3.0}\n{"step": 2, "seconds": 1.0}\n'
+    )
+    assert numbers(tmp_path) == [{"step": 1, "loss": 2.0}, {"step": 2}]
 
 
 def test_a_failure_in_one_process_ends_both_and_is_shown():
@@ -110,3 +130,41 @@ def test_an_installed_program_is_run_by_its_name():
     done = run_cli("pytest", "--version")
     assert done.returncode == 0
     assert "pytest" in done.stdout + done.stderr
+
+
+def test_an_installed_program_is_called_in_this_process(tmp_path, monkeypatch):
+    """What a process of its own would do, and the state of this one is as before."""
+    code = """
+import os, sys
+
+
+def main():
+    print(sys.argv[1:], sys.stdin.read(), os.getcwd(), os.environ["A"], os.getpid())
+    print("trouble", file=sys.stderr)
+    return int(sys.argv[1])
+
+
+def stops():
+    raise SystemExit("why")
+
+
+def breaks():
+    return 1 // 0
+"""
+    (tmp_path / "calledprogram.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    programs = {name: f"calledprogram:{name}" for name in ("main", "stops", "breaks")}
+    monkeypatch.setattr(
+        testing,
+        "entry_points",
+        lambda group: [EntryPoint(name, value, group) for name, value in programs.items()],
+    )
+    before = (list(sys.argv), sys.stdin, sys.stdout, os.getcwd(), dict(os.environ))
+    done = call_cli("main", 3, cwd=tmp_path, env={"A": "1"}, input="hello")
+    assert done.stdout == f"['3'] hello {os.path.realpath(tmp_path)} 1 {os.getpid()}\n"
+    assert (done.returncode, done.stderr) == (3, "trouble\n")
+    assert call_cli("main", 0, env={"A": "1"}).returncode == 0
+    assert call_cli("stops").returncode == 1
+    with pytest.raises(ZeroDivisionError):
+        call_cli("breaks")
+    assert (list(sys.argv), sys.stdin, sys.stdout, os.getcwd(), dict(os.environ)) == before

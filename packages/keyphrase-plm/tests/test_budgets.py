@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import BertConfig, BertLMHeadModel, BertModel
 
 from keyphrase_plm.budgets import Shape, count, equal_size, parameters, shapes_within
 from keyphrase_plm.shape_latency import build, seconds
@@ -35,12 +36,41 @@ def test_a_built_model_has_as_many_weights_as_the_formula_says(shape):
     assert sum(weight.numel() for weight in model.parameters()) == parameters(shape)
 
 
+def built_sizes():
+    """The parameters of all 144 pairs of BERTs, of which each half is built alone; a tied weight counts once.
+
+    The encoder keeps its pooler; the decoder has cross-attention and a head whose weight is its embedding.
+    """
+
+    def half(kind, hidden, layers, **more):
+        config = BertConfig(
+            hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=hidden // 64,
+            intermediate_size=4 * hidden, **more,
+        )  # fmt: skip
+        assert (config.vocab_size, config.max_position_embeddings) == (30522, 512)
+        with torch.device("meta"):
+            return sum(weight.numel() for weight in kind(config).parameters())
+
+    found, depths = {}, (2, 4, 6, 8, 10, 12)
+    for hidden in (128, 256, 512, 768):
+        writing = {"is_decoder": True, "add_cross_attention": True}
+        encoders = {layers: half(BertModel, hidden, layers) for layers in depths}
+        decoders = {layers: half(BertLMHeadModel, hidden, layers, **writing) for layers in depths}
+        found |= {(hidden, e, d): encoders[e] + decoders[d] for e in depths for d in depths}
+    return found
+
+
+def test_a_decoder_layer_has_four_thirds_of_an_encoder_layer_s_weights():
+    step = [parameters(Shape(768, *more)) - parameters(Shape(768, 2, 2)) for more in ((3, 2), (2, 3))]
+    assert step == [12 * 768**2 + 13 * 768, 16 * 768**2 + 19 * 768]
+
+
 def test_the_whole_grid_has_144_shapes_and_a_cap_keeps_the_smaller_ones():
     everything = shapes_within(10**12)
     assert len(everything) == 144
     sizes = [size for _, size in everything]
     assert sizes == sorted(sizes, reverse=True)
-    assert all(size == parameters(shape) for shape, size in everything)
+    assert {(shape.hidden, shape.encoder, shape.decoder): size for shape, size in everything} == built_sizes()
     kept = shapes_within(80_000_000, least=70_000_000)
     assert [item for item in everything if 70_000_000 <= item[1] <= 80_000_000] == kept
     assert (Shape(512, 4, 8), 78_581_562) in kept

@@ -10,6 +10,7 @@ from keyphrase_plm.commands.evaluate import Options, run
 from keyphrase_plm.documents import Document
 from keyphrase_plm.evaluation import Joined, evaluate, join
 from keyphrase_plm.evaluation_page import example, marked, spread, text
+from keyphrase_plm.sequences import apart, characters
 from nonet.errors import UserError
 from nonet.metrics.keyphrases import convention
 
@@ -256,7 +257,7 @@ def test_a_number_s_mark_stays_one_word_when_signs_are_set_apart():
     document = Document("a", "", "we scan [digit]d images, fast.", ("scan [digit]d",), ())
     document = document._replace(body="we scan [digit] d images, fast.", present=("[digit] d images",))
     joined = Joined([document], [["[digit] d images"]])
-    found = evaluate(joined, convention("chan"), ("M",), tokenise=True, resamples=10)
+    found = evaluate(joined, convention("chan"), ("M",), tokenise=apart, resamples=10)
     assert found.scores.macro("present", "M") == (1.0, 1.0, 1.0)
 
 
@@ -271,8 +272,69 @@ def test_texts_beyond_english_lose_the_convention_s_name_under_porter():
     found = evaluate(joined, convention("chan"), ("M",), resamples=10)
     assert found.label == "own (as chan, texts beyond English)"
     assert "give --stemmer none" in " ".join(found.remarks)
+    asked = evaluate(joined, convention("chan"), ("M",), stemmer_given=True, resamples=10)
+    assert asked.label == "chan"
+    assert asked.remarks == found.remarks
     plain = evaluate(joined, convention("chan", stemmer="none"), ("M",), resamples=10)
     assert plain.label == "own (as chan, stemmer none)"
     assert not plain.remarks
     english = evaluate(Joined(DOCUMENTS[:1], [["routing"]]), convention("chan"), ("M",), resamples=10)
     assert english.label == "chan"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\u795e\u7ecf\u7f51\u7edc", ["\u795e", "\u7ecf", "\u7f51", "\u7edc"]),
+        ("\u7528BERT\u76843-d", ["\u7528", "BERT", "\u7684", "3", "-", "d"]),
+        ("\u0e17\u0e35\u0e48", ["\u0e17\u0e35\u0e48"]),  # one Thai letter with a vowel and a tone mark
+        ("a [digit] \u56fe", ["a", "[digit]", "\u56fe"]),
+        ("  ", []),
+    ],
+)
+def test_characters_are_words_where_there_are_no_spaces(text, words):
+    assert characters(text) == words
+
+
+NETS, GRAPH = "\u795e\u7ecf\u7f51\u7edc", "\u56fe"
+
+
+@pytest.fixture
+def chinese(tmp_path):
+    """`neural nets and graphs`, with `nets` and `tree` as gold phrases."""
+    document = {
+        "id": "a",
+        "title": f"{NETS}\u548c{GRAPH}",
+        "body": "",
+        "present": [NETS],
+        "absent": ["\u6811"],
+    }
+    (tmp_path / "gold.jsonl").write_text(json.dumps(document) + "\n")
+    (tmp_path / "pred.jsonl").write_text(lines_of({"a": [NETS, GRAPH, "\u6797"]}))
+    return tmp_path
+
+
+def test_texts_without_spaces_are_scored_by_characters(chinese):
+    found = scored(chinese, tokenize="characters", stemmer="none")
+    assert found["counts"]["present"]["gold phrases"] == 1
+    assert found["counts"]["present"]["predictions"] == 2, "two of three stand in the text, one is right"
+    assert f1(found)["present@M"] == pytest.approx(2 / 3, abs=1e-5)
+    assert {row["convention"] for row in found["scores"]} == {
+        "own (as chan, stemmer none), words are characters"
+    }
+    page = (chinese / "run" / "report.html").read_text()
+    kinds = re.findall(r'<mark title="([^"]+)"[^>]*>([^<]+)<', page[page.index("<strong>a</strong>") :])
+    assert kinds[:2] == [("predicted and gold", NETS), ("predicted, not gold", GRAPH)]
+    found = scored(chinese, tokenize="auto", stemmer="none", out=chinese / "words")
+    assert found["counts"]["present"]["gold phrases"] == 0, "the whole title is one word"
+
+
+def test_porter_asked_for_keeps_the_convention_s_name_and_a_remark_is_made_once(chinese, capsys):
+    found = scored(chinese, compare=chinese / "pred.jsonl", stemmer="porter", tokenize="characters")
+    assert {row["convention"] for row in found["scores"]} == {"chan, words are characters"}
+    assert capsys.readouterr().out.count("most letters are not English ones") == 1
+    found = scored(chinese, tokenize="characters", out=chinese / "auto")
+    assert {row["convention"] for row in found["scores"]} == {
+        "own (as chan, texts beyond English), words are characters"
+    }
+    assert capsys.readouterr().out.count("most letters are not English ones") == 1

@@ -15,7 +15,7 @@ from keyphrase_plm.tagger import Tagger
 from keyphrase_plm.toy import corpus
 from keyphrase_plm.vocabulary import train_vocabulary
 from nonet.errors import UserError
-from nonet.testing import run_cli
+from nonet.testing import call_cli
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +73,10 @@ def test_onnx_is_for_taggers(tokenizers, tmp_path):
 
 def test_the_command(tokenizers, tmp_path):
     made("tag", tokenizers).save(tmp_path / "model")
-    done = run_cli("keyphrase-plm", "export", "--model", "model", "--out", "plain", cwd=tmp_path)
+    done = call_cli("keyphrase-plm", "export", "--model", "model", "--out", "plain", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "AutoModelForTokenClassification" in (tmp_path / "plain" / "README.md").read_text(encoding="utf-8")
-    wrong = run_cli(
+    wrong = call_cli(
         "keyphrase-plm", "export", "--model", "model", "--out", "x", "--format", "onnx", cwd=tmp_path
     )
     assert wrong.returncode == 2

@@ -7,8 +7,7 @@ import torch
 
 from keyphrase_plm.cli import VERBS
 from nonet.cli import main
-from nonet.runs import read_metrics
-from nonet.testing import one_thread
+from nonet.testing import numbers, one_thread
 from nonet.training.checkpoints import read_checkpoint
 
 SMALL = (
@@ -42,11 +41,6 @@ def texts(tmp_path_factory):
 
 def command(*arguments):
     return main("keyphrase-plm", "about", "0", VERBS, argv=["pretrain", *map(str, arguments)])
-
-
-def numbers(folder):
-    clock = ("seconds", "steps_per_second")
-    return [{name: line[name] for name in line if name not in clock} for line in read_metrics(folder)]
 
 
 def weights(folder):
@@ -88,6 +82,68 @@ def test_a_run_learns_and_goes_on_bit_for_bit_after_an_interruption(objective, t
     assert (whole / "report.html").exists()
 
 
+@pytest.mark.parametrize("objective", ["mlm", "infill"])
+def test_a_loss_that_is_not_finite_costs_its_step_and_many_cost_the_run(
+    objective, texts, tmp_path, capsys, monkeypatch
+):
+    from keyphrase_plm.infilling_objective import TextInfilling
+    from keyphrase_plm.masked_words import MaskedWords
+
+    kind = MaskedWords if objective == "mlm" else TextInfilling
+    forward, lost = kind.forward, {}
+
+    def poisoned(self, batch):
+        total, count = forward(self, batch)
+        if self.training:
+            lost["step"] = lost.get("step", 0) + 1
+        return total * (float("nan") if self.training and lost["step"] in lost["steps"] else 1), count
+
+    monkeypatch.setattr(kind, "forward", poisoned)
+    lost["steps"] = {3}
+    given = ["--data", texts, "--objective", objective, *SMALL, "--max-skipped", "3"]
+    assert command(*given, "--out", tmp_path / "once") == 0
+    lines = [line for line in numbers(tmp_path / "once") if "lr" in line]
+    assert [line.get("skipped_steps", 0) for line in lines] == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert ["train/loss" in line for line in lines] == [True, True, False, True, True, True, True, True]
+    assert all(value.isfinite().all() for value in weights(tmp_path / "once").values())
+
+    lost |= {"step": 0, "steps": {4, 5, 6}}
+    capsys.readouterr()
+    assert command(*given, "--out", tmp_path / "many") == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "in succession" in line]
+    assert len(said) == 1
+    assert "step 6: the loss is nan, and 3 steps in succession were skipped" in said[0]
+    assert all(value.isfinite().all() for value in weights(tmp_path / "many").values())
+
+
+def test_a_run_whose_rows_are_written_goes_on_without_reading_its_texts_again(texts, tmp_path, monkeypatch):
+    import nonet.training.callbacks as callbacks
+
+    mine, folder = tmp_path / "texts.jsonl", tmp_path / "run"
+    mine.write_text(texts.read_text())
+    given = ["--data", mine, *SMALL]
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.Interrupts, "wanted", lambda self, trainer: trainer.global_step == 2)
+        assert command(*given, "--out", folder) == 130
+    rows = {path.name: path.read_bytes() for path in (folder / "rows").iterdir()}
+    assert "index.json" in rows
+    mine.write_text('{"no": "text"}\n')
+    assert command(*given, "--resume", folder) == 0
+    assert {path.name: path.read_bytes() for path in (folder / "rows").iterdir()} == rows
+    assert "80 texts, " in (folder / "log.txt").read_text()
+
+
+def test_a_bad_record_anywhere_leaves_no_folder(texts, tmp_path, capsys):
+    assert command("--data", texts, *SMALL, "--out", tmp_path / "first") == 0
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(texts.read_text() + '{"no": "text"}\n')
+    for more in ([], ["--init", tmp_path / "first" / "model"]):
+        capsys.readouterr()
+        assert command("--data", bad, *SMALL, *more, "--out", tmp_path / "run") == 2
+        assert "bad.jsonl:81: no text in the fields no" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_model_is_gone_on_with(texts, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert command("--data", texts, *SMALL, "--out", first) == 0
@@ -106,6 +162,7 @@ def test_a_model_is_gone_on_with(texts, tmp_path):
         (["--text-field", "wrong"], "no field 'wrong'"),
         (["--vocab-size", "5"], "too small"),
         (["--share", "1"], "share is 1"),
+        (["--data", "-"], "which standard input cannot be"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_no_folder(more, message, texts, tmp_path, capsys):

@@ -8,8 +8,9 @@ import torch
 
 from keyphrase_plm.infilling_objective import TextInfilling
 from keyphrase_plm.masked_words import MaskedWords, mask_words
-from keyphrase_plm.raw_texts import encode_texts, read_texts
+from keyphrase_plm.raw_texts import read_texts
 from keyphrase_plm.small_models import new_bart, new_bert
+from keyphrase_plm.text_rows import encode_texts
 from keyphrase_plm.vocabulary import starts_word, train_vocabulary
 from nonet.errors import UserError
 

@@ -16,7 +16,7 @@ from keyphrase_plm.tagger import Tagger
 from keyphrase_plm.toy import corpus
 from keyphrase_plm.vocabulary import train_vocabulary
 from nonet.errors import UserError
-from nonet.testing import run_cli
+from nonet.testing import call_cli
 
 DOCUMENTS = corpus(6, 1)
 
@@ -38,7 +38,7 @@ def bart(tmp_path_factory):
 def test_a_writer_is_read_with_its_own_mark_between_title_and_body(bart, tmp_path):
     with pytest.raises(UserError, match="no keyphrase model yet"):
         load_family(bart)
-    done = run_cli(
+    done = call_cli(
         "keyphrase-plm", "convert", "--source", bart, "--out", "taken", "--between", "<s>",
         "--max-target", 20,
         cwd=tmp_path,
@@ -50,7 +50,7 @@ def test_a_writer_is_read_with_its_own_mark_between_title_and_body(bart, tmp_pat
     assert row["source"].tolist() == family.tokenizer(text)["input_ids"]
     found = list(predict(family, DOCUMENTS, DecodeOptions()))
     assert [each.id for each in found] == [each.id for each in DOCUMENTS]
-    again = run_cli("keyphrase-plm", "convert", "--source", bart, "--out", "taken", cwd=tmp_path)
+    again = call_cli("keyphrase-plm", "convert", "--source", bart, "--out", "taken", cwd=tmp_path)
     assert again.returncode == 2
     assert "is there already" in again.stderr
 

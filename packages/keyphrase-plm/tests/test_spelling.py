@@ -48,7 +48,14 @@ def test_honest_phrases_are_no_loops(phrase):
 
 
 def test_only_the_last_phrase_of_an_output_that_did_not_end_is_dropped_for_looping():
-    read = {"net net net": -1.0, "graph": -2.0, "data data data data": -0.1}
-    assert dict(Spelling([]).spelled(read, ended=False)) == {"net net net": -1.0, "graph": -2.0}
-    assert dict(Spelling([]).spelled(read, ended=True)) == read
-    assert dict(Spelling([]).spelled({}, ended=False)) == {}
+    read = [("net net net", -1.0), ("graph", -2.0), ("data data data data", -0.1)]
+    assert list(Spelling([]).spelled(read, ended=False)) == read[:2]
+    assert list(Spelling([]).spelled(read, ended=True)) == read
+    assert list(Spelling([]).spelled([], ended=False)) == []
+
+
+def test_a_last_phrase_that_was_written_before_is_the_last_one_nevertheless():
+    read = [("data", -1.0), ("net net net", -2.0), ("data", -0.5)]
+    assert list(Spelling([]).spelled(read, ended=False)) == read, "`net net net` was ended by a separator"
+    again = [("net net net", -2.0), ("data", -1.0), ("net net net", -0.5)]
+    assert list(Spelling([]).spelled(again, ended=False)) == again[:2], "the one that was ended stays"

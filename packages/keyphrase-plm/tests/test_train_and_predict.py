@@ -151,6 +151,24 @@ def test_training_goes_on_bit_for_bit(place, models, tmp_path, monkeypatch):
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
 
 
+def test_a_loss_that_is_not_finite_costs_its_step(place, tmp_path, monkeypatch):
+    from keyphrase_plm.tagger import Tagger
+
+    forward, calls = Tagger.forward, []
+
+    def poisoned(self, batch):
+        total, count = forward(self, batch)
+        calls.extend([1] if self.training else [])
+        return total * (float("nan") if self.training and len(calls) == 2 else 1), count
+
+    monkeypatch.setattr(Tagger, "forward", poisoned)
+    assert training(place, "tag", "--out", tmp_path / "run") == 0
+    lines = [line for line in read_metrics(tmp_path / "run") if "lr" in line]
+    assert [line.get("skipped_steps", 0) for line in lines] == [0, 1, 1, 1]
+    calls.clear()
+    assert training(place, "tag", "--out", tmp_path / "other", "--max-skipped", 0) == 1
+
+
 def test_a_prediction_that_was_killed_goes_on(place, models, tmp_path, monkeypatch, capsys):
     import keyphrase_plm.prediction_files as files
 

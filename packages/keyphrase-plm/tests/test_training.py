@@ -15,7 +15,7 @@ from keyphrase_plm.documents import Document
 from keyphrase_plm.training import best_of, fit
 from nonet.errors import RunFailed, UserError
 from nonet.runs import Run, read_metrics
-from nonet.testing import one_thread, two_processes
+from nonet.testing import numbers, one_thread, two_processes
 from nonet.training.options import OptimizerOptions, TrainerOptions
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
@@ -47,9 +47,8 @@ def new_run(folder):
 def train(folder, family=None, **more):
     family = family or WordFamily()
     given = {"val": rows(12, 1), "batch_tokens": 200, "trainer": TRAINER, "optimizer": OPTIMIZER} | more
-    metrics = fit(family, given.pop("rows", rows(40)), new_run(folder), **given)
-    clock = ("seconds", "steps_per_second")
-    return family, [{name: line[name] for name in line if name not in clock} for line in metrics]
+    fit(family, given.pop("rows", rows(40)), new_run(folder), **given)
+    return family, numbers(folder)
 
 
 class Judge:

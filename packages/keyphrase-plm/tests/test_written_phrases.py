@@ -46,6 +46,7 @@ def test_of_a_phrase_written_twice_the_better_score_counts(reader):
     tokens = [*first, *middle, *again]
     log_probs = [-5.0] * len(first) + [-9.0] * len(middle) + [-1.0] * len(again)
     assert reader.read(tokens, log_probs) == {"graph": -1.0}
+    assert reader.written(tokens, log_probs) == [("graph", -5.0), ("graph", -1.0)]
 
 
 def test_empty_outputs_and_separators_alone_give_no_phrase(reader):

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from nonet.cli import main
-from nonet.runs import read_metrics
-from nonet.testing import one_thread
+from nonet.testing import numbers, one_thread
 from pegasus.cli import VERBS
 from pegasus.data import PairData, collate
 from pegasus.losses import GapSentenceLoss
@@ -53,11 +52,6 @@ def run(pairs, new, tmp_path_factory):
 
 def command(*arguments):
     return main("pegasus", "about", "0", VERBS, argv=["finetune", *map(str, arguments)])
-
-
-def numbers(folder):
-    clock = ("seconds", "steps_per_second")
-    return [{name: line[name] for name in line if name not in clock} for line in read_metrics(folder)]
 
 
 def write(path, rows):

@@ -14,8 +14,7 @@ import torch
 from nonet.cli import main
 from nonet.data.shards import Shards
 from nonet.data.text import TextReader
-from nonet.runs import read_metrics
-from nonet.testing import one_thread
+from nonet.testing import numbers, one_thread
 from pegasus.building import build_shards
 from pegasus.cli import VERBS
 from pegasus.commands.pretrain import Options, _verdict
@@ -58,12 +57,6 @@ def given(shards, toy_tokenizer):
 
 def command(*arguments):
     return main("pegasus", "about", "0", VERBS, argv=["pretrain", *map(str, arguments)])
-
-
-def numbers(folder):
-    """The metrics but for what a clock says."""
-    clock = ("seconds", "steps_per_second")
-    return [{name: line[name] for name in line if name not in clock} for line in read_metrics(folder)]
 
 
 def weights(folder):

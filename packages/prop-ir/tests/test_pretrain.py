@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from nonet.cli import main
-from nonet.runs import read_metrics
-from nonet.testing import one_thread
+from nonet.testing import numbers, one_thread
 from prop_ir.cli import VERBS
 from prop_ir.commands.pretrain import Options
 from prop_ir.model import HEAD_FILE, load_prop, load_ranker
@@ -67,12 +66,6 @@ def given(toy, store):
 @pytest.fixture(scope="module")
 def given_corpus(toy):
     return ["--corpus", str(toy / "docs.jsonl"), "--init", str(toy / "encoder"), *SMALL]
-
-
-def numbers(folder):
-    """The metrics but for what a clock says."""
-    clock = ("seconds", "steps_per_second")
-    return [{name: line[name] for name in line if name not in clock} for line in read_metrics(folder)]
 
 
 def weights(folder):

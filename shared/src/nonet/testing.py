@@ -5,6 +5,7 @@ pytest is imported where it is used, so that nonet does not depend on it.
 
 import contextlib
 import importlib.util
+import io
 import os
 import pickle
 import shutil
@@ -132,6 +133,14 @@ def check_tiny_benchmark(package: str, name: str, results: str, tmp_path: Path, 
     assert "benchmarks.harness" in sys.modules
 
 
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """The numbers of a run's metrics.jsonl, line by line, but for what a clock says."""
+    from nonet.runs import read_metrics
+
+    clock = ("seconds", "steps_per_second")
+    return [{name: line[name] for name in line if name not in clock} for line in read_metrics(folder)]
+
+
 def one_thread() -> contextlib.AbstractContextManager[None]:
     """Have torch compute with one thread inside the block, for sums in one order."""
     return threads(1)
@@ -182,6 +191,47 @@ def run_cli(
         encoding="utf-8",
         timeout=timeout,
         check=False,
+    )
+
+
+def call_cli(
+    command: str,
+    *arguments: object,
+    cwd: Path | str | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Do in this process what `run_cli` does in another: the program's heavy imports are not paid anew.
+
+    Args:
+        command: the name of an installed program.
+        *arguments: the words after it.
+        cwd: the folder to run in.
+        env: variables to set beside those of this process.
+        input: what stands on standard input; nothing by default.
+
+    Returns:
+        With `returncode`, and `stdout` and `stderr` as text. What the program would print as the traceback
+        of a bug is raised.
+    """
+    from unittest import mock
+
+    (main,) = (entry for entry in entry_points(group="console_scripts") if entry.name == command)
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd or Path.cwd()),
+        mock.patch.dict(os.environ, {"COLUMNS": "100", "NONET_PROGRESS": "0", **(env or {})}),
+        mock.patch.object(sys, "argv", [command, *map(str, arguments)]),
+        mock.patch.object(sys, "stdin", io.StringIO(input or "")),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = main.load()()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return subprocess.CompletedProcess(
+        [command, *map(str, arguments)], code or 0, out.getvalue(), err.getvalue()
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nonet.data import shards as shards_module
 from nonet.data.safetensors_file import DTYPES, map_tensors, write_tensors
-from nonet.data.shards import Shards, ShardWriter
+from nonet.data.shards import Shards, ShardWriter, await_shards
 from nonet.errors import UserError
 
 META = {"tokenizer": "abc", "ratio": 0.3}
@@ -303,3 +303,19 @@ def test_readers_pickle_small_and_may_be_many(tmp_path, monkeypatch):
         for found in pool.map(lambda reader: [reader[int(n)] for n in order], copies):
             for n, row in zip(order, found, strict=True):
                 same(row, expected[n])
+
+
+def test_a_reader_waits_until_the_writer_is_done(tmp_path, monkeypatch):
+    writer = ShardWriter(tmp_path / "s", {})
+    writer.append({"x": np.arange(3)})
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            writer.consumed(5)
+            writer.close()
+
+    monkeypatch.setattr(shards_module.time, "sleep", pause)
+    shards = await_shards(tmp_path / "s", pause=0.25)
+    assert (len(shards), shards.records, pauses) == (1, 5, [0.25] * 3)

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -176,6 +177,100 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_examples(run, log_
         assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
     else:
         assert not last.exists()
+
+
+class Watched(L.Callback):
+    """Keeps the weight, and what AdamW holds of it, after every step."""
+
+    def __init__(self):
+        self.states = []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        held = trainer.optimizers[0].state[module.model.weight]
+        numbers = [float(held[name]) for name in ("step", "exp_avg", "exp_avg_sq")] if held else []
+        self.states.append([float(module.model.weight.detach()), *numbers])
+
+
+@pytest.mark.parametrize(("accumulate", "log_every"), [(1, 1), (1, 2), (3, 1)])
+@pytest.mark.parametrize("cause", ["loss", "gradient"])
+def test_a_step_may_be_skipped_as_if_its_examples_were_not_there(run, accumulate, log_every, cause):
+    """12 examples in batches of 4: number 7 is in one of the three batches of each pass."""
+    batches = [sorted(each.tolist()) for epoch in (0, 1) for each in RandomBatches(12, 4, 0).epoch(epoch)]
+
+    class Broken(Line):
+        def on_after_backward(self):
+            if cause == "gradient" and 7.0 in self.seen[-1]:
+                self.model.bias.grad.fill_(math.inf)
+
+    options = dataclasses.replace(
+        OPTIONS, log_every=log_every, accumulate=accumulate, steps=6 // accumulate, checkpoint_every=1
+    )
+    watched, module = Watched(), Broken(poison="number-7" if cause == "loss" else None, lr=0.1)
+    start = float(module.model.weight.detach())
+    trainer, module = fit(run, module, options=options, skip=3, callbacks=[watched])
+    assert trainer.global_step == 6 // accumulate
+    rows = [row for row in read_metrics(run.folder) if "lr" in row]
+    bad = [7 in batch for batch in batches]
+    if accumulate == 3:  # each step has number 7
+        assert watched.states == [[start]] * 6
+        assert [row["skipped_steps"] for row in rows] == [1, 2]
+        assert not any("train/loss" in row for row in rows)
+        return
+    states = [None, *watched.states]
+    for at, (before, after) in enumerate(itertools.pairwise(states)):
+        assert all(map(math.isfinite, after))
+        if before is not None:
+            assert (before == after) == bad[at], (
+                "weight, moments and their count stay in a skipped step alone"
+            )
+    counts = list(itertools.accumulate(bad))
+    if log_every == 1:
+        assert [row.get("skipped_steps", 0) for row in rows] == counts
+        assert ["train/loss" not in row for row in rows] == bad
+    else:
+        assert [row.get("skipped_steps", 0) for row in rows] == counts[1::2]
+    assert all(math.isfinite(row["train/loss"]) for row in rows if "train/loss" in row)
+    told = json.loads((run.folder / "nonfinite.json").read_text())
+    assert sorted(told["ids"]) == sorted(f"number-{x}" for x in batches[max(i for i in range(6) if bad[i])])
+    said = [line for line in (run.folder / "log.txt").read_text().splitlines() if "skipped" in line]
+    assert [f"({n} so far)" in line for n, line in enumerate(said, 1)] == [True, True]
+    assert ("the gradient is not finite" in said[0]) == (cause == "gradient")
+
+
+def test_many_skipped_steps_in_succession_end_the_run_in_one_line(run):
+    class Lost(Line):
+        def training_step(self, batch, number):
+            loss = super().training_step(batch, number)
+            return loss * math.nan if self.trainer.global_step in (0, 2, 3) else loss
+
+    with pytest.raises(RunFailed) as caught:
+        fit(run, Lost(), options=dataclasses.replace(OPTIONS, checkpoint_every=1), skip=2)
+    said = str(caught.value)
+    assert said.startswith("step 4: the loss is nan, and 2 steps in succession were skipped; its examples")
+    assert "\n" not in said
+    checkpoint = read_checkpoint(run.checkpoints / "last.ckpt")
+    assert checkpoint["global_step"] == 3
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
+def test_a_resumed_run_goes_on_counting_skipped_steps(run):
+    class Lost(Line):
+        def training_step(self, batch, number):
+            loss = super().training_step(batch, number)
+            return loss * math.nan if self.trainer.global_step in (1, 3, 4) else loss
+
+    fit(run, Lost(), options=dataclasses.replace(OPTIONS, steps=4), skip=2)
+    with pytest.raises(RunFailed, match="step 5: the loss is nan, and 2 steps"):
+        fit(run, Lost(), resume=True, skip=2)
+    fit(run, Lost(), resume=True, skip=3)
+    assert [row.get("skipped_steps", 0) for row in read_metrics(run.folder) if "lr" in row] == [
+        0,
+        1,
+        1,
+        2,
+        3,
+        3,
+    ]
 
 
 def test_weights_that_are_not_finite_are_not_saved(run):

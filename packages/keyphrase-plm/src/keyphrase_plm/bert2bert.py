@@ -17,8 +17,8 @@ from torch import Tensor
 from keyphrase_plm.bert2bert_options import Bert2BertOptions
 from keyphrase_plm.bert_halves import KINDS, half, joined, share, unshare
 from keyphrase_plm.encoder_decoder import EncoderDecoder
-from keyphrase_plm.seq2seq import load_tokenizer
 from keyphrase_plm.step_decoders import first_position, head_of_bert
+from keyphrase_plm.tokenizers import load_tokenizer
 from nonet.errors import UserError
 from nonet.training.hub import load_pretrained
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from keyphrase_plm.documents import Document
 from keyphrase_plm.subsets import chosen, place
+from keyphrase_plm.text_rows import TextRows
 from nonet.data.batching import generator
 from nonet.errors import UserError
 
@@ -42,6 +43,8 @@ class Examples:
     @property
     def lengths(self) -> np.ndarray:
         """(n, 2) int64: pieces in and out of each row, for batching."""
+        if isinstance(self.rows, TextRows):  # many rows may be there, and none needs to be read
+            return self.rows.lengths
         return np.array([row["size"] for row in self.rows], np.int64).reshape(len(self.rows), -1)
 
     def __getitem__(self, item: Item) -> "Row":

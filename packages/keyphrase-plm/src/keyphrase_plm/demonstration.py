@@ -46,9 +46,9 @@ class Encoders(NamedTuple):
 def encoders(documents: Sequence[Document], plan: Plan, folder: Path, *, seed: int) -> Encoders:
     """Learn a vocabulary, pre-train an encoder on masked words, and save it as it was before and after."""
     from keyphrase_plm.masked_words import MaskedWords
-    from keyphrase_plm.raw_texts import encode_texts
     from keyphrase_plm.sequences import source_text, target_text
     from keyphrase_plm.small_models import new_bert
+    from keyphrase_plm.text_rows import encode_texts
     from keyphrase_plm.training import fit
     from keyphrase_plm.vocabulary import train_vocabulary
 

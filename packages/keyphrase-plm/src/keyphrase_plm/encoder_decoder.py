@@ -202,7 +202,7 @@ class EncoderDecoder(Family):
             for sequence, values in zip(tokens, log_probs, strict=True):
                 ended = self.end in sequence
                 length = sequence.index(self.end) + 1 if ended else len(sequence)
-                read = self.reader.read(sequence[:length], values[:length])
+                read = self.reader.written(sequence[:length], values[:length])
                 for phrase, score in spelling.spelled(read, ended=ended):
                     found[phrase] = max(score, found.get(phrase, score))
             if options.order == "score":

@@ -4,14 +4,14 @@ Files with ids are joined by id; of files with one line a document the lines cou
 `nonet.metrics.keyphrases`, the shared scorer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from keyphrase_plm.documents import Document, Prediction
 from keyphrase_plm.prediction_files import read_predictions
-from keyphrase_plm.sequences import apart, phrases_of, source_words
+from keyphrase_plm.sequences import characters, phrases_of, source_words
 from nonet.data.text import TextReader
 from nonet.errors import UserError
 from nonet.metrics.keyphrase_intervals import f1_intervals
@@ -177,7 +177,8 @@ def evaluate(
     ks: Sequence[K],
     *,
     name: str = "predictions",
-    tokenise: bool = False,
+    tokenise: Callable[[str], list[str]] | None = None,
+    stemmer_given: bool = False,
     source_limit: int | None = None,
     alpha: bool = False,
     encode: Encode | None = None,
@@ -194,8 +195,10 @@ def evaluate(
         convention: see `nonet.metrics.keyphrases`.
         ks: cuts.
         name: of the predictions, for remarks.
-        tokenise: take signs apart from words in texts, gold phrases and predictions; for texts that are not
-            prepared, where "scan," would not be "scan".
+        tokenise: a text to words, for texts, gold phrases and predictions that are not prepared:
+            `sequences.apart`, for else "scan," would not be "scan", or `sequences.characters`, whose name the
+            label then has; None: they are split at spaces.
+        stemmer_given: the convention's stemmer was asked for, so that its name stays whatever the language.
         source_limit: a phrase is present if it occurs in so many first words of the text (at least 1); None:
             in all of it.
         alpha: with alpha-NDCG.
@@ -214,9 +217,9 @@ def evaluate(
     gold = [[*document.present, *document.absent] for document in joined.documents]
     said = joined.phrases
     words = [source_words(document) for document in joined.documents]
-    if tokenise:
-        words = [apart(" ".join(some)) for some in words]
-        gold, said = ([[" ".join(apart(one)) for one in some] for some in lists] for lists in (gold, said))
+    if tokenise is not None:
+        words = [tokenise(" ".join(some)) for some in words]
+        gold, said = ([[" ".join(tokenise(one)) for one in some] for some in lists] for lists in (gold, said))
     texts = [" ".join(some[:source_limit]) for some in words]
     scores = score(zip(texts, gold, said, strict=True), convention, ks)
     remarks = joined.remarks(name)
@@ -230,10 +233,13 @@ def evaluate(
         remarks.append(f"empty phrases and lists, {what}: {scores.matches.empty:,}")
     label = convention.label
     if convention.stemmer == "porter" and _beyond_english(words):
-        label = f"own (as {label}, texts beyond English)"
+        if not stemmer_given:
+            label = f"own (as {label}, texts beyond English)"
         remarks.append(
             "most letters are not English ones, but Porter's stems are; give --stemmer none or snowball:NAME"
         )
+    if tokenise is characters:
+        label += ", words are characters"
     if source_limit is not None:
         label += f", text cut to {source_limit} words"
         cut = sum(len(some) > source_limit for some in words)

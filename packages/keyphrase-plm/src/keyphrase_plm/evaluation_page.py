@@ -1,7 +1,7 @@
 """An evaluation as a table for the terminal and as a page that shows phrases in their texts (ours)."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -33,8 +33,13 @@ KINDS: dict[Kind, tuple[str, str]] = {
 """what a mark means, and its look; where phrases overlap the first of these wins"""
 
 
-def text(found: Evaluation) -> str:
-    """The table for the terminal: shares in per cent, the convention beside every number."""
+def text(found: Evaluation, said: Sequence[str] = ()) -> str:
+    """The table for the terminal: shares in per cent, the convention beside every number.
+
+    Args:
+        found: the scores.
+        said: remarks that were printed before and are not repeated.
+    """
     shown = []
     for row in found.rows():
         line = {"": f"{row['class']}@{row['k']}"}
@@ -57,7 +62,7 @@ def text(found: Evaluation) -> str:
                 f"{len(found.scores):,} documents, {counts['predictions']:,} predictions, "
                 f"mean error of their number {counts['error of counts']:.2f}"
             )
-    return "\n".join([*lines, *(f"note: {remark}" for remark in found.remarks)])
+    return "\n".join([*lines, *(f"note: {remark}" for remark in found.remarks if remark not in said)])
 
 
 def comparison_rows(compared: Sequence[Compared], label: str) -> list[dict[str, Any]]:
@@ -95,6 +100,7 @@ def page(
     *,
     title: str,
     stemmer: str = "porter",
+    tokenise: Callable[[str], list[str]] | None = None,
     compared: Sequence[Compared] = (),
     names: tuple[str, str] = ("first", "second"),
     examples: int = 8,
@@ -105,6 +111,7 @@ def page(
         found: the scores.
         title: its heading.
         stemmer: by which phrases are found in the texts.
+        tokenise: what splits the texts shown into words, where not spaces.
         compared: differences to another system.
         names: of the two systems.
         examples: documents to show, spread evenly from the worst to the best.
@@ -147,7 +154,7 @@ def page(
             f"<p>From the lowest F1@M of all phrases to the highest. In the text: {legend}. Phrases "
             "are found by their stems.</p>"
         )
-        sheet.html("".join(example(found, i, stemmer) for i in chosen))
+        sheet.html("".join(example(found, i, stemmer, tokenise) for i in chosen))
     return sheet
 
 
@@ -164,8 +171,20 @@ def spread(found: Evaluation, count: int) -> list[int]:
     return [int(i) for i in order[places]]
 
 
-def example(found: Evaluation, i: int, stemmer: str = "porter") -> str:
-    """One document as HTML: its text with marked phrases, and below it the phrases by kind."""
+def example(
+    found: Evaluation,
+    i: int,
+    stemmer: str = "porter",
+    tokenise: Callable[[str], list[str]] | None = None,
+) -> str:
+    """One document as HTML: its text with marked phrases, and below it the phrases by kind.
+
+    Args:
+        found: the scores.
+        i: number of the document.
+        stemmer: see `marked`.
+        tokenise: see `marked`.
+    """
     matches, document = found.scores.matches, found.joined.documents[i]
     gold = [*document.present, *document.absent]
     golds = range(int(matches.gold_first[i]), int(matches.gold_first[i] + len(gold)))
@@ -180,10 +199,12 @@ def example(found: Evaluation, i: int, stemmer: str = "porter") -> str:
     for place, phrase in zip(saids, found.joined.phrases[i], strict=False):
         if matches.said_kept[place] and matches.right[place] < 0 and phrase.strip():
             (present if matches.said_present[place] else absent).append(("wrong", phrase))
-    words = [*document.title.split(), *document.body.split()]
+    split = tokenise or str.split
+    title = split(document.title)
+    words = [*title, *split(document.body)]
     parts = [
         f"<strong>{html.escape(document.id)}</strong>",
-        marked(words, present, stemmer, len(document.title.split())),
+        marked(words, present, stemmer, len(title), tokenise),
     ]
     for name, phrases in (("present", present), ("absent", absent)):
         listed = " ".join(_mark(kind, phrase) for kind, phrase in phrases) or "none"
@@ -193,8 +214,9 @@ def example(found: Evaluation, i: int, stemmer: str = "porter") -> str:
 
 
 def marked(
-    words: Sequence[str], phrases: Sequence[tuple[Kind, str]], stemmer: str = "porter", title: int = 0
-) -> str:
+    words: Sequence[str], phrases: Sequence[tuple[Kind, str]], stemmer: str = "porter", title: int = 0,
+    tokenise: Callable[[str], list[str]] | None = None,
+) -> str:  # fmt: skip
     """Words as HTML with every place of a phrase marked.
 
     Args:
@@ -203,14 +225,16 @@ def marked(
             shorter ones; a place that is taken stays so.
         stemmer: see `nonet.metrics.keyphrases`.
         title: how many of the words are the title, which is set in bold.
+        tokenise: what the words were split by, where not by spaces; the words are then set without any.
     """
     shown = list(words[:SHOWN_WORDS])
+    split, space = tokenise or str.split, "" if tokenise else " "
     stems = stem_words([_bare(word) for word in shown], stemmer)
     taken: list[tuple[Kind, int] | None] = [None] * len(shown)
-    order = sorted(phrases, key=lambda one: (list(KINDS).index(one[0]), -len(one[1].split())))
+    order = sorted(phrases, key=lambda one: (list(KINDS).index(one[0]), -len(split(one[1]))))
     number = 0
     for kind, phrase in order:
-        sought = stem_words([_bare(word) for word in phrase.split()], stemmer)
+        sought = stem_words([_bare(word) for word in split(phrase)], stemmer)
         for at in range(len(stems) - len(sought) + 1 if sought else 0):
             end = at + len(sought)
             if stems[at:end] == sought and not any(taken[at:end]):
@@ -222,7 +246,7 @@ def marked(
         end = at + 1
         while end < len(shown) and taken[at] is not None and taken[end] == taken[at]:
             end += 1
-        piece = " ".join(shown[at:end])
+        piece = space.join(shown[at:end])
         mark = taken[at]
         cell = html.escape(piece) if mark is None else _mark(mark[0], piece)
         out.append(f"<b>{cell}</b>" if at < title else cell)
@@ -230,7 +254,7 @@ def marked(
             out.append("<br>")
         at = end
     more = len(words) - len(shown)
-    return " ".join(out) + (f" <small>... and {more:,} more words</small>" if more > 0 else "")
+    return space.join(out) + (f" <small>... and {more:,} more words</small>" if more > 0 else "")
 
 
 def _bare(word: str) -> str:

@@ -23,10 +23,11 @@ from keyphrase_plm.prefix_scoring import mean_log_probs
 from keyphrase_plm.prefix_walk import Walk
 from keyphrase_plm.sequences import encoded, source_text, source_words, target_text
 from keyphrase_plm.spelling import Spelling
+from keyphrase_plm.tokenizers import load_tokenizer
 from keyphrase_plm.written_phrases import PhraseReader
 from nonet.errors import UserError
 from nonet.files import write_json
-from nonet.training.hub import load_pretrained, local_or_hub
+from nonet.training.hub import load_pretrained
 
 # Shapes: B documents, K sequences of each, P phrases of each, S source pieces, T target pieces.
 
@@ -71,10 +72,10 @@ class PrefixLM(Family):
         Raises:
             UserError: no such model, or see the class.
         """
-        from transformers import AutoModelForMaskedLM, AutoTokenizer
+        from transformers import AutoModelForMaskedLM
 
         model = load_pretrained(AutoModelForMaskedLM, init)
-        return cls(model, AutoTokenizer.from_pretrained(local_or_hub(init)), options=options)
+        return cls(model, load_tokenizer(init), options=options)
 
     @classmethod
     def tiny(
@@ -182,7 +183,7 @@ class PrefixLM(Family):
             found: dict[str, float] = {}
             spelling = Spelling(source_words(document))
             for sequence, values in zip(tokens, log_probs, strict=True):
-                read = self.reader.read(sequence, values)
+                read = self.reader.written(sequence, values)
                 for phrase, score in spelling.spelled(read, ended=self.end in sequence):
                     found[phrase] = max(score, found.get(phrase, score))
             if options.order == "score":

@@ -1,18 +1,37 @@
-"""Raw text for pre-training: read from any text file or documents, encoded once, cut or packed (ours)."""
+"""Raw text for pre-training, read from any text file or documents (ours)."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from nonet.errors import UserError
 
 FIELDS = (("title", "body"), ("title", "abstract"), ("text",), ("abstract",), ("body",), ("document",))
 """fields that are looked for, the first ones that are there"""
-SHORTEST = 8
-"""pieces of the shortest row: what is left of a text behind the cut is dropped if it is shorter"""
+
+
+class RawTexts:
+    """The texts of `read_texts`, read anew in every loop over them, so that none have to be held.
+
+    Args:
+        paths: as in `read_texts`.
+        field: likewise.
+        lower: likewise.
+        limit: likewise.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], *, field: str | None = None, lower: bool = True, limit: int | None = None
+    ) -> None:
+        self.paths, self.field, self.lower, self.limit = paths, field, lower, limit
+
+    def __iter__(self) -> Iterator[str]:
+        return read_texts(self.paths, field=self.field, lower=self.lower, limit=self.limit)
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What tells them from others, as JSON values."""
+        names = [str(path) for path in self.paths]
+        return {"paths": names, "field": self.field, "lower": self.lower, "limit": self.limit}
 
 
 def read_texts(
@@ -47,48 +66,3 @@ def read_texts(
         if text:
             count += 1
             yield text.lower() if lower else text
-
-
-def encode_texts(
-    texts: Iterable[str], tokenizer: Any, *, length: int, pack: bool = False
-) -> list[dict[str, Any]]:
-    """Rows of ids between the tokenizer's first and last token.
-
-    Args:
-        texts: of `read_texts`.
-        tokenizer: of transformers, fast.
-        length: pieces a row at most, the two ends among them; longer texts make several rows.
-        pack: fill rows with text after text, the last token between them.
-
-    Returns:
-        Rows with `ids` int32 and `size`, for `Examples`.
-    """
-    first, *_, last = tokenizer("a")["input_ids"]
-    room = length - 2
-    rows: list[dict[str, Any]] = []
-    held: list[int] = []
-
-    def add(ids: Sequence[int]) -> None:
-        row = np.array([first, *ids, last], np.int32)
-        rows.append({"ids": row, "size": (len(row), len(row))})
-
-    for ids in _ids(texts, tokenizer):
-        if pack:
-            held += [last, *ids] if held else ids
-            while len(held) >= room:
-                add(held[:room])
-                held = held[room:]
-            continue
-        for start in range(0, len(ids), room):
-            if start == 0 or len(ids) - start >= SHORTEST:
-                add(ids[start : start + room])
-    if held:
-        add(held)
-    return rows
-
-
-def _ids(texts: Iterable[str], tokenizer: Any) -> Iterator[list[int]]:
-    """The pieces of each text, many texts at a time, which is faster."""
-    waiting = iter(texts)
-    while some := list(islice(waiting, 512)):
-        yield from tokenizer(some, add_special_tokens=False, verbose=False)["input_ids"]

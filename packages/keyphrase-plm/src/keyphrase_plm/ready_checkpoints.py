@@ -9,8 +9,8 @@ from typing import Any
 
 from keyphrase_plm.seq2seq import Seq2Seq, load_parts
 from keyphrase_plm.tagger import Tagger
-from keyphrase_plm.tagger_parts import load_tokenizer
 from keyphrase_plm.tags import LABELS
+from keyphrase_plm.tokenizers import load_tokenizer
 from nonet.errors import UserError
 from nonet.training.hub import load_pretrained
 
@@ -65,7 +65,7 @@ def tagger(name: str, *, max_words: int = 510) -> Tagger:
             weight.copy_(weight[order].clone())
     model.config.id2label = dict(enumerate(LABELS))
     model.config.label2id = {label: at for at, label in enumerate(LABELS)}
-    return Tagger(model, load_tokenizer(name), max_words=max_words).eval()
+    return Tagger(model, load_tokenizer(name, words=True), max_words=max_words).eval()
 
 
 def label_order(name: str, labels: dict[int, str]) -> list[int]:

@@ -10,6 +10,7 @@ from keyphrase_plm.encoder_decoder import EncoderDecoder, special_ids
 from keyphrase_plm.scibart_tokenizer import load_scibart_tokenizer, scibart_file
 from keyphrase_plm.seq2seq_options import Seq2SeqOptions
 from keyphrase_plm.sequences import SEP
+from keyphrase_plm.tokenizers import load_tokenizer
 from nonet.errors import UserError
 from nonet.training.hub import load_pretrained, local_or_hub
 
@@ -160,20 +161,3 @@ def load_parts(name: str, *, say: Callable[[str], None] = print) -> tuple[Any, A
         )
         return load_pretrained(AutoModelForSeq2SeqLM, name, say=say), tokenizer
     return load_pretrained(AutoModelForSeq2SeqLM, name, say=say), load_tokenizer(name)
-
-
-def load_tokenizer(name: str) -> Any:
-    """The fast tokenizer of a folder or hub name.
-
-    Raises:
-        UserError: there is none.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(local_or_hub(name))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name}: no tokenizer to be read: {' '.join(str(error).split())[:200]}") from error
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"{name}: the tokenizer has no padding token")
-    return tokenizer

@@ -6,6 +6,7 @@ vocabulary; ours for a `;` inside a phrase, `[semi]`, is of the same kind.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from keyphrase_plm.documents import Document
@@ -21,6 +22,7 @@ BETWEEN = " ; "
 """between phrases of a target"""
 
 _WORDS = re.compile(r"\w+|[^\w\s]+")
+_ASCII_RUN_OR_CHARACTER = re.compile(r"[A-Za-z0-9]+|.", re.DOTALL)
 _DIGITS = re.compile(r"\d+")  # also the digits of other scripts and of full width
 _SPLIT_MARK = re.compile(r"\[ ?(digit|semi) ?\]", re.IGNORECASE)
 
@@ -127,3 +129,23 @@ def words_of(text: str) -> list[str]:
 def apart(text: str) -> list[str]:
     """`words_of` a text in which `[digit]` stands for a number and stays one word."""
     return [part for word in text.split() for part in ([word] if word == DIGIT else words_of(word))]
+
+
+def characters(text: str) -> list[str]:
+    """The words of a text whose language sets no spaces: single characters with the marks that belong to
+    them.
+
+    Runs of ASCII letters and digits stay one word, and so does `[digit]`: `"用BERT的3-d"` gives 用, BERT, 的,
+    3, - and d.
+    """
+    return [part for word in text.split() for part in ([word] if word == DIGIT else _characters(word))]
+
+
+def _characters(word: str) -> list[str]:
+    found: list[str] = []
+    for part in _ASCII_RUN_OR_CHARACTER.findall(word):
+        if found and unicodedata.category(part[0]).startswith("M"):  # vowel signs of Thai, accents
+            found[-1] += part
+        else:
+            found.append(part)
+    return found

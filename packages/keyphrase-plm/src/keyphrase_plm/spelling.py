@@ -53,16 +53,15 @@ class Spelling:
                     break
         return with_joined_signs(phrase)
 
-    def spelled(self, read: dict[str, float], *, ended: bool) -> Iterator[tuple[str, float]]:
+    def spelled(self, read: Sequence[tuple[str, float]], *, ended: bool) -> Iterator[tuple[str, float]]:
         """What was read of one output, spelled, with its scores.
 
         Args:
-            read: phrases in the order written.
+            read: phrases in the order written, repeated ones, too (`PhraseReader.written`).
             ended: whether the output came to its end; else a last phrase that goes in circles is left out.
         """
-        last = next(reversed(read), None) if read else None
-        for phrase, score in read.items():
-            if ended or phrase != last or not loops(phrase):
+        for left, (phrase, score) in zip(reversed(range(len(read))), read, strict=True):
+            if ended or left or not loops(phrase):
                 yield self.of(phrase), score
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from keyphrase_plm.loading import NOTE, read_note
 from keyphrase_plm.tags import LABELS
+from keyphrase_plm.tokenizers import load_tokenizer
 from nonet.errors import UserError
 from nonet.training.hub import load_pretrained, local_or_hub
 
@@ -45,35 +46,7 @@ def load_classifier(name: str) -> tuple[Any, Any]:
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise UserError(f"{name}: {lost[0]}{more} missing or of another shape: the checkpoint is no encoder")
-    return model, load_tokenizer(name)
-
-
-def load_tokenizer(name: str) -> Any:
-    """The fast tokenizer of a folder or hub name, for texts that are split into words.
-
-    One that marks spaces, as RoBERTa's, is told to put one in front of every word, or the pieces would be
-    those of words' middles.
-
-    Raises:
-        UserError: there is none, it is not fast, or it has no padding.
-    """
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import AutoTokenizer
-
-    where = local_or_hub(name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        if getattr(tokenizer, "add_prefix_space", None) is False:
-            tokenizer = AutoTokenizer.from_pretrained(where, add_prefix_space=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name}: no tokenizer to be read: {' '.join(str(error).split())[:200]}") from error
-    splitter = tokenizer.backend_tokenizer.pre_tokenizer if tokenizer.is_fast else None
-    if isinstance(splitter, ByteLevel):
-        splitter.add_prefix_space = True  # where the tokenizer's class has no such option
-    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        what = "has no padding token" if tokenizer.is_fast else "does not say which word a piece is of"
-        raise UserError(f"{name}: the tokenizer {what}")
-    return tokenizer
+    return model, load_tokenizer(name, words=True)
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -137,4 +110,4 @@ def read_parts(folder: Path, *, crf_file: str) -> tuple[Any, Any, dict[str, Any]
         except (OSError, SafetensorError) as error:
             raise UserError(f"{folder / crf_file}: cannot be read: {error}") from error
     model = load_pretrained(AutoModelForTokenClassification, folder)
-    return model, load_tokenizer(str(folder)), {name: note[name] for name in VALUES}, weights
+    return model, load_tokenizer(str(folder), words=True), {name: note[name] for name in VALUES}, weights

@@ -50,6 +50,9 @@ class TrainOptions:
     """stop after so many validations without a better one; 0: never"""
     warmup_share: float = 0.05
     """share of the steps in which the rate rises, unless optimizer.warmup says how many"""
+    max_skipped: int = 10
+    """steps whose loss is not finite are left out and counted, and so many in succession end the run; 0: the
+    first one does"""
     digit_token: bool = False
     """make [digit] one token with an embedding of its own; else it is three pieces, as in the original"""
     examples: int = 8
@@ -74,7 +77,7 @@ class TrainOptions:
             raise UserError("train_size and train_fraction exclude each other: give one")
         if self.train_fraction is not None and not 0 < self.train_fraction <= 1:
             raise UserError(f"train_fraction is {self.train_fraction:g}; it lies in (0, 1]")
-        for name in ("epochs", "patience", "examples", "subset_seed"):
+        for name in ("epochs", "patience", "examples", "subset_seed", "max_skipped"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}; it is 0 or more")
         if not 0 <= self.warmup_share < 1:

@@ -34,6 +34,7 @@ def fit(
     judge: Judge | None = None,
     patience: int = 0,
     warmup_share: float = 0.0,
+    max_skipped: int = 0,
     trainer: TrainerOptions | None = None,
     optimizer: OptimizerOptions | None = None,
     state: Mapping[str, Any] | None = None,
@@ -55,6 +56,8 @@ def fit(
         judge: measures predictions at each validation.
         patience: stop after so many validations without a better one; 0: never.
         warmup_share: share of the steps in which the rate rises, unless the optimiser says how many.
+        max_skipped: steps whose loss is not finite are left out and counted; so many in succession end the
+            run; 0: the first one does.
         trainer: steps, devices, precision, seed.
         optimizer: and its schedule.
         state: plain values that a checkpoint must share with the run that goes on from it.
@@ -103,7 +106,7 @@ def fit(
     ]
     if patience and chosen_by is not None:
         callbacks.append(EarlyStopping(chosen_by, patience=patience, mode=mode))
-    engine = build_trainer(trainer, run, monitor=chosen_by, mode=mode, callbacks=callbacks)
+    engine = build_trainer(trainer, run, monitor=chosen_by, mode=mode, callbacks=callbacks, skip=max_skipped)
     last, best = run.checkpoints / "last.ckpt", run.checkpoints / "best.ckpt"
     engine.fit(module, datamodule=step_data, ckpt_path=last if last.exists() else None)
     chosen = best if chosen_by is not None and best.exists() else last

@@ -66,7 +66,8 @@ def train_family(options: TrainOptions, verb: str, make: "Callable[[], Family]",
             family, train.rows, record, val=val.rows if val else (), batch=options.batch,
             batch_tokens=options.batch_tokens, epochs=options.epochs, select=select,
             judge=PresentF1(judged, DecodeOptions()) if select == "f1" else None, patience=options.patience,
-            warmup_share=options.warmup_share, trainer=options.trainer, optimizer=options.optimizer,
+            warmup_share=options.warmup_share, max_skipped=options.max_skipped, trainer=options.trainer,
+            optimizer=options.optimizer,
             state={"family": family.name, "digit_token": options.digit_token, "select": select},
         )  # fmt: skip
         if record.writes:

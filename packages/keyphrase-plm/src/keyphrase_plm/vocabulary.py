@@ -5,7 +5,7 @@ The ids of the special tokens are those of the models that they are for: [PAD] [
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ def train_vocabulary(
     """Learn a vocabulary from texts; the same texts give the same one.
 
     Args:
-        texts: read once.
+        texts: gone through twice, and not held; an iterator, which ends with its first loop, is.
         size: pieces at most, special ones among them.
         kind: `wordpiece` for encoders, `bpe` (byte-level) for BART.
         lower: lower-case first (WordPiece alone).
@@ -69,7 +69,7 @@ def _wordpiece(texts: Iterable[str], size: int, lower: bool, positions: int) -> 
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    texts = list(texts)
+    texts = list(texts) if isinstance(texts, Iterator) else texts
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=lower)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

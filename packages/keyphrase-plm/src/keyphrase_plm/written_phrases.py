@@ -39,10 +39,17 @@ class PhraseReader:
         Returns:
             No phrase is empty; of one written twice the better score counts.
         """
+        found: dict[str, float] = {}
+        for phrase, score in self.written(tokens, log_probs):
+            found[phrase] = max(score, found.get(phrase, score))
+        return found
+
+    def written(self, tokens: Sequence[int], log_probs: Sequence[float]) -> list[tuple[str, float]]:
+        """As `read`, but one written twice is there twice, so that the last one is what was written last."""
         known = len(self.separators)  # models may have rows of embeddings that no piece stands for
         kept = [place for place, id in enumerate(tokens) if id < known and id not in self.special]
         if not kept:
-            return {}
+            return []
         ids = np.array([tokens[place] for place in kept])
         parts = self.tokenizer.decode(ids.tolist(), clean_up_tokenization_spaces=False).split(";")
         before = np.cumsum(self.separators[ids]) - self.separators[ids]
@@ -51,12 +58,11 @@ class PhraseReader:
         width = max(len(parts), int(before.max()) + 1)
         sums = np.bincount(before[counted], values[counted], minlength=width)
         sizes = np.bincount(before[counted], minlength=width)
-        found: dict[str, float] = {}
+        found: list[tuple[str, float]] = []
         for place, part in enumerate(parts):
-            phrase = decoded(part)
-            if phrase:
-                score = float(sums[place] / sizes[place]) if sizes[place] else float(values.mean())
-                found[phrase] = max(score, found.get(phrase, score))
+            if phrase := decoded(part):
+                mean = sums[place] / sizes[place] if sizes[place] else values.mean()
+                found.append((phrase, float(mean)))
         return found
 
     def fit(self, ids: list[int], limit: int) -> tuple[list[int], int]:

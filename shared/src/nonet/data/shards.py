@@ -7,6 +7,7 @@ column `ids` is the flat array `ids` and the int64 array `ids.offsets` (rows + 1
 
 import json
 import os
+import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -262,6 +263,7 @@ class Shards:
     Attributes:
         meta: what the writer was given.
         columns: column -> dtype name.
+        records: source records that the rows were made of.
 
     Raises:
         UserError: no shards there, they are incomplete, or a file is missing or has another size.
@@ -278,6 +280,7 @@ class Shards:
         check_files(self.folder, self._shards)
         self.meta: dict[str, Any] = index["meta"]
         self.columns: dict[str, str] = index["columns"]
+        self.records: int = index["position"]
         self._ends = list(accumulate(entry["rows"] for entry in self._shards))
         self._mapped: OrderedDict[int, dict[str, Array]] = OrderedDict()
 
@@ -338,6 +341,20 @@ class Shards:
         if len(self._mapped) > OPEN_SHARDS:
             self._mapped.popitem(last=False)  # views that are in use keep their own file mapped
         return tensors
+
+
+def await_shards(folder: Path | str, *, pause: float = 0.5) -> Shards:
+    """The shards that another process writes, when they are complete.
+
+    Args:
+        folder: where they will be.
+        pause: seconds between two looks.
+    """
+    while True:
+        try:
+            return Shards(folder)
+        except UserError:  # not begun, or not complete; if the writer fails, the launcher ends this process
+            time.sleep(pause)
 
 
 def _shown(dtypes: Mapping[str, np.dtype[Any]]) -> str:

@@ -22,18 +22,60 @@ Signals = (signal.SIGINT, signal.SIGTERM)
 
 
 class FiniteLoss(L.Callback):  # type: ignore[misc]
-    """Ends a run whose loss is not finite, and says which examples it came from.
+    """Ends a run whose loss is not finite, or leaves the step out, and says which examples it came from.
 
     Losses stay on the device; they are looked at every few steps, together, and before anything is saved.
+    Where steps may be skipped they are looked at in every step, on all ranks together, before the optimiser
+    moves: it then finds no gradients, hence leaves weights and its own state as they are. The schedule and
+    the data go on.
 
     Args:
         run: in whose folder nonfinite.json is written.
         every: steps between two looks.
+        skip: 0: the first such loss ends the run; n: such steps are skipped and counted, also those whose
+            gradient alone is not finite, and n in succession end the run.
+
+    Attributes:
+        skipped: steps skipped so far; a resumed run goes on counting.
+        skipping: whether the step that is under way, or has just ended, is skipped.
     """
 
-    def __init__(self, run: Run, every: int = 1) -> None:
-        self.run, self.every = run, every
+    def __init__(self, run: Run, every: int = 1, skip: int = 0) -> None:
+        self.run, self.every, self.skip = run, every, skip
+        self.skipped, self.skipping = 0, False
+        self._in_succession = 0
+        self._losses: list[Tensor] = []  # of the step under way, where steps may be skipped
         self._seen: list[tuple[int, int, Any, Tensor]] = []  # step, micro-batch, ids, loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were skipped; nothing where none were."""
+        return {"skipped": self.skipped, "succession": self._in_succession} if self.skipped else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped, self._in_succession = state["skipped"], state["succession"]
+
+    def on_before_backward(self, trainer: L.Trainer, module: L.LightningModule, loss: Tensor) -> None:
+        """Remember the loss of a micro-batch, to be looked at before the optimiser moves."""
+        if self.skip:
+            self._losses.append(loss.detach().float().sum())
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Take the gradients of a step away whose loss or gradient is not finite."""
+        if not self.skip:
+            return
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        grads = [weight.grad.detach() for weight in weights if weight.grad is not None]
+        grads = [grad.to_local() if hasattr(grad, "to_local") else grad for grad in grads]
+        losses, self._losses = self._losses, []
+        bad = not _finite([*losses, *(grad.float().sum() for grad in grads if grad.numel())])
+        if bad and _finite(losses):  # the sum of finite numbers may overflow, too
+            bad = not all(bool(torch.isfinite(grad).all()) for grad in grads)
+        self.skipping = any_rank(trainer, bad)
+        if self.skipping:
+            optimizer.zero_grad(set_to_none=True)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -45,8 +87,34 @@ class FiniteLoss(L.Callback):  # type: ignore[misc]
             step = trainer.global_step - int(step_ended)
             ids = batch.get("ids") if isinstance(batch, dict) else None
             self._seen.append((step, micro_batch, ids, loss.detach() * trainer.accumulate_grad_batches))
-        if step_ended and trainer.global_step % self.every == 0:
+        if self.skip:
+            if step_ended:
+                self._settle(trainer)
+        elif step_ended and trainer.global_step % self.every == 0:
             self.check(trainer)
+
+    def _settle(self, trainer: L.Trainer) -> None:
+        """Count a step that was skipped.
+
+        Raises:
+            RunFailed: too many in succession were.
+        """
+        if not self.skipping:
+            self._seen, self._in_succession = [], 0
+            return
+        self.skipped, self._in_succession = self.skipped + 1, self._in_succession + 1
+        first, path = self._worst(trainer), self.run.folder / "nonfinite.json"
+        odd = f"loss is {first['loss']}"
+        if math.isfinite(float(first["loss"])):
+            odd = f"gradient is not finite, though the {odd}"
+        what = f"step {first['step']}: the {odd}"
+        if self._in_succession >= self.skip:
+            raise RunFailed(
+                f"{what}, and {self._in_succession} steps in succession were skipped; "
+                f"its examples are in {path}, the last good checkpoint is in {self.run.checkpoints}: "
+                "lower the learning rate, set clip, or look at the examples"
+            )
+        self.run.say(f"{what}; the step is skipped ({self.skipped:,} so far), its examples are in {path}")
 
     def check(self, trainer: L.Trainer) -> None:
         """Look at the losses since the last look; all ranks together.
@@ -54,29 +122,45 @@ class FiniteLoss(L.Callback):  # type: ignore[misc]
         Raises:
             RunFailed: one is NaN or infinite. nonfinite.json has its step, batch and examples.
         """
-        seen, self._seen = self._seen, []
-        values = torch.stack([loss.float().mean() for *_, loss in seen]).tolist() if seen else []
-        bad = [index for index, value in enumerate(values) if not math.isfinite(value)]
-        if not any_rank(trainer, bool(bad)):
+        values = torch.stack([loss.float().mean() for *_, loss in self._seen]).tolist() if self._seen else []
+        if not any_rank(trainer, not all(map(math.isfinite, values))):
+            self._seen = []
             return
-        mine: dict[str, Any] | None = None
-        if bad:
-            step, micro_batch, ids, _ = seen[bad[0]]
-            batch = step * trainer.accumulate_grad_batches + micro_batch
-            mine = {"step": step + 1, "micro_batch": micro_batch, "rank": trainer.global_rank}
-            mine |= {"loss": str(values[bad[0]]), "ids": _plain(ids)}
-            indices = getattr(trainer.datamodule, "indices", None)
-            mine["indices"] = [list(map(int, pair)) for pair in indices(batch)] if indices else None
-        found = [each for each in _gather(mine) if each is not None]
-        first = min(found, key=lambda each: (each["step"], each["micro_batch"], each["rank"]))
+        first = self._worst(trainer)
         path = self.run.folder / "nonfinite.json"
-        if trainer.is_global_zero:
-            write_text(path, json.dumps(first, indent=2, default=str) + "\n")
         raise RunFailed(
             f"step {first['step']}: the loss is {first['loss']}; its examples are in {path}, "
             f"the last good checkpoint is in {self.run.checkpoints}: lower the learning rate, set clip, "
             "or look at the examples"
         )
+
+    def _worst(self, trainer: L.Trainer) -> dict[str, Any]:
+        """The first loss since the last look that is not finite, on any rank, written to nonfinite.json.
+
+        Of a step that is skipped for its gradient alone it is the last loss.
+        """
+        seen, self._seen = self._seen, []
+        values = torch.stack([loss.float().mean() for *_, loss in seen]).tolist() if seen else []
+        bad = [index for index, value in enumerate(values) if not math.isfinite(value)]
+        chosen = bad[0] if bad else len(seen) - 1 if self.skipping and seen else None
+        mine: dict[str, Any] | None = None
+        if chosen is not None:
+            step, micro_batch, ids, _ = seen[chosen]
+            batch = step * trainer.accumulate_grad_batches + micro_batch
+            mine = {"step": step + 1, "micro_batch": micro_batch, "rank": trainer.global_rank}
+            mine |= {"loss": str(values[chosen]), "ids": _plain(ids)}
+            indices = getattr(trainer.datamodule, "indices", None)
+            mine["indices"] = [list(map(int, pair)) for pair in indices(batch)] if indices else None
+        found = [each for each in _gather(mine) if each is not None]
+        first: dict[str, Any] = min(
+            found,
+            key=lambda each: (
+                math.isfinite(float(each["loss"])), each["step"], each["micro_batch"], each["rank"]
+            ),
+        )  # fmt: skip
+        if trainer.is_global_zero:
+            write_text(self.run.folder / "nonfinite.json", json.dumps(first, indent=2, default=str) + "\n")
+        return first
 
     def first_bad_weight(self, trainer: L.Trainer) -> str | None:
         """The name of a parameter that is not finite, on any rank."""
@@ -97,17 +181,20 @@ class Metrics(L.Callback):  # type: ignore[misc]
     In training, a line every few steps has the mean over these steps of everything logged (names that begin
     with `val` aside), the learning rate `lr` and `steps_per_second`. After a validation, a line has what
     begins with `val`. A checkpoint keeps the sums of a line that is not complete, so that a resumed run
-    writes the same lines.
+    writes the same lines. Steps that are skipped count in no mean; from the first one on, a line has
+    `skipped_steps`, their number since the begin of the run.
 
     Args:
         run: where to.
         every: steps that a line averages over.
+        finite: knows which steps are skipped; none: no step is.
     """
 
-    def __init__(self, run: Run, every: int) -> None:
-        self.run, self.every = run, every
+    def __init__(self, run: Run, every: int, finite: FiniteLoss | None = None) -> None:
+        self.run, self.every, self.finite = run, every, finite
         self._sums: dict[str, Tensor] = {}
         self._count = 0
+        self._before: tuple[dict[str, Tensor], int] = {}, 0  # sums and count before the step under way
         self._steps = 0
         self._lr = 0.0
         self._start = self._pause = time.perf_counter()
@@ -134,14 +221,19 @@ class Metrics(L.Callback):  # type: ignore[misc]
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add up; write a line when it is time."""
+        micro_batch, step_ended = _micro_batch(trainer, batch_idx)
+        if micro_batch == 0:
+            self._before = dict(self._sums), self._count
         for name, value in trainer.callback_metrics.items():
             if not name.startswith("val"):
                 value = value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
                 self._sums[name] = self._sums[name].to(value.device) + value if name in self._sums else value
         self._count += 1
         step = trainer.global_step
-        if not _micro_batch(trainer, batch_idx)[1]:
+        if not step_ended:
             return
+        if self.finite is not None and self.finite.skipping:
+            self._sums, self._count = self._before
         self._steps += 1
         if step % self.every == 0 or step == trainer.max_steps:
             self._write(trainer, step)
@@ -170,6 +262,8 @@ class Metrics(L.Callback):  # type: ignore[misc]
             device = trainer.strategy.root_device
             stacked = torch.stack([self._sums[name].to(device).mean() for name in names]) / self._count
             means = dict(zip(names, trainer.strategy.reduce(stacked, reduce_op="mean").tolist(), strict=True))
+        if self.finite is not None and self.finite.skipped:
+            rates["skipped_steps"] = self.finite.skipped
         if trainer.is_global_zero:
             self.run.log(step, **means, **rates)
         self._sums, self._count, self._steps, self._start = {}, 0, 0, time.perf_counter()
@@ -271,6 +365,11 @@ def any_rank(trainer: L.Trainer, flag: bool) -> bool:
         return flag
     count = torch.tensor([float(flag)], device=trainer.strategy.root_device)
     return float(trainer.strategy.reduce(count, reduce_op="sum")) > 0
+
+
+def _finite(scalars: list[Tensor]) -> bool:
+    """Whether all of some numbers on one device are finite; looked at together."""
+    return not scalars or bool(torch.isfinite(torch.stack(scalars)).all())
 
 
 def _gather(value: Any) -> list[Any]:

@@ -84,6 +84,7 @@ def build_trainer(
     mode: Literal["min", "max"] = "min",
     callbacks: Sequence[L.Callback] = (),
     label: str | None = None,
+    skip: int = 0,
 ) -> Trainer:
     """A trainer that logs to a run's folder and keeps its checkpoints.
 
@@ -96,6 +97,8 @@ def build_trainer(
         mode: whether the least or the greatest is best.
         callbacks: more of them; they run after ours but before checkpoints are saved.
         label: beside the progress bar; the run's verb by default.
+        skip: 0: the first loss that is not finite ends the run; n: such steps are skipped and counted, and n
+            in succession end it.
 
     Raises:
         UserError: devices or precision that this machine does not have.
@@ -103,7 +106,7 @@ def build_trainer(
     accelerator = choose_accelerator(options)
     precision = choose_precision(options, accelerator)
     _quiet()
-    finite, interrupts = FiniteLoss(run, options.log_every), Interrupts()
+    finite, interrupts = FiniteLoss(run, options.log_every, skip), Interrupts()
     checkpoints = Checkpoints(
         run, every=options.checkpoint_every, monitor=monitor, mode=mode, finite=finite, interrupts=interrupts
     )
@@ -112,7 +115,7 @@ def build_trainer(
         interrupts,
         SeedEveryStep(options.seed),
         finite,
-        Metrics(run, options.log_every),
+        Metrics(run, options.log_every, finite),
         ShowProgress(run.verb if label is None else label),
     ]
     plugins: list[Any] = [WholeFiles()]

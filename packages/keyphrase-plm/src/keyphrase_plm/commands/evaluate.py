@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from nonet.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keyphrase_plm.documents import Document
     from keyphrase_plm.evaluation import Evaluation
     from nonet.metrics.keyphrase_semantics import Encode
     from nonet.metrics.keyphrases import Convention
+
+    Split = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +37,12 @@ class Options:
     """which documents the means are over; none: as the convention has it"""
     compat_empty: bool = False
     """an empty line counts as one absent phrase, as in the original; for equality to the last digit"""
-    stemmer: str = "porter"
-    """porter (English), none, or snowball:LANGUAGE; but for porter the numbers lose the convention's name"""
-    tokenize: Literal["auto", "yes", "no"] = "auto"
-    """take signs apart from words first; auto: where the gold file's layout is of plain texts"""
+    stemmer: str = "auto"
+    """porter (English), none, or snowball:LANGUAGE; but for porter the numbers lose the convention's name;
+    auto: porter, and where most letters are not English ones they lose it, too"""
+    tokenize: Literal["auto", "yes", "no", "characters"] = "auto"
+    """take signs apart from words first; auto: where the gold file's layout is of plain texts; characters:
+    each is a word, for languages without spaces"""
     source_limit: int | None = None
     """a phrase is present if it occurs in so many first words; the original has 510 for taggers"""
     order: Literal["given", "text"] = "given"
@@ -86,6 +92,11 @@ class Options:
         if self.examples < 0:
             raise UserError(f"examples is {self.examples}; it cannot be negative")
 
+    @property
+    def stems(self) -> str:
+        """The stemmer, where auto stands, too."""
+        return "porter" if self.stemmer == "auto" else self.stemmer
+
 
 def run(options: Options) -> int:
     """Read, join, score, print, and write the files."""
@@ -109,7 +120,7 @@ def run(options: Options) -> int:
     ]  # fmt: skip
     if len(joined) == 2 and options.missing == "skip":
         joined = _both(*joined)
-    tokenise = options.tokenize == "yes" or (options.tokenize == "auto" and plain)
+    tokenise = _tokeniser(options, plain)
     encode = _encoder(options)
     record = None
     if options.out is not None:
@@ -124,13 +135,13 @@ def run(options: Options) -> int:
         print(text(found))
         compared = []
         if len(results) == 2:
-            print(f"\n{options.compare}\n{text(results[1])}\n")
+            print(f"\n{options.compare}\n{text(results[1], found.remarks)}\n")
             compared = compare(
                 found.scores, results[1].scores, options.seed, options.level, 10 * options.resamples
             )
             print(comparison_text(compared, (str(options.pred), str(options.compare)), found.label))
         if record is not None:
-            _write(record.folder, options, results, compared)
+            _write(record.folder, options, results, compared, tokenise)
             print(record.folder / "report.html")
     return 0
 
@@ -139,7 +150,7 @@ def _convention(options: Options) -> "Convention":
     from nonet.metrics.keyphrase_matches import stemmer_called
     from nonet.metrics.keyphrases import convention, parse_k
 
-    stemmer_called(options.stemmer)  # a wrong name is noticed before anything is read
+    stemmer_called(options.stems)  # a wrong name is noticed before anything is read
     for k in options.k:
         parse_k(k)
     return convention(
@@ -148,7 +159,7 @@ def _convention(options: Options) -> "Convention":
         average=options.average,
         documents=options.documents,
         compat_empty=options.compat_empty,
-        stemmer=options.stemmer,
+        stemmer=options.stems,
     )
 
 
@@ -165,7 +176,7 @@ def _documents(options: Options) -> tuple[list["Document"], bool]:
         title_field=options.title_field,
         text_field=options.text_field,
         keywords_field=options.keywords_field,
-        stem=stemmer(options.stemmer),
+        stem=stemmer(options.stems),
         limit=options.limit,
     )
     documents = list(reader)
@@ -174,6 +185,15 @@ def _documents(options: Options) -> tuple[list["Document"], bool]:
         raise UserError(f"{', '.join(map(str, options.gold))}: no document that can be scored")
     prepared = {"canonical", "parallel", "lines", "midas", "ldkp", "openkp"}
     return documents, not set(reader.layouts.values()) <= prepared
+
+
+def _tokeniser(options: Options, plain: bool) -> "Split | None":
+    """What splits texts and phrases into words; None: spaces do."""
+    from keyphrase_plm.sequences import apart, characters
+
+    if options.tokenize == "characters":
+        return characters
+    return apart if options.tokenize == "yes" or (options.tokenize == "auto" and plain) else None
 
 
 def _both(first: Any, second: Any) -> list[Any]:
@@ -195,8 +215,9 @@ def _both(first: Any, second: Any) -> list[Any]:
 
 
 def _evaluate(
-    options: Options, joined: Any, used: "Convention", name: str, tokenise: bool, encode: "Encode | None"
-) -> "Evaluation":
+    options: Options, joined: Any, used: "Convention", name: str, tokenise: "Split | None",
+    encode: "Encode | None",
+) -> "Evaluation":  # fmt: skip
     from keyphrase_plm.evaluation import evaluate
 
     return evaluate(
@@ -205,6 +226,7 @@ def _evaluate(
         options.k,
         name=name,
         tokenise=tokenise,
+        stemmer_given=options.stemmer != "auto",
         source_limit=options.source_limit,
         alpha=options.alpha_ndcg,
         encode=encode,
@@ -240,7 +262,9 @@ def _encoder(options: Options) -> "Encode | None":
     return encode
 
 
-def _write(folder: Path, options: Options, results: list["Evaluation"], compared: Any) -> None:
+def _write(
+    folder: Path, options: Options, results: list["Evaluation"], compared: Any, tokenise: "Split | None"
+) -> None:  # fmt: skip
     import json
 
     from keyphrase_plm.evaluation_page import page
@@ -257,7 +281,8 @@ def _write(folder: Path, options: Options, results: list["Evaluation"], compared
     sheet = page(
         found,
         title=f"Keyphrases of {options.pred.name}",
-        stemmer=options.stemmer,
+        stemmer=options.stems,
+        tokenise=tokenise if options.tokenize == "characters" else None,
         compared=compared,
         names=(str(options.pred), str(options.compare)),
         examples=options.examples,

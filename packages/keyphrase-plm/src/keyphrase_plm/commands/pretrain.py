@@ -1,11 +1,20 @@
 """Pre-train an encoder or a BART on raw text."""
 
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nonet.errors import UserError
 from nonet.training.options import OptimizerOptions, TrainerOptions
+
+if TYPE_CHECKING:
+    from keyphrase_plm.raw_texts import RawTexts
+    from nonet.data.shards import Shards
+    from nonet.runs import Run
+
+ROWS = "rows"
+"""in a run's folder, the encoded texts"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,9 @@ class Options:
     """padded pieces a batch at most, inputs and targets together; none: no limit"""
     epochs: float = 0
     """passes over the rows; 0: trainer.steps says how long"""
+    max_skipped: int = 10
+    """steps whose loss is not finite are left out and counted, and so many in succession end the run; 0: the
+    first one does"""
     out: Path | None = None
     """run folder; none: runs/keyphrase_plm/pretrain-TIME"""
     resume: Path | None = None
@@ -97,18 +109,20 @@ class Options:
             )
         if self.length < 8:
             raise UserError(f"length is {self.length}; a row has at least 8 pieces")
+        if Path("-") in self.data:
+            raise UserError("data is read more than once, which standard input cannot be: name a file")
         if self.batch is None and self.batch_tokens is None:
             raise UserError("batch and batch_tokens are both none: one of them limits a batch")
-        if self.val_size < 0 or self.epochs < 0:
-            raise UserError("val_size and epochs are 0 or more")
+        if min(self.val_size, self.epochs, self.max_skipped) < 0:
+            raise UserError("val_size, epochs and max_skipped are 0 or more")
         if self.init is None and self.length > self.shape.positions:
             raise UserError(f"length {self.length} is more than shape.positions {self.shape.positions}")
 
 
 def run(options: Options) -> int:
     """Pre-train, keep the weights of the lowest validation loss, save the model, its card and its page."""
-    from keyphrase_plm.data import subset
-    from keyphrase_plm.raw_texts import encode_texts, read_texts
+    from keyphrase_plm.raw_texts import RawTexts
+    from keyphrase_plm.text_rows import TextRows, hold_out
     from keyphrase_plm.training import best_of, fit
     from nonet.report.run_page import run_page
     from nonet.runs import Run, folder_of
@@ -116,46 +130,80 @@ def run(options: Options) -> int:
 
     # what can be refused is looked at before there is a run folder
     resumed = folder_of(options.resume)
-    texts = list(read_texts(options.data, field=options.text_field, lower=options.lower, limit=options.limit))
-    if not texts:
-        raise UserError(f"there is no text in {', '.join(map(str, options.data))}")
+    texts = RawTexts(options.data, field=options.text_field, lower=options.lower, limit=options.limit)
+    _check(options, texts, resumed)
     model, tokenizer = _start(options, texts, resumed)
     positions = int(getattr(model.config, "max_position_embeddings", options.length))
     if options.length > positions:
         raise UserError(f"length {options.length} is more than the {positions} positions of {options.init}")
-    rows = encode_texts(texts, tokenizer, length=options.length, pack=options.pack)
     objective = _objective(options, model, tokenizer)
-    count = min(options.val_size, len(rows) // 10)
-    held = set(subset([*map(str, range(len(rows)))], size=count, seed=options.trainer.seed))
     record = (
         Run.resume(resumed, options)
         if resumed
         else Run.create("keyphrase_plm", "pretrain", options, seed=options.trainer.seed, folder=options.out)
     )
     with record:
-        pieces = sum(len(row["ids"]) for row in rows)
-        record.say(
-            f"{len(texts):,} texts, {len(rows):,} rows, {pieces:,} pieces, {len(held):,} rows held out"
-        )
         record.say(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer):,} pieces")
         if record.writes and options.init is None:
             tokenizer.save_pretrained(record.folder / "tokenizer")
+        shards = _encoded(options, texts, tokenizer, record)
+        kept = min(options.val_size, len(shards) // 10)
+        train, held = hold_out(len(shards), kept, seed=options.trainer.seed)
+        pieces = int(shards.lengths("ids").sum())
+        record.say(
+            f"{shards.records:,} texts, {len(shards):,} rows, {pieces:,} pieces, {kept:,} rows held out"
+        )
         metrics = fit(
-            objective, [row for i, row in enumerate(rows) if i not in held], record,
-            val=[rows[i] for i in sorted(held)], batch=options.batch, batch_tokens=options.batch_tokens,
-            epochs=options.epochs, select="loss", trainer=options.trainer, optimizer=options.optimizer,
+            objective, TextRows(shards, train), record, val=TextRows(shards, held), batch=options.batch,
+            batch_tokens=options.batch_tokens, epochs=options.epochs, select="loss",
+            max_skipped=options.max_skipped, trainer=options.trainer, optimizer=options.optimizer,
             state={"objective": options.objective, "pieces": len(tokenizer), "length": options.length},
         )  # fmt: skip
         if record.writes:
             loss = best_of(metrics, "val/loss")
-            card = _card(options, loss, len(held))
+            card = _card(options, loss, kept)
             save_folder(model, tokenizer, record.model, card, overwrite=resumed is not None)
             run_page(record.folder).save(record.folder / "report.html")
             print(record.folder)
     return 0
 
 
-def _start(options: Options, texts: list[str], resumed: Path | None) -> tuple[Any, Any]:
+def _check(options: Options, texts: "RawTexts", resumed: Path | None) -> None:
+    """Find what cannot be read in the texts, unless they are rows already.
+
+    All of them are read, but where a vocabulary is learnt: that is done before there is a run folder, too.
+
+    Raises:
+        UserError: an unreadable record, or no text.
+    """
+    from keyphrase_plm.text_rows import is_written
+
+    if resumed is not None and is_written(resumed / ROWS):
+        return
+    learns = options.init is None and options.tokenizer is None and resumed is None
+    if not sum(1 for _ in (islice(texts, 1) if learns else texts)):
+        raise UserError(f"there is no text in {', '.join(map(str, options.data))}")
+
+
+def _encoded(options: Options, texts: "RawTexts", tokenizer: Any, record: "Run") -> "Shards":
+    """The rows in the run's folder; the first process writes them, a resumed run goes on with them."""
+    from keyphrase_plm.text_rows import is_written, write_rows
+    from nonet.data.shards import Shards, await_shards
+    from nonet.progress import progress
+
+    folder = record.folder / ROWS
+    if not record.writes:
+        return await_shards(folder)
+    if is_written(folder):
+        return Shards(folder)
+    with progress(label="encoding", unit="texts") as bar:  # type: ignore[var-annotated]
+        return write_rows(
+            texts, tokenizer, folder, length=options.length, pack=options.pack, source=texts.about,
+            progress=bar.advance,
+        )  # fmt: skip
+
+
+def _start(options: Options, texts: "RawTexts", resumed: Path | None) -> tuple[Any, Any]:
     """The model and tokenizer to begin with; a resumed run has its tokenizer in its folder."""
     from types import SimpleNamespace
 
@@ -164,6 +212,7 @@ def _start(options: Options, texts: list[str], resumed: Path | None) -> tuple[An
     from keyphrase_plm.embedding_rows import check_rows
     from keyphrase_plm.seq2seq import load_parts
     from keyphrase_plm.small_models import new_bart, new_bert
+    from keyphrase_plm.tokenizers import load_tokenizer
     from keyphrase_plm.vocabulary import train_vocabulary
     from nonet.training.hub import load_pretrained, local_or_hub
 
@@ -174,7 +223,7 @@ def _start(options: Options, texts: list[str], resumed: Path | None) -> tuple[An
         if masked:
             where = local_or_hub(options.init)
             model = load_pretrained(AutoModelForMaskedLM, where, say=_to_stderr)
-            tokenizer = _tokenizer(where)
+            tokenizer = load_tokenizer(where)
         else:  # SciBART's tokenizer, too, which transformers does not read
             model, tokenizer = load_parts(options.init, say=_to_stderr)
             if model.config.model_type != "bart":
@@ -183,9 +232,9 @@ def _start(options: Options, texts: list[str], resumed: Path | None) -> tuple[An
         return model, tokenizer
     kept = resumed / "tokenizer" if resumed else None
     if kept is not None and kept.is_dir():
-        tokenizer = _tokenizer(str(kept))
+        tokenizer = load_tokenizer(str(kept))
     elif options.tokenizer is not None:
-        tokenizer = _tokenizer(options.tokenizer)
+        tokenizer = load_tokenizer(options.tokenizer)
     else:
         kind: Literal["wordpiece", "bpe"] = "wordpiece" if masked else "bpe"
         tokenizer = train_vocabulary(
@@ -199,16 +248,6 @@ def _start(options: Options, texts: list[str], resumed: Path | None) -> tuple[An
     if masked:
         return new_bert(len(tokenizer), pad=tokenizer.pad_token_id, **given), tokenizer
     return new_bart(len(tokenizer), tokenizer, **given), tokenizer
-
-
-def _tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{name}: no tokenizer can be loaded from there: {reason}") from error
 
 
 def _to_stderr(text: str) -> None:

@@ -176,11 +176,12 @@ def _given(options: Options, tokenizer: "Tokenizer") -> "Shards":
 def _encoded(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards":
     """The shards of `--texts`, built in the run folder; a resumed run goes on with them."""
     from nonet.cli.progress import progress
+    from nonet.data.shards import await_shards
     from nonet.data.text import TextReader
     from pegasus.building import build_shards
 
     if not record.writes:
-        return _awaited(record.folder / "data")
+        return await_shards(record.folder / "data")
     reader = TextReader(options.texts, unit=options.unit, format=options.format)
     with progress(label="encoding", unit="documents") as bar:  # type: ignore[var-annotated]
         shards, counts = build_shards(
@@ -190,22 +191,6 @@ def _encoded(options: Options, tokenizer: "Tokenizer", record: "Run") -> "Shards
         )  # fmt: skip
     record.say("; ".join(f"{name}: {number:,}" for name, number in sorted(counts.items()) if number))
     return shards
-
-
-def _awaited(folder: Path) -> "Shards":
-    """The shards that the first process builds, when they are complete."""
-    import time
-
-    from nonet.data.shards import Shards
-    from nonet.errors import UserError
-
-    while True:
-        try:
-            return Shards(folder)
-        except (
-            UserError
-        ):  # not begun, or not complete; if the first process fails, the launcher ends this one
-            time.sleep(0.5)
 
 
 def _sampled(data: Any) -> tuple[int, tuple[float, float]]:
