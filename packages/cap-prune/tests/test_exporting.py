@@ -174,9 +174,7 @@ def test_two_of_four_takes_half_the_values_and_half_a_byte_a_group(tmp_path):
 
 
 def test_two_of_four_refuses_other_patterns_and_leaves_odd_matrices_whole(tmp_path):
-    with pytest.raises(
-        UserError, match=r"256 groups of four have more than two .*--masks\.pattern 2:4 first"
-    ):
+    with pytest.raises(UserError, match=r"256 groups of four have more .*--masks\.pattern 2:4 first"):
         export(tiny("bert"), toy.tokenizer(), tmp_path / "no", "2:4")
     assert not list(tmp_path.iterdir()), "nothing is left behind"
     model = two_of_four()

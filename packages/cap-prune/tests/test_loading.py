@@ -123,11 +123,8 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path, folder):
 def test_a_damaged_record_of_units_is_named(tmp_path, small):
     shutil.copytree(small, tmp_path / "model")
     config = json.loads((small / "config.json").read_text())
-    for record in (
-        {"heads": [[0]]},
-        config["cap_units"] | {"heads": [[2, 0], []]},
-        config["cap_units"] | {"heads": 3},
-    ):
+    units = config["cap_units"]
+    for record in ({"heads": [[0]]}, units | {"heads": [[2, 0], []]}, units | {"heads": 3}):
         (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"cap_units": record}))
         with pytest.raises(UserError, match="the entry cap_units of its config is damaged"):
             load_model(tmp_path / "model")
