@@ -11,8 +11,8 @@ from cap_prune import toy
 from cap_prune.commands import eval as eval_verb
 from cap_prune.commands import predict as predict_verb
 from cap_prune.predicting import _row
-from cap_prune.prediction_lines import PredictionLines
 from cap_prune.tasks import task_of
+from nonet.data.prediction_lines import PredictionLines
 from nonet.errors import UserError
 from nonet.training.hub import save_folder
 

@@ -53,9 +53,9 @@ def run(options: Options) -> int:
     from cap_prune.encoding import check_tokenizer
     from cap_prune.loading import load_model
     from cap_prune.predicting import items, predict
-    from cap_prune.prediction_lines import PredictionLines
     from cap_prune.tasks import trained_length, trained_stride, trained_task
     from nonet.cli.progress import progress
+    from nonet.data.prediction_lines import PredictionLines
     from nonet.data.text import TextReader
     from nonet.training.devices import pick_device
 
@@ -93,7 +93,7 @@ def run(options: Options) -> int:
 
 def _settings(options: Options, length: int, stride: int) -> dict[str, Any]:
     """What predictions depend on; batches and devices change none."""
-    from cap_prune.prediction_lines import stamp
+    from nonet.data.prediction_lines import stamp
 
     model = Path(options.model)
     return {

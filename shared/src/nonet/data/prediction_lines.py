@@ -5,7 +5,7 @@ While it is written the file is called OUT.part, and OUT.part.json holds what th
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, TypeVar
@@ -37,20 +37,30 @@ class PredictionLines:
 
     Args:
         path: the file; its folder is made.
-        settings: what the predictions depend on, as JSON.
+        settings: what the predictions depend on; compared as JSON.
         overwrite: replace a file that is there, and begin again where an unfinished one has other settings.
+        as_row: what `write` takes, as fields with an `id`; None: it takes them as they are.
 
     Attributes:
-        resumed: predictions that were there at the start.
+        done: predictions in the file.
+        resumed: predictions that were in it at the start.
 
     Raises:
         UserError: the file is there, or an unfinished one was written with other settings.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path | str,
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        as_row: Callable[[Any], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.path = path = Path(path)
         self.part = path.with_name(path.name + ".part")
         self.notes = path.with_name(path.name + ".part.json")
+        self._as_row = as_row
         self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
         self._file: IO[str] | None = None
         self._ids: list[str] = []
@@ -58,7 +68,7 @@ class PredictionLines:
             raise UserError(f"{path} exists; give another name, or --overwrite to replace it")
         if self.part.exists() and self._continues(overwrite):
             self._ids = _whole_lines(self.part)
-        self.resumed = len(self._ids)
+        self.done = self.resumed = len(self._ids)
 
     def remaining(self, items: Iterable[T]) -> Iterator[T]:
         """The items that have no prediction yet.
@@ -88,12 +98,14 @@ class PredictionLines:
         self._file = open(self.part, "a", encoding="utf-8", newline="\n")
         return self
 
-    def write(self, row: Mapping[str, Any]) -> None:
+    def write(self, prediction: Any) -> None:
         """Add a prediction, which has an `id`; the system has it when this returns."""
         if self._file is None:
             raise ValueError("write() outside of the with block")
+        row = prediction if self._as_row is None else self._as_row(prediction)
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
+        self.done += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -131,7 +143,7 @@ class PredictionLines:
             if before.get(name) != self.settings.get(name)
         )
         raise UserError(
-            f"{self.part} was begun with {other} = {before.get(other)!r}, now it is "
+            f"{self.part} was begun with {other} = {before.get(other)!r}, and now it is "
             f"{self.settings.get(other)!r}; give the same options, or --overwrite to begin again"
         )
 
