@@ -1,4 +1,4 @@
-"""A file of predictions that a stopped run goes on with: what is kept, what is refused, what is left behind."""
+"""A file of predictions that a stopped run goes on with: what is kept, what is refused, what is left."""
 
 import json
 from typing import NamedTuple
