@@ -241,7 +241,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_rate_and_parts(task_da
     def poison(terms):
         return terms | {"prc": (terms["prc"][0] * float("nan"), terms["prc"][1])}
 
-    text = r"step 2: the loss is nan; .*; lr \S+, parts of the loss: ce [\d.]+, prc nan"
+    text = (
+        r"step 2: the loss is nan; .*; there is no checkpoint yet: lower .*; the last complete level is "
+        r"\S+/step-20; lr \S+, parts of the loss: ce [\d.]+, prc nan"
+    )
     with pytest.raises(RunFailed, match=text), start(tmp_path / "run") as run:
         go(task_data, run, lambda whole: Breaks(whole, 6, poison))
     assert complete(tmp_path / "run" / "step-20")

@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning as L
 
+from cap_prune.levels import levels_of
 from cap_prune.module import CapModule, Objective, Optimize
 from nonet.data.batching import Batches, BucketedBatches, RandomBatches
 from nonet.errors import RunFailed, UserError
@@ -115,7 +116,7 @@ def train(
         How many steps it had.
 
     Raises:
-        RunFailed: a loss is not finite; the text has step, rate and the parts of the loss.
+        RunFailed: a loss is not finite; the text has step, rate, the parts of the loss and the last level.
         UserError: no examples, or a checkpoint of other settings.
     """
     if not len(examples):
@@ -157,7 +158,10 @@ def _label(run: Run) -> str:
 
 
 def _with_parts(text: str, module: CapModule, run: Run) -> str:
-    """The error with what the failing step's loss was made of."""
+    """The error with the last level that is whole, and what the failing step's loss was made of."""
+    levels = levels_of(run.folder)
+    if levels:
+        text = f"{text}; the last complete level is {levels[-1]}"
     path = run.folder / "nonfinite.json"
     try:
         step = int(json.loads(path.read_text(encoding="utf-8"))["step"])
