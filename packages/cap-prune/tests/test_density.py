@@ -1,12 +1,20 @@
 """The cubic schedule against numbers worked out by hand from the released scripts' settings."""
 
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 
 from cap_prune.density import Cubic, kept_of
+from nonet.options import read
 
 
-def test_the_curve_of_the_qqp_script_has_its_values():
-    curve = Cubic.of_warmup(1.0, 0.03, steps=113_700, warmup=11_000, before=2, after=3)
+@pytest.mark.parametrize("name", ["paper-movement-qqp", "paper-soft-qqp"])
+def test_the_curve_of_the_qqp_script_has_its_values(name):
+    preset = read(Path(str(files("cap_prune") / "presets" / "prune" / f"{name}.yaml"))).values
+    shares = {"before": preset["masks"]["dense_share"], "after": preset["masks"]["cool_share"]}
+    curve = Cubic.of_shares(1.0, 0.03, steps=113_700, **shares)
+    assert int(preset["warmup_share"] * 113_700) == 11_000
     assert (curve.begin, curve.end) == (22_000, 80_700)
     assert curve(0) == curve(22_000) == 1
     assert curve(22_001) == pytest.approx(0.99995, abs=1e-6)

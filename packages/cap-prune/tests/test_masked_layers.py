@@ -1,6 +1,8 @@
 """Encoders with masks against their own weights, multiplied by masks that sorting gave."""
 
 import copy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +18,11 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+from baked_copies import baked
+
 from cap_prune.architectures import parts_of, units_of
-from cap_prune.masked_layers import MaskedLinear, bake, baked, cut_together, install, layers_of
+from cap_prune.masked_layers import MaskedLinear, bake, cut_together, install, layers_of
 from cap_prune.slimming import slim
 from cap_prune.units import Units
 from nonet.errors import UserError
@@ -132,19 +137,6 @@ def test_a_baked_folder_loads_as_an_ordinary_model(tmp_path):
         for parts in parts_of(loaded)
         for part in parts.matrices.values()
     )
-
-
-def test_a_baked_copy_shares_nothing_with_the_model():
-    model = new().train()
-    layers = install(model, learn=True, chosen=False)
-    copied = baked(model)
-    assert model.training
-    assert not copied.training
-    with torch.no_grad():
-        for value in copied.parameters():
-            value.zero_()
-    assert layers[0].weight.any()
-    assert layers_of(model) == layers
 
 
 @pytest.mark.parametrize("chosen", [False, True])

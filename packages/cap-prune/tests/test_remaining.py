@@ -1,12 +1,18 @@
 """Counts of what is left against arithmetic by hand."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+from baked_copies import baked
+
 from cap_prune import toy
 from cap_prune.layer_counts import parameters
-from cap_prune.masked_layers import baked, install
+from cap_prune.masked_layers import install
 from cap_prune.movement import Movement
 from cap_prune.remaining import remaining
 

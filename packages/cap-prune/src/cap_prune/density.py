@@ -44,17 +44,6 @@ class Cubic:
         return self.final + (self.start - self.final) * left**3
 
     @classmethod
-    def of_warmup(
-        cls, start: float, final: float, *, steps: int, warmup: int, before: int, after: int
-    ) -> "Cubic":
-        """The curve as the released scripts give it: so many warm-ups of steps before it, and after it.
-
-        Raises:
-            ValueError: nothing is left between them.
-        """
-        return cls(start, final, before * warmup, steps - after * warmup)
-
-    @classmethod
     def of_shares(cls, start: float, final: float, *, steps: int, before: float, after: float) -> "Cubic":
         """The curve over a training of any length.
 

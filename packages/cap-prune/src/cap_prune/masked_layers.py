@@ -4,7 +4,6 @@ Masked are query, key, value, the attention's output and both feed-forward layer
 biases, norms, embeddings, pooler and classifier are not (Xu et al. 2022; Sanh et al. 2020).
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -145,13 +144,6 @@ def bake(model: nn.Module) -> None:
         linear.bias = masked.bias
         found[id(masked)] = linear.train(masked.training)
     _replace(model, found)
-
-
-def baked(model: nn.Module) -> nn.Module:
-    """A copy of a masked model with zeros for masks, which shares nothing with it, in evaluation mode."""
-    copied = copy.deepcopy(model)
-    bake(copied)
-    return copied.eval()
 
 
 def cut_together(layers: Sequence[MaskedLinear], kept: int) -> list[Cut]:
