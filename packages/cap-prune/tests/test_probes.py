@@ -46,8 +46,19 @@ def test_an_empty_text_has_a_vector_and_no_text_is_refused(model, tokenizer):
         embed(model, tokenizer, [])
     other = toy.tokenizer()
     other.pad_token = None
-    with pytest.raises(UserError, match="no padding piece"):
+    with pytest.raises(UserError, match="no padding token"):
         embed(model, other, TEXTS)
+
+
+def test_texts_are_cut_to_the_models_positions_and_more_are_refused_where_asked_for(model, tokenizer):
+    assert model.config.max_position_embeddings == 64  # the special pieces among them
+    long, cut = "the ship " * 60, "the ship " * 31
+    found = embed(model, tokenizer, [long, cut])
+    assert np.allclose(found[0], found[1], atol=1e-6)
+    assert np.allclose(found[0], embed(model, tokenizer, [long], max_length=64)[0], atol=1e-6)
+    assert not np.allclose(found[0], embed(model, tokenizer, [long], max_length=20)[0], atol=1e-3)
+    with pytest.raises(UserError, match=r"^max_length is 65, but the model has 64 positions; lower max_length$"):
+        embed(model, tokenizer, [long], max_length=65)
 
 
 def test_similarity_is_the_correlation_of_ranks(model, tokenizer):
@@ -160,6 +171,10 @@ def test_the_verb_probe_has_a_row_for_each_model(tmp_path, capsys):
     assert "Subj" in capsys.readouterr().out
     with pytest.raises(UserError, match="nothing to measure"):
         Options(model=("a",))
+    with pytest.raises(UserError, match="max_length is 7; it is 8 or more"):
+        Options(model=("a",), sets=tmp_path, max_length=7)
+    with pytest.raises(UserError, match="max_length is 100, but the model has 64 positions"):
+        run(Options(model=(str(models[0]),), sts=tmp_path / "sts.tsv", max_length=100, device="cpu"))
     with pytest.raises(UserError, match=r"none of rt-polarity\.all"):
         run(Options(model=("a",), sets=models[0]))
 

@@ -7,9 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cap_prune.architectures import base_of
+from cap_prune.encoding import check_tokenizer, positions
 from nonet.errors import UserError
 
 Floats = NDArray[np.float32]
+LENGTH = 128
+"""pieces of a text, unless the model has fewer positions or another number is asked for"""
 
 
 def embed(
@@ -19,7 +22,7 @@ def embed(
     *,
     pooling: Literal["mean", "cls"] = "mean",
     batch: int = 64,
-    max_length: int = 128,
+    max_length: int | None = None,
 ) -> Floats:
     """One vector for each text.
 
@@ -32,21 +35,23 @@ def embed(
         texts: at least one.
         pooling: `mean` of the last layer over pieces that are no padding, or its first piece (`cls`).
         batch: texts at a time.
-        max_length: pieces of a text, the rest is cut off.
+        max_length: pieces of a text, the rest is cut off; None: `LENGTH`, or the model's positions if they are
+            fewer.
 
     Returns:
         (N, d) float32.
 
     Raises:
-        UserError: no text, or a tokenizer without a padding piece.
+        UserError: no text, a tokenizer that `check_tokenizer` refuses, or more pieces than positions.
     """
     import torch
 
     if not texts:
         raise UserError("no texts to embed")
-    if tokenizer.pad_token_id is None:
-        raise UserError("the tokenizer has no padding piece: set its pad_token before saving it")
     base = base_of(model).eval()
+    if max_length is None:
+        max_length = min(LENGTH, positions(base.config) or LENGTH)
+    check_tokenizer(tokenizer, max_length, base.config)
     device = next(base.parameters()).device
     rows = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)
     order = sorted(range(len(texts)), key=lambda place: len(rows["input_ids"][place]))

@@ -41,7 +41,7 @@ def similarity(
     *,
     pooling: Literal["mean", "cls"] = "mean",
     batch: int = 64,
-    max_length: int = 128,
+    max_length: int | None = None,
 ) -> float:
     """Spearman's correlation in -1..1 of the vectors' cosines with the scores; nothing is trained.
 
@@ -53,7 +53,7 @@ def similarity(
         pairs: two at least.
         pooling: as in `embed`.
         batch: texts at a time.
-        max_length: pieces of a text.
+        max_length: as in `embed`.
 
     Raises:
         UserError: as `embed` does.

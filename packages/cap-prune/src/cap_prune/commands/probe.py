@@ -26,8 +26,8 @@ class Options:
     """texts of each probe at most, spread over the file; 0: all"""
     batch: int = 64
     """texts at a time"""
-    max_length: int = 128
-    """pieces of a text; the rest is cut off"""
+    max_length: int | None = None
+    """pieces of a text; the rest is cut off; none: 128, or the model's positions if they are fewer"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """where the encoder runs; auto: a GPU if there is one"""
     seed: int = 0
@@ -38,9 +38,11 @@ class Options:
     """print JSON"""
 
     def __post_init__(self) -> None:
-        for name, least in (("folds", 2), ("batch", 1), ("max_length", 3), ("limit", 0), ("seed", 0)):
+        for name, least in (("folds", 2), ("batch", 1), ("limit", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it is {least} or more")
+        if self.max_length is not None and self.max_length < 8:
+            raise UserError(f"max_length is {self.max_length}; it is 8 or more")
         if self.sts is None and self.sets is None:
             raise UserError("nothing to measure: give --sts, --sets or both")
         if not self.model:
