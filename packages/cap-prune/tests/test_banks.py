@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cap_prune.banks import Banks, draw
+from nonet.errors import UserError
 from nonet.testing import normal
 
 
@@ -59,6 +60,12 @@ def test_a_mapped_bank_keeps_the_same_and_lies_in_its_file(tmp_path):
     assert (stored[:, 1] == plain.bank("fine")[:, 0].numpy()).all()
     with pytest.raises(ValueError, match="lies in the CPU's memory"):
         Banks(6, width, file=file, device="cuda")
+
+
+def test_a_mapped_bank_that_the_disk_has_no_room_for_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"table: the banks need [\d.]+ GB, and the disk has [\d.]+ GB left"):
+        Banks(10**12, 1000, file=tmp_path / "table")
+    assert not (tmp_path / "table").exists()
 
 
 def test_extra_examples_are_drawn_without_replacement_and_follow_from_seed_step_and_bank():

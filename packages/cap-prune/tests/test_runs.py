@@ -146,6 +146,29 @@ def test_single_weights_are_pruned_by_the_same_verb(place, tmp_path):
     assert int((weight != 0).sum()) == weight.numel() // 2
 
 
+@pytest.mark.parametrize("where", ["file", "cpu"])
+def test_banks_in_a_file_or_in_memory_give_the_same_run_and_the_file_is_gone(place, tmp_path, where):
+    from cap_prune import prune_run
+
+    seen = []
+
+    class Watched(prune_run.Banks):
+        def finish(self, name):
+            super().finish(name)
+            stored = tmp_path / "run" / "cache" / "banks"
+            seen.append((name, stored.stat().st_size if stored.exists() else None))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prune_run, "Banks", Watched)
+        prune.run(student(place, out=tmp_path / "run", loss=LossOptions(extra=8, bank_device=where)))
+    size = 24 * 3 * 16 * 2 if where == "file" else None  # examples, banks, width, bytes
+    assert seen == [(name, size) for name in ("fine", "pre", "snap-1")]
+    assert not (tmp_path / "run" / "cache" / "banks").exists()
+    for name in ("step-25", "step-50", "model"):
+        mine, theirs = (run / name / "model.safetensors" for run in (tmp_path / "run", place / "student"))
+        assert mine.read_bytes() == theirs.read_bytes()
+
+
 @pytest.mark.slow
 def test_two_processes_prune_as_one_does(place, tmp_path):
     common = (
@@ -223,11 +246,11 @@ def test_a_file_alone_is_not_scored_on_what_was_learnt(place, tmp_path):
 
 def test_a_teacher_of_other_labels_is_refused_with_both(place, tmp_path):
     model, words = load_model(place / "teacher" / "model")
-    model.config.id2label = {0: "positive", 1: "negative"}
+    model.config.id2label = {0: "good", 1: "bad"}
     model.save_pretrained(tmp_path / "teacher")
     words.save_pretrained(tmp_path / "teacher")
-    with pytest.raises(UserError, match=r"'positive'.*'negative'.*'negative'.*'positive'"):
-        prune.run(student(place, out=tmp_path / "run", teacher=str(tmp_path / "teacher"), force=False))
+    with pytest.raises(UserError, match=r"'good', 'bad'.*'negative', 'positive'"):
+        prune.run(student(place, out=tmp_path / "run", teacher=str(tmp_path / "teacher"), force=True))
 
 
 def test_a_wider_teacher_is_refused_with_fic_and_teaches_without(place, tmp_path):

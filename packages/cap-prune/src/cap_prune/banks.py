@@ -3,6 +3,7 @@
 Xu et al. 2022, section 3, figure 2; one table, filled in place, where the released code concatenates (ours).
 """
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nonet.data.batching import generator
+from nonet.errors import UserError
 
 # Shapes: N training examples, S snapshots that there is room for, d width, B examples at once, R vectors that
 # a bank has of an example, K extra examples.
@@ -32,7 +34,11 @@ class Banks:
         snapshots: how many there will be, S.
         device: where the table lies; losses fetch rows from there.
         dtype: `"fp16"` or `"fp32"`.
-        file: a file to map into memory instead, for tables that do not fit; only with device `"cpu"`.
+        file: a file to map into memory instead, for tables that do not fit; only with device `"cpu"`. Several
+            processes may share one.
+
+    Raises:
+        UserError: the disk has no room for the file.
 
     Attributes:
         names: the banks that are complete: `"pre"`, `"fine"`, `"snap-1"`, `"snap-2"`, ...
@@ -56,6 +62,7 @@ class Banks:
             self.table_NVd = torch.zeros(shape, dtype=kind, device=device)
         elif torch.device(device).type == "cpu":
             file.parent.mkdir(parents=True, exist_ok=True)
+            _room(file, count * shape[1] * width * kind.itemsize)
             mapped: Any = torch.from_file(str(file), shared=True, size=count * shape[1] * width, dtype=kind)
             self.table_NVd = mapped.view(shape)
         else:
@@ -131,6 +138,19 @@ class Banks:
         if kind != "snap" or not number.isdecimal() or not 1 <= int(number) <= self.snapshots:
             raise ValueError(f"no bank is called {name}: pre, fine, or snap-1 to snap-{self.snapshots}")
         return 1 + int(number)
+
+
+def _room(file: Path, size: int) -> None:
+    """Refuse a file that the disk has no room for: writing to its mapping would end the process.
+
+    Raises:
+        UserError: there is none.
+    """
+    free = shutil.disk_usage(file.parent).free + (file.stat().st_size if file.exists() else 0)
+    if size > free:
+        raise UserError(
+            f"{file}: the banks need {size / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left"
+        )
 
 
 def draw(count: int, wanted: int, seed: int, step: int, kind: str) -> Tensor:

@@ -68,9 +68,12 @@ def prune_student(options: "Options", resumed: Path | None = None) -> Path:
         mark(parts.model, options, parts.task, align)
         facts: dict[str, Any] = {"task": parts.task.name, "kind": parts.task.kind, "base": options.model}
         facts |= {"primary": parts.task.primary, "teacher": options.teacher, "seed": options.trainer.seed}
-        levels = (_unstructured if options.masked else _structured)(
-            options, parts, teacher, weights, align, run, facts
-        )
+        flow = _unstructured if options.masked else _structured
+        try:
+            levels = flow(options, parts, teacher, weights, align, run, facts)
+        finally:
+            if run.writes:
+                _bank_file(run).unlink(missing_ok=True)
         if run.writes:
             _last_as_model(run, levels[-1], options)
             save_pages(run.folder)
@@ -188,8 +191,9 @@ def _objective(
     banks = None
     if weights:
         banks = Banks(
-            len(parts.train), parts.model.config.hidden_size, snapshots=snapshots, device=parts.device,
-            dtype=losses.bank_dtype,
+            len(parts.train), parts.model.config.hidden_size, snapshots=snapshots, dtype=losses.bank_dtype,
+            device=parts.device if losses.bank_device == "auto" else "cpu",
+            file=_bank_file(run) if losses.bank_device == "file" else None,
         )  # fmt: skip
     logits = None
     if teacher is not None:
@@ -202,6 +206,11 @@ def _objective(
         parts, losses, align=align, teacher=logits, banks=banks, weights=weights, seed=seed, say=run.say
     )
     return objective, banks
+
+
+def _bank_file(run: Run) -> Path:
+    """Where banks lie that are mapped; a run that goes on fills them anew."""
+    return run.folder / "cache" / "banks"
 
 
 def _last_as_model(run: Run, level: Path, options: "Options") -> None:

@@ -103,6 +103,9 @@ class LossOptions:
     the last layer's; auto: mean-pooling"""
     bank_dtype: Literal["fp16", "fp32"] = "fp16"
     """numbers of the banks"""
+    bank_device: Literal["auto", "cpu", "file"] = "auto"
+    """where the banks lie; auto: on the training device; cpu: in the machine's memory; file: in a file of the
+    run's folder `cache`, which is mapped into memory, for banks that do not fit, and is removed at the end"""
 
     def __post_init__(self) -> None:
         for name in ("ce", "kd", "lambda_pre", "lambda_snap", "lambda_fine", "lambda_sup"):
