@@ -57,7 +57,9 @@ def test_texts_are_cut_to_the_models_positions_and_more_are_refused_where_asked_
     assert np.allclose(found[0], found[1], atol=1e-6)
     assert np.allclose(found[0], embed(model, tokenizer, [long], max_length=64)[0], atol=1e-6)
     assert not np.allclose(found[0], embed(model, tokenizer, [long], max_length=20)[0], atol=1e-3)
-    with pytest.raises(UserError, match=r"^max_length is 65, but the model has 64 positions; lower max_length$"):
+    with pytest.raises(
+        UserError, match=r"^max_length is 65, but the model has 64 positions; lower max_length$"
+    ):
         embed(model, tokenizer, [long], max_length=65)
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     BertConfig,
@@ -25,6 +26,7 @@ from cap_prune.architectures import parts_of, units_of
 from cap_prune.layer_counts import disk_bytes, layer_counts, memory_bytes, parameters, two_of_four
 from cap_prune.model_report import DENSE, OURS, dense_twin, report
 from cap_prune.operations import macs
+from cap_prune.packing import csr_bytes, write_packed
 from cap_prune.remarks import remarks
 from cap_prune.report_page import layer_rows, write_page
 from cap_prune.slimming import slim
@@ -121,8 +123,11 @@ def test_remarks_say_where_sparsity_is_no_speed():
     assert "50.0% of the weights" in text
     assert "no speed here" in text
     assert "no speed-up on this device" in text
-    assert "1.00 times their bytes: too few zeros" in text  # half of the values, each with a column beside it
-    assert "sparse tensor cores can use it" in told(model, device="cuda", dtype_bytes=2)
+    # by hand: 8,192 weights a layer, half of them in 2 + 2 bytes, starts of 230 rows: 1 + 920 / 16,384
+    assert "would take 1.06 times their bytes: too few zeros" in told(two_in_four(toy.new_bert()).half())
+    assert "sparse tensor cores can use it after cap_prune.use_sparse_kernels." in told(
+        model, device="cuda", dtype_bytes=2
+    )
     assert "fp16 or bf16, which this model is not" in told(model, device="cuda")
     small = toy.new_bert()
     slim(small, Units(((), (1,)), ((1,), ()), 4, 64))
@@ -132,6 +137,32 @@ def test_remarks_say_where_sparsity_is_no_speed():
     assert "No neuron is left in layer 1" in text
     assert "no gain is shown: the range reaches down to 0.90" in text
     assert "zeros" not in text
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_the_size_of_compressed_rows_is_that_of_an_export(pruned, tmp_path):
+    model = two_in_four(toy.new_bert())
+    if pruned:
+        slim(model, Units(((), (1,)), ((1,), ()), 4, 64))
+    write_packed(model, tmp_path, "csr")
+    written = 0
+    with safe_open(tmp_path / "packed.safetensors", framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 (not a mapping)
+            if name.endswith((".values", ".columns", ".starts")):
+                each = file.get_tensor(name)
+                written += each.numel() * each.element_size()
+    layers = layer_counts(model, 8)
+    whole = sum(part.weight.nbytes for parts in parts_of(model) for part in parts.matrices.values())
+    assert written == sum(each.csr_bytes for each in layers)
+    assert whole == sum(each.bytes for each in layers)
+    assert f"the matrices take {written / whole:.2f} times their bytes on disk" in told(model)
+
+
+def test_columns_of_a_wide_matrix_take_four_bytes():
+    weight = torch.zeros(2, 2**16 + 1)
+    weight[1, 5] = 1
+    assert csr_bytes(weight) == 4 + 4 + 3 * 4
+    assert csr_bytes(weight[:, 1:]) == 4 + 2 + 3 * 4
 
 
 def test_the_dense_twin_has_all_units_and_draws_nothing_from_the_callers_numbers():

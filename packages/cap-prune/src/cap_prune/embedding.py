@@ -35,8 +35,8 @@ def embed(
         texts: at least one.
         pooling: `mean` of the last layer over pieces that are no padding, or its first piece (`cls`).
         batch: texts at a time.
-        max_length: pieces of a text, the rest is cut off; None: `LENGTH`, or the model's positions if they are
-            fewer.
+        max_length: pieces of a text, the rest is cut off; None: `LENGTH`, or the model's positions if
+            these are fewer.
 
     Returns:
         (N, d) float32.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cap_prune.architectures import base_of, parts_of, units_of
 from cap_prune.operations import layer_costs
+from cap_prune.packing import csr_bytes
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".onnx_data", ".data")
 """files that hold weights"""
@@ -30,6 +31,10 @@ class LayerCounts:
     """the same of the dense model"""
     nonzero: int
     """of `weights`, those that are not 0"""
+    bytes: int
+    """of `weights`, as they are in memory"""
+    csr_bytes: int
+    """of the same matrices as compressed rows"""
     macs: int
     """for one text of the length asked for"""
     dense_macs: int
@@ -74,6 +79,7 @@ def layer_counts(model: Any, length: int) -> list[LayerCounts]:
     units, found = units_of(model), []
     for number, (parts, cost) in enumerate(zip(parts_of(model), layer_costs(model, length), strict=True)):
         hidden, size = parts.query.in_features, parts.head_size
+        matrices = [part.weight for part in parts.matrices.values()]
         dense = hidden * (4 * size * units.all_heads + 2 * units.all_neurons)
         found.append(
             LayerCounts(
@@ -82,9 +88,11 @@ def layer_counts(model: Any, length: int) -> list[LayerCounts]:
                 all_heads=units.all_heads,
                 neurons=len(units.neurons[number]),
                 all_neurons=units.all_neurons,
-                weights=sum(part.weight.numel() for part in parts.matrices.values()),
+                weights=sum(each.numel() for each in matrices),
                 dense_weights=dense,
-                nonzero=sum(_nonzero(part.weight) for part in parts.matrices.values()),
+                nonzero=sum(_nonzero(each) for each in matrices),
+                bytes=sum(each.numel() * each.element_size() for each in matrices),
+                csr_bytes=sum(csr_bytes(each) for each in matrices),
                 macs=cost.total,
                 dense_macs=dense * length + 2 * length**2 * size * units.all_heads,
             )

@@ -28,6 +28,13 @@ def matrix_names(model: Any) -> list[str]:
     return [names[id(part.weight)] for parts in parts_of(model) for part in parts.matrices.values()]
 
 
+def csr_bytes(weight: Tensor) -> int:
+    """Bytes of a matrix (rows, columns) as compressed rows in the file: values, columns and row starts."""
+    rows, width = weight.shape
+    each = weight.element_size() + _columns_of(width).itemsize
+    return int(weight.detach().count_nonzero()) * each + (rows + 1) * torch.int32.itemsize
+
+
 def write_packed(model: Any, folder: Path, form: str) -> list[str]:
     """Write `packed.safetensors`.
 
@@ -85,11 +92,16 @@ def read_packed(folder: Path) -> dict[str, Tensor]:
     return state
 
 
+def _columns_of(width: int) -> torch.dtype:
+    """Of the columns' numbers, in a matrix of so many columns."""
+    return torch.uint16 if width <= 2**16 else torch.int32
+
+
 def _to_rows(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     kept = weight.ne(0)
     counts = kept.sum(1, dtype=torch.int32)
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0, dtype=torch.int32)])
-    columns = kept.nonzero()[:, 1].to(torch.uint16 if weight.shape[1] <= 2**16 else torch.int32)
+    columns = kept.nonzero()[:, 1].to(_columns_of(weight.shape[1]))
     return weight[kept], columns, starts
 
 

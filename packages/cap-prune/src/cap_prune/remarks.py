@@ -46,7 +46,7 @@ def remarks(
         )
         if pattern:
             said.append(_two_of_four(device, dtype_bytes, batch * length))
-        said.append(_compressed(zeros, dtype_bytes))
+        said.append(_compressed(sum(each.csr_bytes for each in layers) / sum(each.bytes for each in layers)))
     if gone > 0:
         said.append(
             f"{gone:.1%} of the matrices' entries are really gone, and with them {saved:.1%} of the layers' "
@@ -87,14 +87,13 @@ def _two_of_four(device: str, dtype_bytes: int, rows: int) -> str:
     kind = "" if dtype_bytes == 2 else " and in fp16 or bf16, which this model is not"
     return (
         "The zeros are in a 2:4 pattern: sparse tensor cores can use it after "
-        f"torch.sparse.to_sparse_semi_structured{kind}. It pays in large matrices and batches; with {rows} "
-        "pieces a batch measure before you rely on it."
+        f"cap_prune.use_sparse_kernels{kind}. It pays in large matrices and batches; with {rows} pieces a "
+        "batch measure it with `cap-prune bench --sparse` before you rely on it."
     )
 
 
-def _compressed(zeros: float, dtype_bytes: int) -> str:
-    """Size of CSR: a value and a 32-bit column for each non-zero, row starts left out."""
-    share = (1 - zeros) * (dtype_bytes + 4) / dtype_bytes
+def _compressed(share: float) -> str:
+    """What compressed rows save, which take this share of the matrices' bytes."""
     if share >= 1:
         return (
             f"As compressed rows (csr) the matrices would take {share:.2f} times their bytes: too few zeros "
