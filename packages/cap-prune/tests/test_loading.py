@@ -46,11 +46,11 @@ def test_without_a_task_the_model_comes_as_it_was_saved(folder, small):
     assert said == []
 
 
-def test_a_head_that_fits_the_task_stays_and_keeps_its_own_order_of_labels(tmp_path, folder):
-    task = task_of("classify", ("Positive", "negative"))
-    model, _ = load_model(folder, task)
-    assert model.config.id2label == {0: "negative", 1: "positive"}
+def test_a_head_that_fits_the_task_stays(tmp_path, folder):
+    model, _ = load_model(folder, task_of("classify", ("Negative", "positive")))
+    assert model.config.id2label == {0: "Negative", 1: "positive"}
     assert torch.equal(model.classifier.weight, load_model(folder)[0].classifier.weight)
+    task = task_of("classify", ("Positive", "negative"))
     nameless = toy.new_bert(labels=("LABEL_0", "LABEL_1"))
     save_folder(nameless, toy.tokenizer(), tmp_path / "nameless", "")
     assert load_model(tmp_path / "nameless", task)[0].config.id2label == {0: "Positive", 1: "negative"}
@@ -146,3 +146,49 @@ def test_code_in_a_folder_is_never_run(tmp_path, small):
     (tmp_path / "evil" / "slim_models.py").write_text("raise SystemExit('run')\n")
     model, _ = load_model(tmp_path / "evil")
     assert units_of(model) == KEEP
+
+
+def test_a_name_of_the_hub_is_asked_for_once_and_all_is_read_from_its_folder(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **_: asked.append(name) or str(folder)
+    )
+    model, words = load_model("toy-encoder")
+    assert asked == ["toy-encoder"]
+    assert torch.equal(model.classifier.weight, load_model(folder)[0].classifier.weight)
+    assert words("the lion").input_ids[0] == 2
+
+
+def test_a_hub_that_is_away_is_an_error_without_further_tries(monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def away(name, **_):
+        raise LocalEntryNotFoundError("no connection\nand no snapshot")
+
+    def never(*arguments, **options):
+        raise AssertionError("a second question")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", away)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", never)
+    text = "^no-such-model: neither a folder nor to be had from the hub: no connection and no snapshot$"
+    for load in (load_model, load_config, load_tokenizer):
+        with pytest.raises(UserError, match=text):
+            load("no-such-model")
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict", "report"])
+def test_an_onnx_export_is_refused_by_what_runs_torch(verb, tmp_path, folder):
+    from importlib import import_module
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "graph").mkdir()
+    (tmp_path / "graph" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "graph" / "model.onnx").write_bytes(b"graph")
+    (tmp_path / "x.txt").write_text("good\n", encoding="utf-8")
+    values = {
+        "eval": {"data": tmp_path, "task": "classify"}, "report": {},
+        "predict": {"input": (tmp_path / "x.txt",), "out": tmp_path / "out.jsonl"},
+    }  # fmt: skip
+    command = import_module(f"cap_prune.commands.{verb}")
+    with pytest.raises(UserError, match=r"graph: an ONNX export, which only `bench` runs"):
+        command.run(command.Options(model=str(tmp_path / "graph"), **values[verb]))

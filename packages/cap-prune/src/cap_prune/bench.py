@@ -1,15 +1,17 @@
 """Models beside each other: their latency at several batches, lengths and numbers of threads (ours)."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
 from cap_prune.latency import Timing, forward, take_turns, texts, with_threads
+from cap_prune.loading import ONNX
 from nonet.errors import UserError, needs
 
-ONNX = "model.onnx"
-"""file of a folder that onnxruntime runs instead of torch"""
+SPARSE = " (2:4 kernels)"
+"""what the name of such a row ends in"""
 
 
 class Runner(Protocol):
@@ -58,16 +60,21 @@ class OnnxRunner:
         return lambda: session.run(None, given)
 
 
-def runners(names: Sequence[str], device: str = "auto", dtype: str = "fp32") -> dict[str, Runner]:
+def runners(
+    names: Sequence[str], device: str = "auto", dtype: str = "fp32", *, sparse: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Runner]:  # fmt: skip
     """Load what is to be timed, by its name.
 
     Args:
         names: folders or hub names; a folder with `model.onnx` runs under onnxruntime on the CPU.
         device: for models of torch: `auto`, `cpu` or `cuda`.
         dtype: of their weights: `fp32`, `bf16`, `fp16`.
+        sparse: beside each model of torch with 2:4 weights, the same model in sparse kernels.
+        say: takes a line on each model that `sparse` looked at.
 
     Raises:
-        UserError: no model, one twice, or one that cannot be loaded.
+        UserError: no model, one twice, one that cannot be loaded, or `sparse` where there are no kernels.
     """
     from cap_prune.devices import placed
     from cap_prune.loading import load_model
@@ -82,8 +89,25 @@ def runners(names: Sequence[str], device: str = "auto", dtype: str = "fp32") -> 
         if graph.is_file():
             found[name] = OnnxRunner(graph)
         else:
-            found[name] = TorchRunner(placed(load_model(name)[0], device, dtype), name)
+            model = placed(load_model(name)[0], device, dtype)
+            found[name] = TorchRunner(model, name)
+            if sparse:
+                found |= _in_sparse_kernels(model, name, say)
     return found
+
+
+def _in_sparse_kernels(model: Any, name: str, say: Callable[[str], None]) -> dict[str, Runner]:
+    """A copy whose 2:4 matrices are compressed, if it has any."""
+    from cap_prune.packing import matrix_names
+    from cap_prune.semi_structured import use_sparse_kernels
+
+    other, count = copy.deepcopy(model), len(matrix_names(model))
+    dense = len(use_sparse_kernels(other))
+    if dense == count:
+        say(f"{name}: none of its {count} matrices fits the sparse kernels; it is timed as it is alone")
+        return {}
+    say(f"{name}: {count - dense} of {count} matrices are in sparse kernels in the row {name}{SPARSE}")
+    return {name + SPARSE: TorchRunner(other, name)}
 
 
 def bench(

@@ -16,7 +16,8 @@ from cap_prune.dead_units import useful_units
 from cap_prune.export_card import card
 from cap_prune.layer_counts import WEIGHT_SUFFIXES
 from cap_prune.layer_names import RECORD
-from cap_prune.onnx_export import ONNX, write_onnx
+from cap_prune.loading import ONNX
+from cap_prune.onnx_export import write_onnx
 from cap_prune.packing import read_packed, write_packed
 from cap_prune.sample_inputs import difference
 from cap_prune.slim_models import DENSE_OF

@@ -3,7 +3,6 @@
 Code from a folder is never run: the classes of slim models are this package's own.
 """
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,15 +11,17 @@ from typing import Any, Literal
 
 from cap_prune.architectures import model_type
 from cap_prune.layer_names import RECORD
-from cap_prune.tasks import Task, label_config
+from cap_prune.tasks import Task, columns_of, label_config
 from cap_prune.units import Units
 from nonet.errors import UserError
-from nonet.training.hub import load_pretrained, local_or_hub
+from nonet.training.hub import load_pretrained, local_folder
 
 Head = Literal["classification", "qa", "none"]
 """what lies on an encoder"""
 PACKED = "packed.safetensors"
 """file of a folder whose weights were exported without their zeros"""
+ONNX = "model.onnx"
+"""file of a folder that onnxruntime runs instead of torch"""
 AUTO: dict[Head, str] = {
     "classification": "AutoModelForSequenceClassification",
     "qa": "AutoModelForQuestionAnswering",
@@ -28,7 +29,6 @@ AUTO: dict[Head, str] = {
 }
 _ENDINGS: dict[str, Head] = {"ForSequenceClassification": "classification", "ForQuestionAnswering": "qa"}
 _FOR = {"classification": "classes", "regression": "numbers", "qa": "answers"}
-_NO_NAME = re.compile(r"LABEL_\d+")
 
 
 def _say(text: str) -> None:
@@ -47,7 +47,8 @@ def load_model(
 
     Args:
         name: folder of a dense or slim model or of a level of a run, or a hub name.
-        task: what it is for. None: with the head that the folder has, or without one.
+        task: what it is for; the head's outputs come in the order of its labels, whatever order the folder
+            has them in. None: with the head that the folder has, as it is, or without one.
         labels: of a task whose labels are those of the data.
         new_head: where the folder's head is not one for the task, take a new one with random weights (of
             torch's seed) instead of an error.
@@ -60,27 +61,28 @@ def load_model(
         UserError: no such model, damaged files, an architecture that is not supported, no head for the task,
             or no tokenizer.
     """
-    config = load_config(name)
+    folder = local_folder(name)  # one question to the hub, and none where there is a folder
+    config = load_config(folder)
     if task is not None and labels is not None:
         task = replace(task, labels=tuple(labels))
     trouble = None if task is None else _trouble(config, task)
     if trouble is not None and not new_head:
         raise UserError(f"{name}: {trouble}; train one with `cap-prune teacher`, or name another model")
     if task is None or trouble is None:
-        if task is not None and task.labels and _nameless(config):
-            _set(config, label_config(task))
-        model = _load(head_of(config), name, config, say)
+        model = _load(head_of(config), folder, config, say)
+        if task is not None and task.labels:
+            _put_in_order(model, task)
     else:
         say(f"{name}: {trouble}: it gets a new one")
-        model = _with_new_head(name, config, task, say)
-    return model.eval(), load_tokenizer(name)
+        model = _with_new_head(folder, config, task, say)
+    return model.eval(), load_tokenizer(folder)
 
 
 def load_config(name: str | Path) -> Any:
     """A model's config, of a slim model with its units.
 
     Raises:
-        UserError: no such model, a damaged config, or an architecture that is not supported.
+        UserError: no such model, an ONNX export, a damaged config, or an architecture that is not supported.
     """
     from types import SimpleNamespace
 
@@ -89,7 +91,11 @@ def load_config(name: str | Path) -> Any:
     from cap_prune.slim_models import register
 
     register()
-    where = local_or_hub(name)
+    where = local_folder(name)
+    if (where / ONNX).is_file() and not any(where.glob("*.safetensors")):
+        raise UserError(
+            f"{name}: an ONNX export, which only `bench` runs; name the model that it was made from"
+        )
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -122,7 +128,7 @@ def load_tokenizer(name: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        found = AutoTokenizer.from_pretrained(local_or_hub(name), trust_remote_code=False)
+        found = AutoTokenizer.from_pretrained(local_folder(name), trust_remote_code=False)
         if not set(found.get_vocab()) - set(found.all_special_tokens):
             raise UserError(f"{name}: its tokenizer knows no word: tokenizer.json or vocab.txt is missing")
         return found
@@ -192,15 +198,22 @@ def _trouble(config: Any, task: Task) -> str | None:
         return None if config.num_labels > 1 else f"its head gives one number, and {task.name} has labels"
     if config.num_labels != task.outputs:
         return f"its head has {config.num_labels} outputs, and {task.name} needs {task.outputs}"
-    names = sorted(str(label).lower() for label in config.id2label.values())
-    if task.labels and not _nameless(config) and names != sorted(label.lower() for label in task.labels):
-        theirs = list(config.id2label.values())
-        return f"its head knows the labels {theirs}, and those of {task.name} are {list(task.labels)}"
+    if task.labels:
+        try:
+            columns_of(config.id2label, task)
+        except UserError:
+            theirs = list(config.id2label.values())
+            return f"its head knows the labels {theirs}, and those of {task.name} are {list(task.labels)}"
     return None
 
 
-def _nameless(config: Any) -> bool:
-    return all(_NO_NAME.fullmatch(str(label)) for label in config.id2label.values())
+def _put_in_order(model: Any, task: Task) -> None:
+    """Give the outputs of a head for classes the task's order and names of labels, in place."""
+    order = columns_of(model.config.id2label, task)
+    last = getattr(model.classifier, "out_proj", model.classifier)
+    for weight in (last.weight, last.bias):
+        weight.data = weight.data[order]
+    _set(model.config, label_config(task))
 
 
 def _set(config: Any, entries: dict[str, Any]) -> None:

@@ -19,9 +19,6 @@ from cap_prune.units import Units
 from cap_prune.widening import widen
 from nonet.errors import needs
 
-ONNX = "model.onnx"
-"""name of the file in a model's folder"""
-
 
 class _Plain(torch.nn.Module):
     """A model that takes and gives plain tensors, in the order of their names."""

@@ -1,6 +1,7 @@
 """2:4 weights for the sparse tensor cores of NVIDIA GPUs, by torch's semi-structured tensors (ours).
 
-Only here do zeros give speed, and only where matrices and batches are large: measure with `cap-prune bench`.
+Only here do zeros give speed, and only where matrices and batches are large: measure with
+`cap-prune bench --sparse`.
 """
 
 from typing import Any
@@ -46,7 +47,12 @@ def use_sparse_kernels(model: Any) -> list[str]:
 def _compressed(weight: Tensor) -> Tensor | None:
     """The matrix for the sparse kernels; None: they cannot take it."""
     rows, columns = weight.shape
-    if rows % 32 or columns % 64 or int((weight.detach().view(-1, 4) != 0).sum(1).max()) > 2:
+    if (
+        weight.numel() == 0
+        or rows % 32
+        or columns % 64
+        or int((weight.detach().view(-1, 4) != 0).sum(1).max()) > 2
+    ):
         return None  # 32 x 64 is what every kernel of torch takes at 16 bits
     found: Tensor = torch.sparse.to_sparse_semi_structured(weight.detach())
     return found

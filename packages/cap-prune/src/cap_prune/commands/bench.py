@@ -25,6 +25,8 @@ class Options:
     """where torch runs; auto: a GPU if there is one"""
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     """of the weights"""
+    sparse: bool = False
+    """time 2:4 models in the sparse kernels of NVIDIA GPUs, too, beside themselves; needs cuda and 16 bits"""
     out: Path | None = None
     """folder for bench.json and report.html, made anew; none: only print"""
     json: bool = False
@@ -41,6 +43,7 @@ class Options:
 def run(options: Options) -> int:
     """Print a row for each model and shape; with `out` also write them with pictures."""
     import json
+    import sys
 
     from cap_prune.bench import bench, runners
     from cap_prune.terminal_tables import table
@@ -51,7 +54,10 @@ def run(options: Options) -> int:
     out = options.out
     if out is not None and out.exists() and not (out / "bench.json").is_file():
         raise UserError(f"{out}: exists and holds no measurement; name a new folder")
-    found = runners(options.models, options.device, options.dtype)
+    found = runners(
+        options.models, options.device, options.dtype, sparse=options.sparse,
+        say=lambda text: print(text, file=sys.stderr),
+    )  # fmt: skip
     rows: list[dict[str, Any]] = []
     total = len(found) * len(options.batch) * len(options.length) * len(options.threads)
     with progress(label="bench", unit="rows", total=total) as bar:  # type: ignore[var-annotated]
