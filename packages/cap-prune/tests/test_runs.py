@@ -1,6 +1,7 @@
 """The verbs teacher, prune and resume from options to folders, and what they refuse before there is a run."""
 
 import json
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -123,6 +124,52 @@ def test_resume_makes_what_an_interrupted_run_lacks(place, tmp_path, monkeypatch
     assert [session["exit"] for session in read_record(tmp_path / "run")["sessions"]] == [130, 0]
 
 
+class Begun(Exception):
+    """A run went on."""
+
+
+@pytest.fixture
+def not_begun(monkeypatch):
+    """Whoever goes on with a run begins with its data."""
+
+    def begun(options):
+        raise Begun
+
+    for module in ("prune_run", "teacher_run"):
+        monkeypatch.setattr(f"cap_prune.{module}.prepare", begun)
+
+
+@pytest.mark.parametrize(
+    ("run", "lacking"),
+    [
+        ("teacher", "model"), ("teacher", "report.html"), ("student", "model"), ("student", "step-25"),
+        ("student", "step-50"), ("student", "report.html"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("not_begun")
+def test_resume_leaves_a_finished_run_as_it_is_and_no_other(run, lacking, place, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(place / run, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert resume.run(resume.Options(run=folder)) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    said = capsys.readouterr()
+    assert said.out == f"{folder}\n"
+    assert said.err == f"{folder}: finished already; nothing is left to do\n"
+    (folder / lacking).rename(tmp_path / "away")
+    with pytest.raises(Begun):
+        resume.run(resume.Options(run=folder))
+
+
+def test_resume_makes_model_anew_where_it_is_an_earlier_level(place, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(place / "student", folder)
+    shutil.rmtree(folder / "model")
+    shutil.copytree(folder / "step-25", folder / "model")
+    resume.run(resume.Options(run=folder))
+    assert read_facts(folder / "model") == read_facts(folder / "step-50")
+
+
 def test_resume_refuses_what_is_no_run_of_its_own(tmp_path):
     with pytest.raises(UserError, match="no run to go on with"):
         resume.run(resume.Options(run=tmp_path))
@@ -132,7 +179,7 @@ def test_resume_refuses_what_is_no_run_of_its_own(tmp_path):
         resume.run(resume.Options(run=tmp_path))
 
 
-def test_single_weights_are_pruned_by_the_same_verb(place, tmp_path):
+def test_single_weights_are_pruned_by_the_same_verb(place, tmp_path, request, capsys):
     prune.run(
         student(
             place, out=tmp_path / "run", targets=None, method="magnitude",
@@ -144,6 +191,12 @@ def test_single_weights_are_pruned_by_the_same_verb(place, tmp_path):
     assert read_facts(tmp_path / "run" / "model")["density"] == 0.5
     weight = load_model(level)[0].base_model.encoder.layer[0].output.dense.weight
     assert int((weight != 0).sum()) == weight.numel() // 2
+    request.getfixturevalue("not_begun")
+    resume.run(resume.Options(run=tmp_path / "run"))
+    assert "finished already" in capsys.readouterr().err
+    shutil.rmtree(level)
+    with pytest.raises(Begun):
+        resume.run(resume.Options(run=tmp_path / "run"))
 
 
 @pytest.mark.parametrize("where", ["file", "cpu"])
@@ -311,6 +364,36 @@ def test_targets_may_be_written_with_commas_or_as_a_list():
     assert [density_name(each) for each in (0.1, 0.03, 0.005, 1)] == [
         "density-0.10", "density-0.03", "density-0.005", "density-1.00",
     ]  # fmt: skip
+
+
+PRESETS = sorted(Path(str(files("cap_prune") / "presets")).glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_preset_loads_and_says_its_command(path):
+    verb = {"prune": prune, "teacher": teacher}[path.parent.name]
+    options = build(verb.Options, [read(path), ({"model": "m", "task": "sst2", "data": "d"}, "test")])
+    assert f"\n# cap-prune {path.parent.name} --preset {path.stem} --model " in path.read_text("utf-8")
+    if verb is prune and options.masked:
+        options.masks.densities(options.method)
+
+
+def test_there_are_small_presets_for_single_weights_and_patterns():
+    found = {}
+    for name in ("tiny-movement", "small-movement", "small-2-4"):
+        (path,) = (path for path in PRESETS if path.stem == name)
+        base = ({"model": "m", "task": "sst2", "data": "d"}, "test")
+        options = build(prune.Options, [read(path), base])
+        found[name] = (
+            options.method,
+            str(options.masks.chosen_pattern),
+            options.masks.densities(options.method),
+        )
+    assert found == {
+        "tiny-movement": ("movement", "None", (0.5, 0.3)),
+        "small-movement": ("movement", "None", (0.5, 0.2)),
+        "small-2-4": ("wanda", "2:4", (0.5,)),
+    }
 
 
 def test_presets_of_the_paper_have_the_released_numbers():
