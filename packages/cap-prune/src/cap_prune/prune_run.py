@@ -10,7 +10,7 @@ from cap_prune.architectures import units_of
 from cap_prune.banks import Banks
 from cap_prune.contrast import Contrast
 from cap_prune.distillation import TeacherLogits
-from cap_prune.levels import complete, read_facts, save_level
+from cap_prune.levels import complete, levels_of, read_facts, save_level, step_name
 from cap_prune.loading import load_model
 from cap_prune.objective import Objective
 from cap_prune.preparing import Prepared, aligned, mark, prepare
@@ -79,6 +79,17 @@ def prune_student(options: "Options", resumed: Path | None = None) -> Path:
             save_pages(run.folder)
             print(run.folder)
     return run.folder
+
+
+def lacks_levels(options: "Options", folder: Path) -> bool:
+    """Whether a run of the verb lacks a level, or its last one as `model`."""
+    if options.masked:
+        last = next((each for each in levels_of(folder) if read_facts(each).get("last")), None)
+    else:
+        levels = [folder / step_name(percent) for percent in options.percents]
+        last = levels[-1] if all(map(complete, levels)) else None
+    model = folder / "model"
+    return last is None or not complete(model) or read_facts(model) != read_facts(last)
 
 
 def contrast_weights(losses: LossOptions, *, teacher: bool) -> dict[str, tuple[float, float]]:

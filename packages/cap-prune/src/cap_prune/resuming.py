@@ -1,20 +1,35 @@
 """An interrupted run goes on with the options that it began with (ours)."""
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nonet.errors import UserError
 from nonet.options import build, read
 from nonet.runs import folder_of, read_record
 
 PACKAGE = "cap_prune"
-Verb = tuple[type, Callable[[Any, Path], Path]]
-"""the options of a verb, and what goes on with a run of it"""
+PAGE = "report.html"
+"""what a run writes last"""
+
+
+class Verb(NamedTuple):
+    """A verb whose runs can go on.
+
+    Attributes:
+        options: its dataclass.
+        go_on: goes on with a run.
+        lacks: whether a run's folder lacks a model that it should have.
+    """
+
+    options: type
+    go_on: Callable[[Any, Path], Path]
+    lacks: Callable[[Any, Path], bool]
 
 
 def resume(path: Path, verbs: Mapping[str, Verb]) -> Path:
-    """Go on with a run.
+    """Go on with a run; one that is finished stays as it is.
 
     Args:
         path: its folder, or the folder above.
@@ -34,5 +49,10 @@ def resume(path: Path, verbs: Mapping[str, Verb]) -> Path:
             f"{folder}: a run of {record['package']} {record['verb']}; cap-prune goes on with "
             f"{' and '.join(verbs)}"
         )
-    kind, go_on = verbs[record["verb"]]
-    return go_on(build(kind, [read(folder / "options.yaml")]), folder)
+    verb = verbs[record["verb"]]
+    options: Any = build(verb.options, [read(folder / "options.yaml")])
+    if (folder / PAGE).is_file() and not verb.lacks(options, folder):
+        print(f"{folder}: finished already; nothing is left to do", file=sys.stderr)
+        print(folder)
+        return folder
+    return verb.go_on(options, folder)

@@ -13,6 +13,7 @@ from cap_prune.training import train
 from nonet.options import dump
 from nonet.report.run_page import run_page
 from nonet.runs import Run
+from nonet.training.hub import MANIFEST
 from nonet.training.model_card import ModelCard
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ def train_teacher(options: "Options", resumed: Path | None = None) -> Path:
             run_page(run.folder).save(run.folder / "report.html")
             print(run.folder)
     return run.folder
+
+
+def lacks_model(options: "Options", folder: Path) -> bool:
+    """Whether a run of the verb has not saved its model."""
+    return not (folder / "model" / MANIFEST).is_file()
 
 
 def _card(options: "Options", parts: Prepared, metrics: dict[str, Any]) -> str:
