@@ -8,7 +8,6 @@ from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceCl
 
 from cap_prune.distillation import (
     TeacherLogits,
-    check_labels,
     check_score,
     check_widths,
     data_key,
@@ -137,22 +136,6 @@ def test_data_keys_tell_pieces_types_and_borders_apart():
     ]
     assert len(set(keys)) == 4
     assert data_key([a.copy(), b]) == keys[0]
-
-
-MNLI = ("entailment", "neutral", "contradiction")
-
-
-def test_labels_in_another_order_are_refused_with_both_maps():
-    old = {0: "contradiction", 1: "entailment", 2: "neutral"}
-    with pytest.raises(UserError) as caught:
-        check_labels(old, MNLI)
-    assert str(old) in str(caught.value)
-    assert str(dict(enumerate(MNLI))) in str(caught.value)
-    assert str(old) in check_labels(old, MNLI, force=True)
-    assert check_labels({0: "ENTAILMENT", 1: "Neutral", 2: "contradiction"}, MNLI) is None
-    assert check_labels({0: "entailment", 1: "not entailment"}, ("entailment", "not_entailment")) is None
-    with pytest.raises(UserError, match="LABEL_0"):
-        check_labels({0: "LABEL_0", 1: "LABEL_1"}, ("negative", "positive"))
 
 
 def test_a_teacher_has_to_beat_the_most_frequent_label_by_more_than_a_point():

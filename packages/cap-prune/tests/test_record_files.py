@@ -64,10 +64,18 @@ def test_labels_are_found_in_the_data_and_ordered(tmp_path):
     assert resolve_task("classify", tmp_path).labels == ("maybe", "no", "yes")
     numbers = lines(tmp_path / "n.jsonl", *({"text": "x", "label": label} for label in (10, 9, -1)))
     assert labels_found(task_of("classify"), numbers) == ("-1", "9", "10")
-    hidden = lines(tmp_path / "h.jsonl", {"text": "x", "label": -1}, {"text": "y", "label": -1})
-    with pytest.raises(UserError, match="every label is -1, so they are hidden"):
-        labels_found(task_of("classify"), hidden)
     assert path.exists()
+
+
+@pytest.mark.parametrize("others", [[], [0], [0, 1], [2, 0, 1], ["no", "yes"], ["no", 1]])
+def test_a_hidden_label_among_others_is_refused_with_its_place(tmp_path, others):
+    labels = [*others, -1, *others, "-1"]
+    path = lines(tmp_path / "train.jsonl", *({"text": "x", "label": label} for label in labels))
+    where = rf"train\.jsonl:{len(others) + 1}: label is -1: it is hidden, .*; 2 bad rows in all"
+    with pytest.raises(UserError, match=where):
+        resolve_task("classify", tmp_path)
+    lines(path, {"text": "x", "label": 1}, {"text": "y", "label": -1})
+    assert resolve_task("classify", tmp_path).labels == ("-1", "1")
 
 
 def test_pairs_and_regressions(tmp_path):

@@ -162,29 +162,6 @@ def _key(teacher: Any, data: str, count: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_labels(teacher: Mapping[int, str], student: Sequence[str], *, force: bool = False) -> str | None:
-    """Refuse a teacher with other labels or another order of them, which would teach the wrong ones.
-
-    Args:
-        teacher: its config's `id2label`.
-        student: the task's labels in order.
-        force: go on.
-
-    Returns:
-        With `force`, what is wrong, to be said; else None.
-
-    Raises:
-        UserError: they differ.
-    """
-    theirs = [teacher[number] for number in sorted(teacher)]
-    if [_plain(name) for name in theirs] == [_plain(name) for name in student]:
-        return None
-    text = f"the teacher's labels are {dict(enumerate(theirs))}, the task's {dict(enumerate(student))}"
-    if force:
-        return text
-    raise UserError(f"{text}: take another teacher, or --force if they mean the same")
-
-
 def check_score(accuracy: float, labels: Sequence[int], *, force: bool = False) -> str | None:
     """Refuse a classifier that is hardly better on the dev set than always saying the most frequent label.
 
@@ -226,7 +203,3 @@ def check_widths(teacher: int, student: int) -> None:
             f"the teacher's hidden size is {teacher}, the student's {student}; the contrast with the teacher "
             "(fic) needs equal ones: --loss.no-fic, or a teacher of the student's width"
         )
-
-
-def _plain(label: str) -> str:
-    return label.lower().replace("-", "_").replace(" ", "_")

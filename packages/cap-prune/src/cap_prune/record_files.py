@@ -9,7 +9,7 @@ from typing import Any
 
 from cap_prune.saved_datasets import is_saved, saved_rows
 from cap_prune.tasks import Task
-from cap_prune.texts import Faults, Texts, label_number, not_utf8
+from cap_prune.texts import HIDDEN, Faults, Texts, label_number, not_utf8
 from nonet.data.text import TextReader
 from nonet.errors import UserError
 
@@ -87,21 +87,27 @@ def labels_found(task: Task, path: Path, side: str = "train") -> tuple[str, ...]
     """The labels that occur in a file: by number if all are whole numbers, else by the alphabet.
 
     Raises:
-        UserError: as `read_records`; or all labels are -1, which means hidden.
+        UserError: as `read_records`; or -1, which means hidden, among names, beside 0 to C - 1 or alone.
+            Beside other numbers, as in 1 and -1, it is a label.
     """
     found: dict[str, None] = {}
-    faults = Faults()
+    faults, hidden = Faults(), Faults()
     label = ""
     for where, fields in rows_of(task, path, side):
         label = label or _label(task, where, fields)
         try:
-            found.setdefault(_value(fields, label))
+            value = _value(fields, label)
         except ValueError as error:
             faults.add(where, str(error))
+            continue
+        if value == str(HIDDEN):
+            hidden.add(where, f"label is {HIDDEN}: it is hidden, as in GLUE's test sets; leave such rows out")
+        found.setdefault(value)
     faults.stop()
-    if tuple(found) == ("-1",):
-        raise UserError(f"{path}: every label is -1, so they are hidden; give a file with labels")
     numbers = all(name.removeprefix("-").isdecimal() for name in found)
+    others = {int(name) for name in found} - {HIDDEN} if numbers else set()
+    if others == set(range(len(others))):
+        hidden.stop()
     return tuple(sorted(found, key=(lambda name: int(name)) if numbers else None))  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
 """The tasks: labels in the order of `datasets`, columns of their files, measures (GLUE; SQuAD v1.1).
 
 A label's number is its place in `labels`. The order of MNLI differs between programs; a model that names its
-labels is read by name, see `columns_of`.
+labels is read by name, see `columns_of`, and one that is loaded for a task has its outputs in this order.
 """
 
 import re
@@ -152,7 +152,8 @@ def columns_of(id2label: Mapping[int | str, str], task: Task) -> list[int]:
     """Which output of a model belongs to each label of a task, so that another order does no harm.
 
     Args:
-        id2label: the model's labels; `LABEL_0, LABEL_1, ...` name nothing and are taken in the task's order.
+        id2label: the model's labels, in any case, with `-`, `_` or a blank between words; `LABEL_0`,
+            `LABEL_1`, ... name nothing and are taken in the task's order.
         task: a classification.
 
     Raises:
@@ -162,10 +163,15 @@ def columns_of(id2label: Mapping[int | str, str], task: Task) -> list[int]:
     if len(theirs) == len(task.labels):
         if all(_NO_NAME.fullmatch(name) for name in theirs):
             return list(range(len(theirs)))
-        place = {name.lower(): number for number, name in enumerate(theirs)}
-        if set(place) == {label.lower() for label in task.labels} and len(place) == len(theirs):
-            return [place[label.lower()] for label in task.labels]
+        for same in (str, _plain):
+            place = {same(name): number for number, name in enumerate(theirs)}
+            if set(place) == {same(label) for label in task.labels} and len(place) == len(theirs):
+                return [place[same(label)] for label in task.labels]
     raise UserError(
         f"the model's labels are {theirs}, those of task {task.name} are {list(task.labels)}: another model, "
         "or another task?"
     )
+
+
+def _plain(label: str) -> str:
+    return label.lower().replace("-", "_").replace(" ", "_")

@@ -7,7 +7,6 @@ from typing import Any
 
 from cap_prune.distillation import (
     TeacherLogits,
-    check_labels,
     check_score,
     check_widths,
     data_key,
@@ -63,12 +62,15 @@ class Teacher:
 def load_teacher(name: str, options: TaskOptions, parts: Prepared, *, fic: bool, force: bool) -> Teacher:
     """Load a teacher and refuse one that would teach wrong things.
 
+    Its logits are in the order of the task's labels, as `load_model` puts them, so that places are enough for
+    those that are kept.
+
     Args:
         name: folder or hub name.
         options: task, data, lengths.
         parts: the student's.
         fic: whether the student is contrasted with it.
-        force: go on with a teacher of other labels or one that learnt nothing.
+        force: go on with a teacher that learnt nothing.
 
     Raises:
         UserError: another head, other labels, another width with `fic`, hardly better than the most frequent
@@ -77,9 +79,6 @@ def load_teacher(name: str, options: TaskOptions, parts: Prepared, *, fic: bool,
     model, tokenizer = load_model(name, parts.task)
     model.float()
     check_head(model, parts.task)
-    remarks = []
-    if parts.task.kind == "classification":
-        remarks.append(check_labels(model.config.id2label, parts.task.labels, force=force))
     if fic:
         check_widths(model.config.hidden_size, parts.model.config.hidden_size)
     train, dev = parts.train, parts.dev
@@ -91,6 +90,7 @@ def load_teacher(name: str, options: TaskOptions, parts: Prepared, *, fic: bool,
             )
         train = _read(options, parts, tokenizer, model.config, "train")
         dev = _read(options, parts, tokenizer, model.config, "dev")
+    remarks = []
     if parts.task.kind == "classification":
         own = parts._replace(tokenizer=tokenizer, dev=dev)
         accuracy = own.evaluate(model)["accuracy"]

@@ -38,7 +38,7 @@ class Options(TaskOptions):
     importance_samples: int | None = 2048
     """examples that units are scored on at each step, drawn by trainer.seed; none: all, as in the original"""
     force: bool = False
-    """go on with a teacher of other labels, or one that is hardly better than the most frequent label"""
+    """go on with a teacher that is hardly better than the most frequent label"""
     loss: LossOptions = field(default_factory=LossOptions)
     """what is trained on"""
     masks: MaskOptions = field(default_factory=MaskOptions)
