@@ -2,8 +2,10 @@
 
 import pytest
 
+from cap_prune.commands import prune
 from cap_prune.mask_options import MaskOptions
 from cap_prune.patterns import Blocks, Neighbours
+from nonet.cli.options import parse
 from nonet.errors import UserError
 
 
@@ -12,6 +14,8 @@ from nonet.errors import UserError
     [
         ({"density": (0.5, 0.5)}, r"masks.density is 0.5, 0.5; each is below the one before"),
         ({"density": (0.1, 0.5)}, r"masks.density is 0.1, 0.5; each is below the one before"),
+        ({"density": "0.1,0.5"}, r"masks.density is 0.1, 0.5; each is below the one before"),
+        ({"density": "0.5;0.2"}, r"masks.density is '0.5;0.2'; write shares like 0.5,0.2"),
         ({"density": (0.0,)}, r"masks.density is 0; each lies in \(0, 1\]"),
         ({"density": (10.0,)}, r"masks.density is 10; each lies in"),
         ({"dense_share": 0.6, "cool_share": 0.4}, "leave no steps to prune in"),
@@ -53,6 +57,27 @@ def test_patterns_set_the_density_and_blocks_do_not():
 def test_a_method_says_what_it_cannot_do(method, values, text):
     with pytest.raises(UserError, match=text):
         MaskOptions(**values).densities(method)
+
+
+@pytest.mark.parametrize(
+    "words", [["0.5,0.2"], ["0.5, 0.2"], ["0.5 0.2"], ["0.5", "0.2"]], ids=lambda words: "|".join(words)
+)
+def test_densities_are_written_with_commas_or_as_words(words):
+    given = [
+        "--model",
+        "m",
+        "--task",
+        "sst2",
+        "--data",
+        "d",
+        "--method",
+        "movement",
+        "--masks.density",
+        *words,
+    ]
+    options = parse(prune.Options, given, command="cap-prune prune").options
+    assert options.masks.densities("movement") == (0.5, 0.2)
+    assert options.masked
 
 
 def test_soft_movement_finds_its_density_out():

@@ -1,6 +1,7 @@
 """The options of pruning single weights, patterns and blocks; plain data, so that help loads no torch."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cap_prune.patterns import Pattern, blocks, neighbours
 from nonet.errors import UserError
@@ -13,9 +14,10 @@ METHODS = ("movement", "soft-movement", "magnitude", "wanda")
 class MaskOptions:
     """How dense a model becomes, and when. Steps are shares, so that they fit any amount of data."""
 
-    density: tuple[float, ...] = ()
-    """shares of the encoder's matrices that are kept, falling; each is saved when the schedule passes it, and
-    the training ends at the last; for soft-movement they are only what is saved on the way"""
+    density: str | tuple[float, ...] = ()
+    """shares of the encoder's matrices that are kept, falling, such as 0.5,0.2; each is saved when the
+    schedule passes it, and the training ends at the last; for soft-movement they are only what is saved on
+    the way"""
     pattern: str | None = None
     """at most N of M neighbours along the inputs stay, such as 2:4; sets the density"""
     block: str | None = None
@@ -36,10 +38,11 @@ class MaskOptions:
     """soft-movement: weight of the mean of the scores' sigmoids in the end; more makes it sparser"""
 
     def __post_init__(self) -> None:
-        if any(not 0 < each <= 1 for each in self.density):
-            raise UserError(f"masks.density is {_list(self.density)}; each lies in (0, 1]")
-        if any(a <= b for a, b in zip(self.density, self.density[1:], strict=False)):
-            raise UserError(f"masks.density is {_list(self.density)}; each is below the one before")
+        shares = self.shares
+        if any(not 0 < each <= 1 for each in shares):
+            raise UserError(f"masks.density is {_list(shares)}; each lies in (0, 1]")
+        if any(a <= b for a, b in pairwise(shares)):
+            raise UserError(f"masks.density is {_list(shares)}; each is below the one before")
         for name in ("dense_share", "cool_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"masks.{name} is {getattr(self, name):g}; it lies in [0, 1)")
@@ -61,8 +64,18 @@ class MaskOptions:
         chosen = self.chosen_pattern
         if chosen is not None and self.together:
             raise UserError("masks.together ranks single weights; leave out masks.pattern and masks.block")
-        if self.pattern and self.density and self.density != (neighbours(self.pattern).density,):
+        if self.pattern and shares and shares != (neighbours(self.pattern).density,):
             raise UserError(f"masks.pattern {self.pattern} sets the density; leave masks.density out")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The densities as numbers."""
+        if not isinstance(self.density, str):
+            return self.density
+        try:
+            return tuple(float(word) for word in self.density.replace(",", " ").split())
+        except ValueError:
+            raise UserError(f"masks.density is {self.density!r}; write shares like 0.5,0.2") from None
 
     @property
     def chosen_pattern(self) -> Pattern | None:
@@ -87,9 +100,9 @@ class MaskOptions:
             raise UserError("wanda ranks the weights of each output: leave out masks.together")
         if self.pattern:
             return (neighbours(self.pattern).density,)
-        if not self.density and method != "soft-movement":
+        if not self.shares and method != "soft-movement":
             raise UserError(f"{method} needs masks.density, such as 0.1, or masks.pattern, such as 2:4")
-        return self.density
+        return self.shares
 
 
 def _list(values: tuple[float, ...]) -> str:
