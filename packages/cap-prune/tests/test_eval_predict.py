@@ -110,7 +110,7 @@ def test_an_interrupted_prediction_goes_on_where_it_stopped(model, data, tmp_pat
 
 def test_an_unfinished_file_of_other_options_is_not_gone_on_with(tmp_path):
     stop(PredictionLines(tmp_path / "x", {"model": "a"}), RuntimeError)
-    with pytest.raises(UserError, match="was begun with model = 'a', now it is 'b'; give the same options"):
+    with pytest.raises(UserError, match="was begun with model = 'a', and now it is 'b'; give the same"):
         PredictionLines(tmp_path / "x", {"model": "b"})
     assert PredictionLines(tmp_path / "x", {"model": "b"}, overwrite=True).resumed == 0
     again = PredictionLines(tmp_path / "x", {"model": "a"})
