@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from keyphrase_plm.documents import Document, Prediction
-from keyphrase_plm.prediction_files import PredictionFile, as_json, read_predictions, stamps
+from keyphrase_plm.prediction_files import PredictionFile, as_row, read_predictions, stamps
 from keyphrase_plm.presence import split, stemmer
 from keyphrase_plm.sequences import source_words
 from keyphrase_plm.toy import corpus, words
@@ -60,7 +60,7 @@ def test_other_options_and_other_input_are_refused_unless_it_begins_again(tmp_pa
         write(path, options=OPTIONS | {"beams": 4})
     with pytest.raises(UserError, match=r"prediction 1 is of 'd0', but the input has 'd1' there"):
         list(PredictionFile(path, OPTIONS).remaining(DOCUMENTS[1:]))
-    with pytest.raises(UserError, match=r"2 predictions, but the input has 1 documents"):
+    with pytest.raises(UserError, match=r"2 predictions, but the input has 1 records"):
         list(PredictionFile(path, OPTIONS).remaining(DOCUMENTS[:1]))
     assert write(path, options=OPTIONS | {"beams": 4}, overwrite=True).resumed == 0
     with pytest.raises(UserError, match=r"out\.jsonl exists; give another name, or --overwrite"):
@@ -131,7 +131,7 @@ def test_a_document_with_two_predictions_and_a_missing_file_are_refused(tmp_path
 
 
 def test_an_empty_prediction_is_an_empty_list():
-    assert as_json(Prediction("a")) == '{"id": "a", "phrases": []}'
+    assert as_row(Prediction("a")) == {"id": "a", "phrases": []}
 
 
 def test_made_up_documents_have_the_phrases_they_claim_and_are_the_same_each_time():

@@ -294,6 +294,35 @@ def test_flags_of_every_type():
     )
 
 
+@dataclass(frozen=True)
+class Optional:
+    """Options that may have no value."""
+
+    samples: int | None = 5
+    """examples"""
+    percents: str | tuple[float, ...] | None = (1.0,)
+    """levels"""
+    out: Path | None = Path("out")
+    """folder"""
+    stop_words: Literal["none", "english"] | None = "english"
+    """words that are left out"""
+    name: str = ""
+    """free text"""
+    trainer: Trainer = field(default_factory=lambda: Trainer(clip=1.0))
+    """how long"""
+
+
+@pytest.mark.parametrize("word", ["none", "None", "null", "NULL"])
+def test_an_optional_value_is_taken_away_as_help_words_it(word):
+    def given(*words):
+        return parse(Optional, words, command="toy learn").options
+
+    flags = ("--samples", word, "--percents", word, f"--out={word}", "--trainer.clip", word)
+    assert given(*flags) == Optional(samples=None, percents=None, out=None, trainer=Trainer(clip=None))
+    assert given("--name", word).name == word, "text that is not optional is text"
+    assert given("--stop-words", word).stop_words == ("none" if word == "none" else None)
+
+
 WRONG = [
     ("--imges x", r"no option --imges; did you mean --images\? \(see 'toy learn --help'\)"),
     ("--images x --no-shufle", r"no option --no-shufle; did you mean --no-shuffle\?"),

@@ -253,6 +253,23 @@ def test_many_skipped_steps_in_succession_end_the_run_in_one_line(run):
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
 
 
+@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_lost_run_names_the_checkpoint_that_it_has_and_no_other(run, every, skip):
+    class Lost(Line):
+        def training_step(self, batch, number):
+            loss = super().training_step(batch, number)
+            return loss * math.nan if self.trainer.global_step == 2 else loss
+
+    options = dataclasses.replace(OPTIONS, checkpoint_every=every, validate_every=0)
+    with pytest.raises(RunFailed) as caught:
+        fit(run, Lost(), options=options, skip=skip)
+    last = run.checkpoints / "last.ckpt"
+    assert last.exists() == bool(every)
+    assert ("there is no checkpoint yet: lower" in str(caught.value)) == (not every)
+    assert (f"; {last} is the last good checkpoint: lower" in str(caught.value)) == bool(every)
+
+
 def test_a_resumed_run_goes_on_counting_skipped_steps(run):
     class Lost(Line):
         def training_step(self, batch, number):

@@ -1,21 +1,18 @@
 """Files of predictions: written one by one and gone on with after a stop, and read in our form or by lines.
 
 Our form is JSON lines, `{"id", "phrases", "scores", "spans", "cut"}`, of which all but the first two may be
-missing. While it is written it is called OUT.part, and OUT.part.json holds the options it is written with.
+missing.
 """
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-from keyphrase_plm.documents import Document, Prediction
+from keyphrase_plm.documents import Prediction
 from keyphrase_plm.sequences import phrases_of, unique
+from nonet.data.prediction_lines import PredictionLines
 from nonet.data.text import Record, TextReader
 from nonet.errors import UserError
-from nonet.files import write_json
 
 NAMES = ("phrases", "predictions", "prediction", "keyphrases")
 """where phrases are looked for in files with fields"""
@@ -88,8 +85,8 @@ def _prediction(record: Record) -> Prediction:
         ) from None
 
 
-def as_json(prediction: Prediction) -> str:
-    """A prediction as a line of JSON, without the fields that are empty."""
+def as_row(prediction: Prediction) -> dict[str, Any]:
+    """A prediction's fields, without those that are empty."""
     value: dict[str, Any] = {"id": prediction.id, "phrases": list(prediction.phrases)}
     if prediction.scores:
         value["scores"] = [round(score, 5) for score in prediction.scores]
@@ -97,117 +94,27 @@ def as_json(prediction: Prediction) -> str:
         value["spans"] = [list(span) for span in prediction.spans]
     if prediction.cut:
         value["cut"] = prediction.cut
-    return json.dumps(value, ensure_ascii=False)
+    return value
 
 
-class PredictionFile:
-    """Predictions on their way into a file; what an earlier run has written is kept.
+class PredictionFile(PredictionLines):
+    """Predictions on their way into a file; what an earlier run has written is kept, see `PredictionLines`.
 
         with PredictionFile(out, options) as file:
             for prediction in predict(file.remaining(documents)):
                 file.write(prediction)
-
-    When the block ends well the file gets its name; when it is interrupted, the next one with equal options
-    goes on after the last whole line. Options are compared as JSON.
 
     Args:
         path: the file; its folder is made.
         options: what the predictions depend on: model, input and decoding.
         overwrite: replace a file that is there, and begin again where an unfinished one has other options.
 
-    Attributes:
-        done: predictions in the file.
-        resumed: predictions that were in it at the start.
-
     Raises:
         UserError: the file is there, or an unfinished one was written with other options.
     """
 
     def __init__(self, path: Path | str, options: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        self.path = Path(path)
-        self.part = self.path.with_name(self.path.name + ".part")
-        self.notes = self.path.with_name(self.path.name + ".part.json")
-        self.options: dict[str, Any] = json.loads(json.dumps(dict(options), default=str))
-        self._file: IO[str] | None = None
-        self._ids: list[str] = []
-        if self.path.exists() and not overwrite:
-            raise UserError(f"{self.path} exists; give another name, or --overwrite to replace it")
-        if self.part.exists() and self._same_options(overwrite):
-            self._ids = _whole_lines(self.part)
-        self.done = self.resumed = len(self._ids)
-
-    def remaining(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """The documents that have no prediction yet.
-
-        Raises:
-            UserError: the first ones are not those that the file has.
-        """
-        found = 0
-        for document in documents:
-            if found < self.resumed:
-                if document.id != self._ids[found]:
-                    raise UserError(
-                        f"{self.part}: prediction {found + 1} is of {self._ids[found]!r}, but the input has "
-                        f"{document.id!r} there; remove the .part file, or give --overwrite"
-                    )
-                found += 1
-            else:
-                yield document
-        if found < self.resumed:
-            raise UserError(
-                f"{self.part}: {self.resumed:,} predictions, but the input has {found:,} documents"
-            )
-
-    def __enter__(self) -> "PredictionFile":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.resumed:
-            self.part.unlink(missing_ok=True)
-        write_json(self.notes, self.options)
-        self._file = open(self.part, "a", encoding="utf-8", newline="\n")
-        return self
-
-    def write(self, prediction: Prediction) -> None:
-        """Add a prediction; it is on disk, as far as the process goes, when this returns."""
-        if self._file is None:
-            raise ValueError("write() outside of the with block")
-        self._file.write(as_json(prediction) + "\n")
-        self._file.flush()
-        self.done += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._file is not None
-        if kind is None:
-            os.fsync(self._file.fileno())
-        self._file.close()
-        self._file = None
-        if kind is None:
-            os.replace(self.part, self.path)
-            self.notes.unlink()
-        elif not self.done:  # nothing worth going on with
-            self.part.unlink(missing_ok=True)
-            self.notes.unlink(missing_ok=True)
-
-    def _same_options(self, overwrite: bool) -> bool:
-        try:
-            before = json.loads(self.notes.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            before = None
-        if before == self.options:
-            return True
-        if overwrite:
-            return False
-        if not isinstance(before, dict):
-            raise UserError(
-                f"{self.part}: {self.notes.name} is missing or damaged; remove both to begin again"
-            )
-        names = sorted(before.keys() | self.options.keys())
-        other = next(name for name in names if before.get(name) != self.options.get(name))
-        raise UserError(
-            f"{self.part} was begun with {other} = {before.get(other)!r}, and now it is "
-            f"{self.options.get(other)!r}; give the same options, or --overwrite to begin again"
-        )
+        super().__init__(path, options, overwrite=overwrite, as_row=as_row)
 
 
 def stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
@@ -228,21 +135,3 @@ def stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
 def weight_stamps(folder: str) -> dict[str, list[int]]:
     """`stamps` of a model's weight files; empty for a hub name."""
     return stamps(sorted(Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else [])
-
-
-def _whole_lines(path: Path) -> list[str]:
-    """The ids of the whole lines of an unfinished file, which is cut after the last of them."""
-    ids = []
-    end = 0
-    with open(path, "rb+") as file:
-        for line in file:
-            try:
-                key = json.loads(line)["id"] if line.endswith(b"\n") else None
-            except (ValueError, KeyError, TypeError):
-                key = None
-            if not isinstance(key, str):
-                break
-            ids.append(key)
-            end += len(line)
-        file.truncate(end)
-    return ids

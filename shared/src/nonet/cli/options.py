@@ -13,7 +13,8 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, get_origin
+from types import NoneType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from nonet.conversion import convert, describe, plain, show
 from nonet.errors import UserError
@@ -76,7 +77,7 @@ def parse(cls: type[T], arguments: Sequence[str], *, command: str, presets: Path
 
     split = _split(cls, arguments, presets)
     start = skeleton(cls, overlay(cls, split.layers), tyro.MISSING)
-    options = _tyro(cls, _flagged(cls, split.flags), command, start)
+    options = _tyro(cls, _emptied(cls, _flagged(cls, split.flags)), command, start)
     return Parsed(options, split.print_config)
 
 
@@ -176,6 +177,26 @@ def _flagged(cls: type, flags: list[str]) -> list[str]:
             raise UserError(f"{flag} is given twice: as {show(loose[0])} and with its name")
     own = f"--{field.name.rstrip('_').replace('_', '-')}"
     return [own, *loose, *rest] if loose else rest
+
+
+def _emptied(cls: type, flags: list[str]) -> list[str]:
+    """The command line with tyro's word for no value where an optional one is `none` or `null`, in any case.
+
+    A choice that has the word itself keeps it.
+    """
+    known = names(cls)
+    found: list[str] = []
+    for word in flags:
+        before, after = found[-1] if found else "", word
+        if word.startswith("--"):
+            before, _, after = word.partition("=")
+        if before.startswith("--") and after.lower() in ("none", "null"):
+            kinds = [plain(kind) for kind in get_args(plain(known.get(_name(before), object)))]
+            choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+            if NoneType in kinds and after not in choices:
+                word = word.removesuffix(after) + "None"
+        found.append(word)
+    return found
 
 
 def _values(words: list[str], most: int | None) -> Iterator[str]:

@@ -111,7 +111,7 @@ class FiniteLoss(L.Callback):  # type: ignore[misc]
         if self._in_succession >= self.skip:
             raise RunFailed(
                 f"{what}, and {self._in_succession} steps in succession were skipped; "
-                f"its examples are in {path}, the last good checkpoint is in {self.run.checkpoints}: "
+                f"its examples are in {path}; {last_good(self.run)}: "
                 "lower the learning rate, set clip, or look at the examples"
             )
         self.run.say(f"{what}; the step is skipped ({self.skipped:,} so far), its examples are in {path}")
@@ -129,9 +129,8 @@ class FiniteLoss(L.Callback):  # type: ignore[misc]
         first = self._worst(trainer)
         path = self.run.folder / "nonfinite.json"
         raise RunFailed(
-            f"step {first['step']}: the loss is {first['loss']}; its examples are in {path}, "
-            f"the last good checkpoint is in {self.run.checkpoints}: lower the learning rate, set clip, "
-            "or look at the examples"
+            f"step {first['step']}: the loss is {first['loss']}; its examples are in {path}; "
+            f"{last_good(self.run)}: lower the learning rate, set clip, or look at the examples"
         )
 
     def _worst(self, trainer: L.Trainer) -> dict[str, Any]:
@@ -357,6 +356,12 @@ class ValidateAtEnd(L.Callback):  # type: ignore[misc]
         """After the last step a stop is wanted, before which Lightning validates."""
         if trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True
+
+
+def last_good(run: Run) -> str:
+    """What a run that fails has to go on from, for its error."""
+    last = run.checkpoints / "last.ckpt"
+    return f"{last} is the last good checkpoint" if last.exists() else "there is no checkpoint yet"
 
 
 def any_rank(trainer: L.Trainer, flag: bool) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 from nonet.errors import RunFailed, UserError
 from nonet.files import replacing
 from nonet.runs import Run
-from nonet.training.callbacks import FiniteLoss, Interrupts
+from nonet.training.callbacks import FiniteLoss, Interrupts, last_good
 
 SETTINGS = "nonet_settings"  # the key in a checkpoint of what a resumed run must share
 
@@ -295,7 +295,7 @@ class Checkpoints(L.Callback):  # type: ignore[misc]
         if bad is not None:
             raise RunFailed(
                 f"step {trainer.global_step}: weight {bad} is not finite although the loss was; "
-                f"{self.last_path} is the last good checkpoint: lower the learning rate or set clip"
+                f"{last_good(self.run)}: lower the learning rate or set clip"
             )
         trainer.save_checkpoint(path, weights_only=False)
 
