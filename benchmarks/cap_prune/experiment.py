@@ -225,7 +225,7 @@ def measured(setting: Setting, folder: Path, work: Path, seed: int) -> dict[str,
 
 def rows(
     found: Mapping[tuple[str, int], Mapping[str, Any]], names: Sequence[str], seeds: Sequence[int],
-    base: str, levels: Sequence[str], when: str = "",
+    base: str, levels: Sequence[str],
 ) -> list[Row]:  # fmt: skip
     """A row an arm and level: means over seeds, and differences to `base` with their intervals.
 
@@ -240,7 +240,7 @@ def rows(
             runs = [found[name, seed][level] for seed in seeds]
             bases = [found[base, seed][level] for seed in seeds]
             row: Row = {
-                "name": f"{level.removeprefix('step-')} % pruned, {when}{name}",
+                "name": f"{level.removeprefix('step-')} % pruned, {name}",
                 "accuracy": f"{100 * np.mean([each['accuracy'] for each in runs]):.1f}",
                 f"accuracy, minus {base}": "",
                 "STS-B": f"{np.mean([each['sts'] for each in runs]):.3f}",
