@@ -272,8 +272,8 @@ def test_summaries_longer_than_their_documents_are_counted(new, tmp_path):
     [
         (["--trainer.precision", "fp16"], "use bf16"),
         (["--train", "none.jsonl"], "none.jsonl: no such file"),
-        (["--init", "none"], "none"),
-        (["--tokenizer", "none"], "none does not exist"),
+        (["--init", "nowhere"], "nowhere"),
+        (["--tokenizer", "nowhere"], "nowhere does not exist"),
         (["--limit", "0"], "limit is 0; it is at least 1 pair"),
         (["--dataset", "xsun"], "did you mean 'xsum'"),
         (["--lengths.max-target", "1"], "at least 2 tokens"),

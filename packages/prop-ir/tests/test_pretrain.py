@@ -302,7 +302,7 @@ def test_the_verdict_by_hand():
     ("changes", "message"),
     [
         (["--corpus", "a.jsonl"], "give either --store STORE or --corpus FILES"),
-        (["--store", "none"], "none: no store here"),
+        (["--store", "nowhere"], "nowhere: no store here"),
         (["--init", "no/such/folder"], "no folder no/such/folder"),
         (["--max-length", "129"], "max_length is 129, but"),
         (["--max-length", "4"], "max_length 4 leaves no room"),
