@@ -5,8 +5,6 @@
 
 import math
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -327,14 +325,8 @@ def test_autocast_to_float16_is_refused():
 @needs("triton")
 @pytest.mark.slow
 @pytest.mark.skipif(OTHER_FORM, reason="this is the second run")
-def test_triton_form_passes_the_same_tests():
-    environment = os.environ | {"NONET_KERNELS": "triton", "TRITON_INTERPRET": "1"}
-    options = ["-qx", "-pno:cacheprovider", "-k", "not compile"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", __file__, *options], capture_output=True, text=True, env=environment
-    )
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    assert " passed" in ran.stdout
+def test_triton_form_passes_the_same_tests(passes_in_triton):
+    passes_in_triton(__file__, "-k", "not compile")
 
 
 @needs("triton")

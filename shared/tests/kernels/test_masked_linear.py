@@ -4,8 +4,6 @@
 """
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -156,16 +154,8 @@ def test_what_does_not_fit_is_named():
 @needs("triton")
 @pytest.mark.slow
 @pytest.mark.skipif(OTHER_FORM, reason="this is the second run")
-def test_triton_form_passes_the_same_tests():
-    environment = os.environ | {"NONET_KERNELS": "triton", "TRITON_INTERPRET": "1"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", __file__, "-qx", "-pno:cacheprovider"],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    assert " passed" in ran.stdout
+def test_triton_form_passes_the_same_tests(passes_in_triton):
+    passes_in_triton(__file__)
 
 
 @needs("triton")

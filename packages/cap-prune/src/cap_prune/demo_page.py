@@ -30,7 +30,9 @@ def write_page(out: Path, rows: list[dict[str, Any]], times: dict[str, Timing], 
         f"An encoder of {plan.layers} layers first learns words and kinds of things. A teacher is fine-tuned "
         "from it to say whether a sentence is positive. A student starts from the same encoder and loses "
         f"heads and neurons in {len(plan.targets)} steps; after each it learns from the labels, from the "
-        "teacher, and by contrast with the encoder, the teacher and its own past. What is removed is gone: "
+        "teacher, and by contrast with the encoder, the teacher and its own past. At the first step it is "
+        f"a beginner beside the teacher, with {plan.student_steps} steps of training against "
+        f"{plan.teacher_steps}. What is removed is gone: "
         f"the smallest model was measured {pruned.ratio:.1f} times as fast as the teacher "
         f"({pruned.ratio_low:.1f} to {pruned.ratio_high:.1f})."
     )
