@@ -8,7 +8,10 @@ judgement, the direct measure of general knowledge.
 import csv
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +44,13 @@ class Setting:
     scored: int | None = None  # sentences scored; None: all
     pairs: int | None = None  # pairs of STS-B; None: all
     probes: tuple[str, ...] = ()
+    probed: tuple[float, ...] = ()
+    """levels that probes are made of"""
     accelerator: str = "cpu"
+    force: bool = False
+    """go on with a teacher that is hardly better than the most frequent label"""
+    until: float | None = None
+    """seconds of `time.time()` at which a pruning ends with the levels that it has; None: never"""
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,8 @@ def _trained(setting: Setting, steps: int, lr: float, seed: int) -> dict[str, An
     return {
         "trainer": TrainerOptions(
             steps=max(1, steps), seed=seed, clip=1.0, validate_every=0, checkpoint_every=0,
-            accelerator=setting.accelerator, log_every=max(1, steps // 10),  # type: ignore[arg-type]
+            accelerator=setting.accelerator,  # type: ignore[arg-type]
+            log_every=max(1, steps // 10) if steps else 100,
         ),
         "optimizer": OptimizerOptions(lr=lr, weight_decay=0.01, schedule="linear"),
         "batch": setting.batch,
@@ -145,9 +155,12 @@ def teacher(setting: Setting, seed: int, work: Path, tiny: bool) -> dict[str, An
 
 
 def arm(setting: Setting, what: Arm, name: str, seed: int, work: Path, tiny: bool) -> dict[str, Any]:
-    """One pruning; the measures of every level by its folder's name."""
+    """One pruning; the measures of every level by its folder's name.
+
+    If its time was up, those of the levels that it has, if any, and `cut`.
+    """
     from cap_prune.commands.prune import Options
-    from cap_prune.levels import levels_of
+    from cap_prune.levels import levels_of, step_name
     from cap_prune.mask_options import MaskOptions
     from cap_prune.prune_run import prune_student
     from cap_prune.train_options import LossOptions
@@ -164,22 +177,29 @@ def arm(setting: Setting, what: Arm, name: str, seed: int, work: Path, tiny: boo
     level: dict[str, Any] = {"targets": setting.targets, "importance_samples": setting.importance}
     if what.masks:
         level = {"masks": MaskOptions(**dict(what.masks))}
-    prune_student(
-        Options(
-            model=start(setting, work, tiny),
-            teacher=str(work / f"teacher-{seed}" / "model"),
-            task=setting.task,
-            data=learnt,
-            dev=scored,
-            method=what.method,
-            loss=loss,
-            out=out,
-            force=tiny,
-            **level,
-            **_trained(setting, setting.steps, setting.lr, seed),
-        )
+    options = Options(
+        model=start(setting, work, tiny),
+        teacher=str(work / f"teacher-{seed}" / "model"),
+        task=setting.task,
+        data=learnt,
+        dev=scored,
+        method=what.method,
+        loss=loss,
+        out=out,
+        force=tiny or setting.force,
+        **level,
+        **_trained(setting, setting.steps, setting.lr, seed),
     )
-    found = {folder.name: measured(setting, folder, work, seed) for folder in levels_of(out)}
+    with ended(setting.until):
+        prune_student(options)
+    cut = setting.until is not None and time.time() >= setting.until
+    probed = {step_name(percent) for percent in setting.probed}
+    found: dict[str, Any] = {
+        folder.name: measured(setting, folder, work, seed, probes=folder.name in probed)
+        for folder in levels_of(out)
+    }
+    if found and cut:
+        found["cut"] = True
     shutil.rmtree(out, ignore_errors=True)
     return found
 
@@ -189,8 +209,34 @@ def slug(name: str) -> str:
     return name.replace(",", "").replace(" ", "-")
 
 
-def measured(setting: Setting, folder: Path, work: Path, seed: int) -> dict[str, Any]:
-    """A model's accuracy (0..1), which sentences it gets right, STS-B's correlation, and linear probes."""
+class TimeUp(BaseException):
+    """Raised where a pruning is when its time is up; no error, and nothing that handles errors stops it."""
+
+
+@contextmanager
+def ended(when: float | None) -> Iterator[None]:
+    """End the block at a time of `time.time()`, wherever it is then; None: at its own end."""
+    if when is None:
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, when - time.time()))
+    try:
+        with suppress(TimeUp):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def measured(
+    setting: Setting, folder: Path, work: Path, seed: int, *, probes: bool = False
+) -> dict[str, Any]:
+    """A model's accuracy (0..1), which examples it gets right, STS-B's correlation, and linear probes."""
     from cap_prune.encoding import read_task
     from cap_prune.evaluating import class_logits, evaluate
     from cap_prune.loading import load_model
@@ -201,10 +247,10 @@ def measured(setting: Setting, folder: Path, work: Path, seed: int) -> dict[str,
 
     task = task_of(setting.task)
     model, tokenizer = load_model(folder, task)
-    model.to(pick_device("cpu" if setting.accelerator == "cpu" else "auto"))
-    examples = read_task(
-        task, sentences(setting, "scored", seed, work), "dev", tokenizer, max_length=setting.length
-    )
+    device = pick_device("cpu" if setting.accelerator == "cpu" else "auto")
+    model.to(device)
+    how: dict[str, Any] = {"max_length": setting.length, "batch": 64 if device == "cpu" else 512}
+    examples = read_task(task, sides(setting, seed, work)[1], "dev", tokenizer, max_length=setting.length)
     right = class_logits(model, task, examples, batch=128).argmax(1) == examples.labels
     source = data_folder("glue", "STS-B")
     assert source is not None
@@ -212,14 +258,14 @@ def measured(setting: Setting, folder: Path, work: Path, seed: int) -> dict[str,
     found: dict[str, Any] = {
         "accuracy": float(right.mean()),
         "right": "".join("1" if each else "0" for each in right),
-        "sts": similarity(model, tokenizer, pairs, max_length=setting.length),
+        "sts": similarity(model, tokenizer, pairs, **how),
     }
     if task.primary != "accuracy":
         found[task.primary] = evaluate(model, task, examples, batch=128)[task.primary]
-    for name in setting.probes:
+    for name in setting.probes if probes else ():
         texts = data_folder("sentence-classification", f"{name}.all")
         assert texts is not None
-        found[name] = probe_set(model, tokenizer, [read_labelled(texts)], max_length=setting.length).mean
+        found[name] = probe_set(model, tokenizer, [read_labelled(texts)], **how).mean
     return found
 
 
