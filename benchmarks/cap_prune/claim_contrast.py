@@ -5,8 +5,8 @@ prunes students on the same sentences to 50, 70 and 90 % of heads and neurons, 1
 labels and teacher alone (KD), and with contrast of weight 0.05 besides (CAP: the pre-trained model,
 snapshots, the teacher; no supervised term). Measured on 2,693 other sentences and, without training, on the
 1,379 test pairs of STS-B: how far people's judgement follows from the vectors' cosines. Three seeds draw
-sentences, heads and batches. Forty minutes of one core; by estimate a minute and a half on a GPU, which is
-taken where there is one (then in bf16), with `--processes 5`.
+sentences, heads and batches. Forty minutes of one core; two minutes on an H200 that others used
+besides; a GPU is taken where there is one (then in bf16), with `--processes 5`.
 
 Said before it was run: CAP keeps much more of STS-B than KD at 70 and 90 %; its accuracy is within noise of
 KD's at so few steps.

@@ -4,8 +4,8 @@
 `claim_contrast` to 90 % of heads and neurons at once, 100 steps of 32: KD and CAP; CAP without the
 pre-trained model, and at the weight 0.3 of the released scripts; KD with units pruned at random; and the
 released way to divide the losses with and without its supervised term at weight 3, which is next to nothing
-there. Three seeds; forty minutes of one core, and by estimate two on a GPU, which is taken where there is one
-(then in bf16), with `--processes 5`.
+there. Three seeds; forty minutes of one core, and two on a GPU, which is taken where there is one (then in
+bf16), with `--processes 5`.
 
 Said before it was run: CAP keeps more of STS-B than KD, less without the pre-trained model; at weight 0.3
 it is less accurate than KD; random units are worse than those of first order; the released supervised term

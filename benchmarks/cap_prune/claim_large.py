@@ -10,8 +10,8 @@ CAP on SST-2 linear probes on MR, CR, MPQA and Subj at 50 and 90 %. Three seeds.
 Arms run in the order of importance: KD and CAP on SST-2, then on the other tasks, then there without the
 pre-trained model and with the supervised term, then both on SST-2, then single weights. `--arms` takes the
 first so many. With `--seconds` the time is up after so many: the table has what was measured by then, and
-says of which seeds; 0 prints the table of what is finished. By estimate 200 seconds for the first 42 arms
-with ten processes on an H100, and six minutes for all 60.
+says of which seeds; 0 prints the table of what is finished. With ten processes on an H200,
+200 seconds were enough for KD alone; ten minutes or more by estimate for the first 42 arms.
 
 Said before it is run: CAP keeps more of STS-B and of the probes than KD at every level from 50 % on; at 90
 % it is 0 to 2 points more accurate; without the pre-trained model it keeps less; the supervised term

@@ -4,6 +4,7 @@ Only here do zeros give speed, and only where matrices and batches are large: me
 `cap-prune bench --sparse`.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -54,5 +55,7 @@ def _compressed(weight: Tensor) -> Tensor | None:
         or int((weight.detach().view(-1, 4) != 0).sum(1).max()) > 2
     ):
         return None  # 32 x 64 is what every kernel of torch takes at 16 bits
-    found: Tensor = torch.sparse.to_sparse_semi_structured(weight.detach())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*prototype stage")  # nothing that a user could change
+        found: Tensor = torch.sparse.to_sparse_semi_structured(weight.detach())
     return found
