@@ -12,13 +12,18 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: of the maps that are given.
-        stride: pixels from one feature of the last map to the next.
+        strides: pixels from one feature of each map to the next.
         frozen: whether nothing of it learns: then it stays as in evaluation while others train.
     """
 
     channels: tuple[int, ...]
-    stride: int
+    strides: tuple[int, ...]
     frozen: bool = False
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one feature of the last map to the next."""
+        return self.strides[-1]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalised pixels to maps (B, channels, height, width), the deepest last."""

@@ -3,20 +3,17 @@
 They name a ResNet's weights alike, behind various prefixes and beside various heads.
 """
 
-import argparse
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from nonet.errors import UserError
 from nonet.training.hub import Account, load_account
 from updetr.backbone_base import Backbone
+from updetr.state_files import read_pickle, read_safetensors, tensors_of
 
-WRAPPERS = ("state_dict", "model", "model_state", "teacher", "student")  # keys under which weights are saved
+WRAPPERS = ("state_dict", "model", "teacher", "student")  # keys under which weights are saved
 TEACHERS = ("encoder_k.", "momentum_encoder.", "teacher.")  # moving averages beside the weights themselves
 HEADS = ("fc.", "head.", "projection_head", "prototypes", "predictor.", "projector")  # not of the backbone
 STEM = "conv1.weight"
@@ -39,7 +36,7 @@ def load_backbone_weights(
         UserError: no such file, one that holds code or no ResNet, or over a tenth does not match.
     """
     file = Path(file)
-    weights, prefix = _of_backbone(read_weights(file), file)
+    weights, prefix = _of_backbone(_read(file), file)
     own = backbone.state_dict()
     heads = [name for name in weights if name not in own and name.startswith(HEADS)]
     ignored = {*heads, *(name for name in weights if name.endswith("num_batches_tracked"))} - set(own)
@@ -59,44 +56,15 @@ def load_backbone_weights(
     return account
 
 
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file, out of the wrappers that training code puts around them; runs no code from it.
-
-    Args:
-        file: safetensors, or a pickle of tensors, plain values and an `argparse.Namespace`.
-
-    Raises:
-        UserError: no such file, a damaged one, one that holds code, or one without tensors.
-    """
-    if not file.is_file():
-        raise UserError(f"{file}: no such file of weights")
-    found: Any
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found = load_file(file)
-        else:
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                found = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0][:160]
-        raise UserError(
-            f"{file}: holds more than tensors and plain values, and is not read: {reason}"
-        ) from None
-    except Exception as error:  # what is wrong with a damaged file, its format's reader says in many ways
-        raise UserError(f"{file}: cannot be read as weights: {str(error)[:160]}") from error
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file, out of the wrappers that training code puts around them; runs no code from it."""
+    if file.suffix == ".safetensors":
+        return read_safetensors(file)
+    found = read_pickle(file)
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    tensors = (
-        {name: value for name, value in found.items() if isinstance(value, Tensor)}
-        if isinstance(found, Mapping)
-        else {}
-    )
-    if not tensors:
-        raise UserError(f"{file}: holds no weights by name")
-    return tensors
+    return tensors_of(found, file)
 
 
 def _of_backbone(weights: dict[str, Tensor], file: Path) -> tuple[dict[str, Tensor], str]:

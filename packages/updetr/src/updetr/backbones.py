@@ -1,5 +1,6 @@
 """Backbones by name: ResNets of our own, or any backbone of transformers (ours)."""
 
+import copy
 from functools import cached_property
 from typing import Any
 
@@ -31,13 +32,14 @@ LISTS = ("stages", "layers", "layer", "blocks")  # what the stages of a backbone
 
 
 def build_backbone(
-    config_or_name: DetectorConfig | str, *, dilation: bool = False, maps: int = 1, norm: Norm = "frozen"
+    config_or_name: Any, *, dilation: bool = False, maps: int = 1, norm: Norm = "frozen"
 ) -> Backbone:
     """A backbone with random weights, or with those of a folder or the hub if it is one of transformers'.
 
     Args:
-        config_or_name: a name of `RESNETS`; a folder or hub name for `transformers.AutoBackbone`; or the
-            configuration of a detector, which has a name and a dilation.
+        config_or_name: a name of `RESNETS`; a folder or hub name for `transformers.AutoBackbone`; the
+            `DetectorConfig` of a detector, which has a name and a dilation; or transformers' configuration of
+            a backbone, which gets random weights and gives the maps that it names.
         dilation: the last stage has dilated convolutions instead of a stride (DC5); our ResNets only.
         maps: of so many last stages the map is given.
         norm: "batch" where the backbone itself is trained on many small pictures; our ResNets only. Its
@@ -48,6 +50,10 @@ def build_backbone(
     """
     if isinstance(config_or_name, DetectorConfig):
         config_or_name, dilation = config_or_name.backbone, config_or_name.dilation
+    if not isinstance(config_or_name, str):
+        from transformers import AutoBackbone
+
+        return TransformersBackbone(AutoBackbone.from_config(config_or_name))
     name = config_or_name
     if name in RESNETS:
         depths, inner, bottleneck, stem = RESNETS[name]
@@ -75,14 +81,14 @@ class TransformersBackbone(Backbone):
         self.channels = tuple(model.channels)
 
     @cached_property
-    def stride(self) -> int:  # type: ignore[override]
-        """Pixels from one feature of the last map to the next, measured on an empty picture."""
+    def strides(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Pixels from one feature of each map to the next, measured on an empty picture."""
         training = self.training
         with torch.no_grad():
             device = next(self.parameters()).device
-            side = self.eval()(torch.zeros(1, 3, PROBE, PROBE, device=device))[-1].shape[-1]
+            maps = self.eval()(torch.zeros(1, 3, PROBE, PROBE, device=device))
         self.train(training)
-        return round(PROBE / side)
+        return tuple(round(PROBE / each.shape[-1]) for each in maps)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalised pixels to the maps."""
@@ -98,8 +104,6 @@ class TransformersBackbone(Backbone):
 
     def fold(self) -> Backbone:
         """A frozen copy."""
-        import copy
-
         return copy.deepcopy(self).freeze()
 
 

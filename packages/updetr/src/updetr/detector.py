@@ -63,7 +63,10 @@ class Detector(nn.Module):
         query_embed: (N, d) what the queries ask for.
         class_embed: d to K + 1 logits, the last of them no object.
         bbox_embed: d to cxcywh before the sigmoid.
+        sigmoid: False: classes share a softmax with no object.
     """
+
+    sigmoid = False
 
     def __init__(self, config: DetectorConfig, backbone: Backbone | None = None) -> None:
         super().__init__()
@@ -106,7 +109,7 @@ class Detector(nn.Module):
 
         Args:
             maps: of the backbone; the last one is encoded.
-            mask_BHW: (B, H, W) bool, True where there is an image, at the size of the pixels.
+            mask_BHW: (B, H, W) bool, True where there is an image: at the size of the pixels, or of the map.
         """
         source = self.input_proj(maps[-1])
         mask = mask_of_map(mask_BHW, tuple(source.shape[-2:]))
@@ -124,13 +127,13 @@ class Detector(nn.Module):
         queries: int | None = None,
         order: Tensor | None = None,
     ) -> Outputs:
-        """Boxes and classes after each decoder layer, without features; see `decode_states`."""
-        states = self.decode_states(
+        """Boxes and classes after each decoder layer; arguments as for `decode_with_states`."""
+        outputs, _ = self.decode_with_states(
             memory, query_extra=query_extra, groups=groups, queries=queries, order=order
         )
-        return self.answer(states)
+        return outputs
 
-    def decode_states(
+    def decode_with_states(
         self,
         memory: Memory,
         *,
@@ -138,8 +141,8 @@ class Detector(nn.Module):
         groups: int = 1,
         queries: int | None = None,
         order: Tensor | None = None,
-    ) -> Tensor:
-        """What the queries hold after each decoder layer.
+    ) -> tuple[Outputs, Tensor]:
+        """Boxes and classes after each decoder layer, and what the queries hold there.
 
         Args:
             memory: of `encode`.
@@ -149,18 +152,15 @@ class Detector(nn.Module):
             order: (N,) int64, the queries in another order, before anything is added to them.
 
         Returns:
-            (L, B, n, d), normalised.
+            The answers of the heads, which all layers share, without features; and (L, B, n, d), normalised.
         """
         asked = self.query_embed.weight if order is None else self.query_embed.weight[order]
         asked = asked[:queries].expand(len(memory.memory), -1, -1)
         places = asked if query_extra is None else asked + query_extra
-        return self.transformer.decoder(
+        states = self.transformer.decoder(
             places.to(memory.memory.dtype), memory.memory, memory.positions, memory.padding, groups=groups
         )
-
-    def answer(self, states: Tensor) -> Outputs:
-        """The heads, which all decoder layers share, on (L, B, n, d)."""
-        return Outputs(self.class_embed(states), self.bbox_embed(states).sigmoid())
+        return Outputs(self.class_embed(states), self.bbox_embed(states).sigmoid()), states
 
 
 def parameter_count(module: nn.Module, *, trainable: bool = False) -> int:

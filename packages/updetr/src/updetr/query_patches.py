@@ -2,7 +2,7 @@
 
 A frozen backbone turns each of M patches into one feature p_j. Of the N object queries each patch gets a
 group of N / M consecutive ones, to which W p_j is added; groups do not see each other in the decoder's
-self-attention, and one addend in ten is zeroed in training. A head says the feature of the patch that was found.
+self-attention, and one addend in ten is zeroed in training. A head says the feature of the patch it found.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from nonet.data.batching import generator
 from nonet.errors import UserError
 from updetr.backbone_base import Backbone
 from updetr.batches import Images, Outputs
-from updetr.detector import MLP, Memory
+from updetr.detector import MLP
 
 # Shapes: B images, M patches an image in training and any smaller number elsewhere, P x P pixels, T tokens of
 # a patch, C channels of the backbone, N queries, d their size, L decoder layers.
@@ -54,7 +54,7 @@ class PatchDetector(nn.Module):
 
     def forward(
         self,
-        images: Images | Memory,
+        images: Any,
         features: Tensor,
         *,
         keep_BN: Tensor | None = None,
@@ -64,7 +64,7 @@ class PatchDetector(nn.Module):
         """Look for patches in images.
 
         Args:
-            images: a batch, or what the detector's `encode` made of it.
+            images: `Images`, or what the detector's `encode` made of them.
             features: of M patches or fewer, see `patch_features`.
             keep_BN: (B, N) bool, False for queries that are not told their patch; see `keep_queries`.
             order: (N,) int64, the object queries in another order; see `shuffled_queries`.
@@ -83,10 +83,9 @@ class PatchDetector(nn.Module):
             raise ValueError(f"{patches} patches of {group} queries are more than {config.queries} queries")
         memory = self.detector.encode(images) if isinstance(images, Images) else images
         told = self.added(features, group, keep_BN)
-        states = self.detector.decode_states(
+        outputs, states = self.detector.decode_with_states(
             memory, query_extra=told, groups=patches, queries=queries, order=order
         )
-        outputs = self.detector.answer(states)
         if self.feature_align is None:
             return outputs
         return outputs._replace(features=self.feature_align(states))

@@ -97,7 +97,7 @@ class ResNet(Backbone):
         super().__init__()
         self.stages, self.maps, self.memory_format = len(depths), maps, torch.preserve_format
         self.conv1, self.bn1 = _conv(3, stem, 7, 2), _norm(stem, norm)
-        channels, stride, outer = stem, STEM_STRIDE, []
+        channels, stride, outer, strides = stem, STEM_STRIDE, [], []
         for stage, (depth, width) in enumerate(zip(depths, inner, strict=True)):
             dilated = dilation and stage == self.stages - 1
             step = 1 if dilated or stage == 0 else 2
@@ -118,7 +118,8 @@ class ResNet(Backbone):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
             stride *= step
             outer.append(channels)
-        self.channels, self.stride = tuple(outer[-maps:]), stride
+            strides.append(stride)
+        self.channels, self.strides = tuple(outer[-maps:]), tuple(strides[-maps:])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
