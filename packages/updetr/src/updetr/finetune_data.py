@@ -18,6 +18,7 @@ from nonet.data.labelled_boxes import LabelledImage, LabelledImages
 from nonet.errors import RunFailed, UserError
 from updetr.batches import Images, Targets
 from updetr.box_transforms import Augmentation, Sample, resized, shares
+from updetr.file_notes import Note
 
 # Shapes: B images, H x W pixels with padding, T true boxes over the whole batch, n boxes of an image.
 
@@ -45,7 +46,7 @@ class TrainingImages:
         return len(self.labelled)
 
     def __getitem__(self, item: Pair) -> Batch:
-        """One image: `id`, `pixels` (3, h, w) uint8, `boxes` (n, 4), `labels` (n,); or `skipped`."""
+        """One image: `id`, `pixels` (3, h, w) uint8, `boxes` (n, 4), `labels` (n,); or a `note`."""
         epoch, index = item
         image, random = self.labelled.images[index], generator(self.seed, "augment", epoch, index)
         try:
@@ -54,7 +55,7 @@ class TrainingImages:
             else:
                 sample = self.augment.turned(self._sized(index, self.augment.drawn_scale(random)), random)
         except UserError as error:
-            return {"skipped": str(error), "id": image.id}
+            return _unusable(image, error)
         found = {"boxes": torch.from_numpy(shares(sample)), "labels": torch.from_numpy(sample.labels)}
         return found | {"id": image.id, "pixels": to_uint8(sample.image), "size": sample.image.size}
 
@@ -91,7 +92,7 @@ class EvaluationImages:
         try:
             sample = resized(open_labelled(image), self.scale, self.longest)
         except UserError as error:
-            return {"skipped": str(error), "id": image.id}
+            return _unusable(image, error)
         found = {"boxes": torch.from_numpy(shares(sample)), "labels": torch.from_numpy(sample.labels)}
         size = (image.width, image.height)
         return found | {"id": image.id, "pixels": to_uint8(sample.image), "size": size}
@@ -113,21 +114,26 @@ def open_labelled(image: LabelledImage) -> Sample:
     return Sample(picture, image.boxes[single], image.labels[single])
 
 
+def _unusable(image: LabelledImage, error: UserError) -> Batch:
+    return {"note": Note(str(image.path), str(error).removeprefix(f"{image.path}: "), True)}
+
+
 def collate(items: Sequence[Batch]) -> Batch:
     """A batch of the items that could be read.
 
     Returns:
         `pixels` (B, 3, H, W) uint8 and `mask` (B, H, W) bool, True where there is an image, padded at the
         right and the bottom; `boxes` (T, 4) float32 and `labels` (T,) int64 of all images, `counts` of each;
-        `ids` and `sizes` of the B images; `skipped`, a line for each that could not be read.
+        `ids` and `sizes` of the B images; `notes`, one for each that could not be read.
 
     Raises:
         RunFailed: none could be read.
     """
-    skipped = [item["skipped"] for item in items if "skipped" in item]
-    good = [item for item in items if "skipped" not in item]
+    notes = [item["note"] for item in items if "note" in item]
+    good = [item for item in items if "note" not in item]
     if not good:
-        raise RunFailed(f"no image of a batch of {len(items)} can be read; the first: {skipped[0]}")
+        first = f"{notes[0].file}: {notes[0].text}"
+        raise RunFailed(f"no image of a batch of {len(items)} can be read; the first: {first}")
     pixels, mask = padded([item["pixels"] for item in good])
     return {
         "pixels": pixels,
@@ -137,7 +143,7 @@ def collate(items: Sequence[Batch]) -> Batch:
         "counts": [len(item["labels"]) for item in good],
         "ids": [item["id"] for item in good],
         "sizes": [item["size"] for item in good],
-        "skipped": skipped,
+        "notes": notes,
     }
 
 

@@ -5,7 +5,7 @@ weights that are validated and saved may be a running mean of those that are tra
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -17,6 +17,7 @@ from nonet.errors import UserError
 from nonet.training.trainer import RunningMeans
 from updetr.batches import Outputs
 from updetr.detections import Detections, from_outputs
+from updetr.file_notes import gathered
 from updetr.finetune_data import Batch, images_of, targets_of
 from updetr.losses import SetLoss, SetLossResult
 from updetr.train_options import RateOptions
@@ -139,13 +140,3 @@ def rate_factor(step: int, rates: RateOptions, steps: int) -> float:
     """What the rates are multiplied by at step 0, 1, ...: a linear rise, 1, and a tenth after the drop."""
     rise = min(1.0, (step + 1) / rates.warmup) if rates.warmup else 1.0
     return rise * (FALL if step >= round(rates.drop * steps) else 1.0)
-
-
-def gathered(mine: Sequence[Any]) -> list[Any]:
-    """The entries of all processes, those of the first one first."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return list(mine)
-    every: list[list[Any]] = [[] for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(every, list(mine))
-    return [entry for part in every for entry in part]
