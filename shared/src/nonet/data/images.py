@@ -198,6 +198,14 @@ def fitted_size(width: int, height: int, short: int, longest: int | None) -> tup
     return max(1, int(short * width / height)), short
 
 
+def fitted(image: "Image", short: int, longest: int | None) -> "Image":
+    """An image resized to `fitted_size`, bilinear and antialiased."""
+    from PIL.Image import Resampling
+
+    width, height = image.size
+    return image.resize(fitted_size(width, height, short, longest), Resampling.BILINEAR)
+
+
 def _in_folder(folder: Path, remark: Remark | None) -> list[Path]:
     found: list[Path] = []
     false: list[Path] = []
