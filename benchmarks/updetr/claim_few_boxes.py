@@ -13,21 +13,11 @@ changes little; the backbone trained on is worse or no better; with a random bac
 """
 
 from pathlib import Path
-from typing import Any
 
-from benchmarks.arms import arguments, run_arms
+from benchmarks.arms import arguments
 from benchmarks.data import data_folder
 from benchmarks.harness import Row, save, table
-from benchmarks.updetr.experiment import (
-    Arm,
-    Setting,
-    backbone,
-    finetuned,
-    pretrained,
-    rows,
-    slug,
-    tiny_setting,
-)
+from benchmarks.updetr.experiment import Arm, Setting, patches_found, rows, run_all, tiny_setting
 
 WORK = Path("runs/updetr/claim-few-boxes")
 SEEDS = (0, 1, 2)
@@ -52,7 +42,14 @@ def main(tiny: bool = False, work: Path = WORK, processes: int = 2, accelerator:
     setting = tiny_setting(setting) if tiny else setting
     seeds, processes = (SEEDS[:1], 1) if tiny else (SEEDS, processes)
     arms = ARMS | ({} if tiny else ABLATIONS)
-    found = run(setting, arms, seeds, work, processes)
+    keys = [
+        (name, size, seed)
+        for name in arms
+        for size in setting.sizes
+        if name in ARMS or size == FEW
+        for seed in seeds
+    ]
+    found = run_all(setting, arms, keys, work, processes)
     shown = (setting.every,) if tiny else SHOWN
     told = [
         *rows(found, list(ARMS), setting.sizes, seeds, "scratch", shown),
@@ -70,63 +67,6 @@ def main(tiny: bool = False, work: Path = WORK, processes: int = 2, accelerator:
             seed=list(seeds),
         )  # fmt: skip
     return told
-
-
-def run(
-    setting: Setting, arms: dict[str, Arm], seeds: tuple[int, ...], work: Path, processes: int
-) -> dict[tuple[str, int, int], dict[str, Any]]:
-    """The measures of every arm, number of labelled images and seed."""
-    kept = work / "arms"
-    run_arms(
-        [(f"backbone-{seed}", backbone, (setting, seed, work)) for seed in seeds], kept, processes=processes
-    )
-    run_arms(
-        [
-            (f"pretrain-{slug(name)}-{seed}", pretrained, (setting, arm, name, seed, work))
-            for name, arm in arms.items()
-            if arm.pretrained
-            for seed in seeds
-        ],
-        kept,
-        processes=processes,
-    )
-    keys = [
-        (name, size, seed)
-        for name in arms
-        for size in setting.sizes
-        if name in ARMS or size == FEW
-        for seed in seeds
-    ]
-    jobs = [
-        (f"finetune-{slug(name)}-{size}-{seed}", finetuned, (setting, arms[name], name, size, seed, work))
-        for name, size, seed in keys
-    ]
-    return dict(zip(keys, run_arms(jobs, kept, processes=processes), strict=True))
-
-
-def patches_found(arms: dict[str, Arm], seeds: tuple[int, ...], work: Path) -> list[Row]:
-    """Whether patches were found in pre-training: overlaps beside the floor of a constant box."""
-    import json
-
-    import numpy as np
-
-    out: list[Row] = []
-    for name, arm in arms.items():
-        if not arm.pretrained:
-            continue
-        runs = [
-            json.loads((work / "arms" / f"pretrain-{slug(name)}-{seed}.json").read_text(encoding="utf-8"))
-            for seed in seeds
-        ]
-        row: Row = {"name": name}
-        for key, label in (
-            ("found_iou", "IoU of the surest query of a patch's group"),
-            ("floor", "IoU of a constant box"),
-            ("own_group", "matched in the own group"),
-        ):
-            row[label] = f"{np.mean([each[key] for each in runs]):.2f}"
-        out.append(row)
-    return out
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.arms import run_arms
 from benchmarks.data import data_folder
 from benchmarks.harness import Row
 
@@ -211,6 +212,35 @@ def slug(name: str) -> str:
     return name.replace(",", "").replace(" ", "-")
 
 
+def run_all(
+    setting: Setting,
+    arms: Mapping[str, Arm],
+    keys: Sequence[tuple[str, int, int]],
+    work: Path,
+    processes: int,
+) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """The measures by arm, number of labelled images and seed; backbones, then transformers, then detectors."""
+    kept, seeds = work / "arms", sorted({seed for _, _, seed in keys})
+    run_arms(
+        [(f"backbone-{seed}", backbone, (setting, seed, work)) for seed in seeds], kept, processes=processes
+    )
+    run_arms(
+        [
+            (f"pretrain-{slug(name)}-{seed}", pretrained, (setting, arm, name, seed, work))
+            for name, arm in arms.items()
+            if arm.pretrained
+            for seed in seeds
+        ],
+        kept,
+        processes=processes,
+    )
+    jobs = [
+        (f"finetune-{slug(name)}-{size}-{seed}", finetuned, (setting, arms[name], name, size, seed, work))
+        for name, size, seed in keys
+    ]
+    return dict(zip(keys, run_arms(jobs, kept, processes=processes), strict=True))
+
+
 def rows(
     found: Mapping[tuple[str, int, int], Mapping[str, Any]], names: Sequence[str], sizes: Sequence[int],
     seeds: Sequence[int], base: str, shown: Sequence[int],
@@ -241,11 +271,34 @@ def rows(
     return out
 
 
+def patches_found(arms: Mapping[str, Arm], seeds: Sequence[int], work: Path) -> list[Row]:
+    """Whether patches were found in pre-training: overlaps beside the floor of a constant box."""
+    out: list[Row] = []
+    for name, arm in arms.items():
+        if not arm.pretrained:
+            continue
+        runs = [
+            json.loads((work / "arms" / f"pretrain-{slug(name)}-{seed}.json").read_text(encoding="utf-8"))
+            for seed in seeds
+        ]
+        row: Row = {"name": name}
+        for key, label in (
+            ("found_iou", "IoU of the surest query of a patch's group"),
+            ("floor", "IoU of a constant box"),
+            ("own_group", "matched in the own group"),
+        ):
+            row[label] = f"{np.mean([each[key] for each in runs]):.2f}"
+        out.append(row)
+    return out
+
+
 def _model(setting: Setting, arm: Arm, seed: int, work: Path) -> dict[str, Any]:
     """The options of a new detector."""
     from updetr.train_options import SizeOptions
 
-    weights = work / f"backbone-{seed}" / "model" / "backbone.safetensors" if arm.backbone == "learnt" else None
+    weights = (
+        work / f"backbone-{seed}" / "model" / "backbone.safetensors" if arm.backbone == "learnt" else None
+    )
     return {
         "backbone": setting.backbone,
         "backbone_weights": weights,
