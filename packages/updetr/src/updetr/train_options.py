@@ -110,8 +110,8 @@ class PretextOptions:
 class LossOptions:
     """Weights of the parts of the loss, each summed over the decoder's layers."""
 
-    classes: float = 1.0
-    """of the cross-entropy"""
+    classes: float | None = None
+    """of the class loss; none: 1, and 2 for the focal loss of deformable-detr and rt-detr"""
     boxes: float = 5.0
     """of the L1 distance, in shares of the image's sides"""
     overlap: float = 2.0
@@ -124,8 +124,9 @@ class LossOptions:
 
     def __post_init__(self) -> None:
         for name in ("classes", "boxes", "overlap", "features"):
-            if getattr(self, name) < 0:
-                raise UserError(f"loss.{name} is {getattr(self, name):g}; it is 0 or more")
+            weight = getattr(self, name)
+            if weight is not None and weight < 0:
+                raise UserError(f"loss.{name} is {weight:g}; it is 0 or more")
         if self.no_object is not None and not self.no_object > 0:
             raise UserError(f"loss.no_object is {self.no_object:g}; it is positive, or none")
 

@@ -27,8 +27,8 @@ class Options(PretextOptions, ModelOptions, LengthOptions):
     augment: bool = True
     """jitter, grey and blur patches"""
     cache_features: Path | None = None
-    """file for the frozen backbone's features of whole images, made once, then read instead of the images;
-    for up to some 20,000 images and one scale"""
+    """folder for the frozen backbone's features of whole images, made once for each scale, then read instead;
+    for up to some 20,000 images and few scales"""
     val_size: int = 64
     """images kept for validation, at most a tenth; 0: none"""
 
@@ -41,11 +41,6 @@ class Options(PretextOptions, ModelOptions, LengthOptions):
             raise UserError("val_size is 0 or more, patch_tokens at least 1")
         if self.cache_features is not None and self.rates.backbone_lr:
             raise UserError("cache_features is for a frozen backbone: leave rates.backbone_lr at 0")
-        if self.cache_features is not None and len(self.scales) > 1:
-            raise UserError(
-                f"cache_features keeps one size of each image, but there are {len(self.scales)} scales: "
-                "give one"
-            )
         if self.init is None:
             self.config(patches=self.num_patches)
 
