@@ -57,7 +57,7 @@ def load_backbone_weights(
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file, out of the wrappers that training code puts around them; runs no code from it."""
+    """The tensors of a file, out of what training code puts around them; runs no code from it."""
     if file.suffix == ".safetensors":
         return read_safetensors(file)
     found = read_pickle(file)
