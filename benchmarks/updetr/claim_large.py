@@ -31,9 +31,9 @@ ARMS = {
 }
 FULL = Setting(
     pool=(("photos-1000",), ("coco128", "images"), ("coco-mini",)), backbone="resnet18", backbone_steps=1000,
-    backbone_batch=256, crop=96, width=256, layers=(6, 6), hidden=1024, queries=100, patches=10, patch_size=96,
-    scales=(192, 208, 224, 240), longest=320, pretrain_steps=1000, pretrain_batch=64, scale=240, steps=800,
-    lr=2e-4, every=100, clip=0.1, accelerator="gpu",
+    backbone_batch=256, crop=96, width=256, layers=(6, 6), hidden=1024, queries=100, patches=10,
+    patch_size=96, scales=(192, 208, 224, 240), longest=320, pretrain_steps=1000,
+    pretrain_batch=64, scale=240, steps=800, lr=2e-4, every=100, clip=0.1, accelerator="gpu",
 )  # fmt: skip
 
 

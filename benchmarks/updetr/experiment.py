@@ -170,8 +170,9 @@ def pretrained(setting: Setting, arm: Arm, name: str, seed: int, work: Path) -> 
 
 def finetuned(setting: Setting, arm: Arm, name: str, images: int, seed: int, work: Path) -> dict[str, Any]:
     """Fine-tune on so many labelled images; measures of the test images by step, as text."""
-    from updetr.commands.finetune import Options
     from updetr.finetune_run import finetune
+
+    from updetr.commands.finetune import Options
 
     out, root = work / f"finetune-{slug(name)}-{images}-{seed}", blood(setting, work)
     shutil.rmtree(out, ignore_errors=True)
@@ -219,7 +220,7 @@ def run_all(
     work: Path,
     processes: int,
 ) -> dict[tuple[str, int, int], dict[str, Any]]:
-    """The measures by arm, number of labelled images and seed; backbones, then transformers, then detectors."""
+    """The measures by arm, number of labelled images and seed; first backbones, then transformers."""
     kept, seeds = work / "arms", sorted({seed for _, _, seed in keys})
     run_arms(
         [(f"backbone-{seed}", backbone, (setting, seed, work)) for seed in seeds], kept, processes=processes
@@ -245,7 +246,7 @@ def rows(
     found: Mapping[tuple[str, int, int], Mapping[str, Any]], names: Sequence[str], sizes: Sequence[int],
     seeds: Sequence[int], base: str, shown: Sequence[int],
 ) -> list[Row]:  # fmt: skip
-    """A row a number of labelled images, step and arm: means over seeds, differences to `base` with intervals."""
+    """A row a number of images, step and arm: means over seeds, differences to `base` with intervals."""
     from nonet.metrics.stats import t_interval
 
     out: list[Row] = []
