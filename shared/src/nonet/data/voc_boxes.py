@@ -61,13 +61,13 @@ def read_voc(
     Layouts: `Annotations` and `JPEGImages` (or `annots`, `images`, ...) with `ImageSets/Main/SPLIT.txt`, or a
     folder with images and XML files side by side. Without such a list the split is a folder below `root`.
 
-    Classes are VOC's twenty where no other name occurs, else the names of all splits in alphabetical order.
+    Classes are VOC's twenty in VOC's own folders, else the names of all splits in alphabetical order.
 
     Args:
         root: the folder.
         split: name of the list or folder; None takes every XML file.
-        offset: 1: VOC's own counting; 0: edges; None: 1 where a folder's name is VOCdevkit or VOC and a
-            year.
+        offset: 1: VOC's own counting; 0: edges; None: 1 in VOC's own folders, where a folder's name is
+            VOCdevkit or VOC and a year.
         drop_difficult: leave out boxes marked as difficult.
         mend: as in `BoxRows.image`.
 
@@ -78,9 +78,8 @@ def read_voc(
     if offset not in (None, 0, 1):
         raise UserError(f"the offset of VOC's pixels is 0 or 1, not {offset}")
     layout = _layout(root, split)
-    if offset is None:
-        parts = root.resolve().parts
-        offset = int(any(re.fullmatch(r"VOCdevkit|VOC20\d\d", part) for part in parts))
+    own = any(re.fullmatch(r"VOCdevkit|VOC20\d\d", part) for part in root.resolve().parts)
+    offset = int(own) if offset is None else offset
     defects = [f"{root}: the list {split} names {name}, which has no XML file" for name in layout.missing]
     pages: dict[Path, _Page] = {}
     for file in layout.files:
@@ -88,7 +87,7 @@ def read_voc(
             pages[file] = _page(file, offset, defects)
         except ElementTree.ParseError as error:
             defects.append(f"{file}:{error.position[0]}: not valid XML ({error}); left out")
-    names = _names(pages, layout)
+    names = _names(pages, layout, own)
     images, more = _images(pages, names, ImageIndex(layout.images), defects, drop_difficult, mend)
     left = len(layout.files) - len(images)
     if 2 * left > len(layout.files):
@@ -197,9 +196,9 @@ def _page(file: Path, offset: int, defects: list[str]) -> _Page:
     return _Page((page.findtext("filename") or "").strip(), (size[0], size[1]), objects)
 
 
-def _names(pages: dict[Path, _Page], layout: _Layout) -> tuple[str, ...]:
+def _names(pages: dict[Path, _Page], layout: _Layout, own: bool) -> tuple[str, ...]:
     found = {thing.name for page in pages.values() for thing in page.objects}
-    if found and found <= set(VOC_NAMES):
+    if own and found <= set(VOC_NAMES):
         return VOC_NAMES
     for file in layout.everything:
         if file not in pages:
