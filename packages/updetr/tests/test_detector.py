@@ -118,5 +118,5 @@ def test_the_released_model_has_42_62_million_numbers_of_which_19_16_learn():
 
 
 def test_other_architectures_are_built_elsewhere():
-    with pytest.raises(ValueError, match="rt-detr is built by updetr.other_detectors.build"):
+    with pytest.raises(ValueError, match="rt-detr is built by updetr"):
         build(arch="rt-detr")

@@ -1,4 +1,4 @@
-"""Queries that are told their patches: groups apart, fewer patches, what is zeroed, and whose mask was wrong."""
+"""Queries that are told their patches: groups apart, fewer patches, what is zeroed, a mask that was wrong."""
 
 import pytest
 import torch
@@ -159,7 +159,7 @@ def test_what_is_not_told_depends_on_seed_step_and_row_alone():
 
 
 def released_mask(queries, patches):
-    """The mask as the released code fills it: as many blocks as a group has queries, not as there are groups."""
+    """The mask as the released code fills it: as many blocks as a group has queries."""
     group = queries // patches
     mask = torch.full((queries, queries), float("-inf"))
     for block in range(group):
