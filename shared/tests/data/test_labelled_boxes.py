@@ -8,7 +8,7 @@ from PIL import Image
 
 from nonet.data.coco_boxes import read_coco, write_coco, write_coco_results
 from nonet.data.image_index import ImageIndex
-from nonet.data.labelled_boxes import BoxRows, LabelledImages, not_empty, stored_size
+from nonet.data.labelled_boxes import BoxRows, LabelledImages, not_empty
 from nonet.data.voc_boxes import VOC_NAMES, read_voc, write_voc
 from nonet.data.yolo_boxes import label_file, read_yolo, write_yolo, write_yolo_yaml
 from nonet.errors import UserError
@@ -389,5 +389,3 @@ def test_data_without_images_or_boxes_are_refused_and_what_is_said_is_kept_short
         not_empty(LabelledImages(images=[], names=("a",), category_ids=(1,), defects=["bad"]), "coco:x")
     many = LabelledImages(images=[], names=(), category_ids=(), defects=[f"{i}" for i in range(9)])
     assert many.said(2) == ["0", "1", "... and 7 more defects"]
-    with pytest.raises(UserError, match="not an image that can be read"):
-        stored_size(tmp_path / "instances_x.json")

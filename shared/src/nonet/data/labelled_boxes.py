@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nonet.errors import UserError, needs
+from nonet.errors import UserError
 
 SLACK = 1.0  # pixels; an edge that goes beyond the image by less was rounded, and is clipped without a word
 
@@ -213,21 +213,6 @@ class BoxRows:
             areas=np.where(np.isfinite(areas), areas, own),
             id=id,
         )
-
-
-def stored_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image file as it is stored, from its header alone.
-
-    Raises:
-        UserError: the file is missing or no image that Pillow knows.
-    """
-    pillow = needs("PIL.Image", to="read images", install="nonet[images]")
-    try:
-        with pillow.open(path) as image:
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
-        raise UserError(f"{path}: not an image that can be read ({error})") from None
-    return int(width), int(height)
 
 
 def listed(names: Sequence[object], most: int = 10) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nonet.data.image_index import ImageIndex, stem
-from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages, stored_size
+from nonet.data.images import image_size
+from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages
 from nonet.errors import UserError
 
 VOC_NAMES = (
@@ -78,7 +79,7 @@ def read_voc(
     if offset not in (None, 0, 1):
         raise UserError(f"the offset of VOC's pixels is 0 or 1, not {offset}")
     layout = _layout(root, split)
-    own = any(re.fullmatch(r"VOCdevkit|VOC20\d\d", part) for part in root.resolve().parts)
+    own = vocs_own(root)
     offset = int(own) if offset is None else offset
     defects = [f"{root}: the list {split} names {name}, which has no XML file" for name in layout.missing]
     pages: dict[Path, _Page] = {}
@@ -104,6 +105,11 @@ def read_voc(
         remarks=more,
         defects=defects,
     )
+
+
+def vocs_own(root: Path) -> bool:
+    """Whether a folder's name, or that of one above it, is VOCdevkit or VOC and a year."""
+    return any(re.fullmatch(r"VOCdevkit|VOC20\d\d", part) for part in root.resolve().parts)
 
 
 def write_voc(image: LabelledImage, names: tuple[str, ...], file: Path, *, offset: int = 1) -> None:
@@ -231,7 +237,7 @@ def _images(
         size = page.size
         if min(size) < 1:
             counts["files do not say the image's size, which is read from the image"] += 1
-            size = stored_size(path)
+            size = image_size(path)
         rows = BoxRows()
         for thing in page.objects:
             counts["boxes are difficult and left out"] += thing.difficult and drop_difficult
