@@ -18,7 +18,6 @@ from updetr.feature_cache import write_features
 from updetr.file_notes import FileNotes
 from updetr.loading import load_into, new_detector, save_model
 from updetr.model_folders import read_source
-from updetr.pretext_data import collate
 from updetr.pretext_files import build_pretext
 from updetr.pretrain_module import PretrainModule
 from updetr.query_patches import PatchDetector
@@ -94,7 +93,7 @@ def pretrain(options: "Options") -> Path:
         if kept:
             held = (data.subset(kept), OrderedBatches(len(kept), options.batch))
         step_data = StepData(
-            data.subset(train), batches, collate, *held,
+            data.subset(train), batches, data.collate, *held,
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
         state = {
