@@ -60,7 +60,8 @@ def test_answers_are_those_of_the_class_of_transformers_with_the_same_tensors(ar
     ours, images = detectors[arch], pictures(padded=arch == "deformable-detr")
     save_model(tmp_path / "model", ours, {})
     theirs, report = AutoModelForObjectDetection.from_pretrained(tmp_path / "model", output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
     answer = theirs.eval()(pixel_values=images.pixels, pixel_mask=images.mask.long())
     found = ours(images)
     torch.testing.assert_close(found.logits[-1], answer.logits, rtol=1e-4, atol=1e-5)
@@ -91,9 +92,8 @@ def test_groups_do_not_see_each_other_and_fewer_patches_are_the_first_groups(arc
     other = detector.decode(memory, query_extra=changed, groups=3)
     for name in ("logits", "boxes"):
         first, second = getattr(whole, name), getattr(other, name)
-        assert torch.equal(first[:, :, :6], second[:, :, :6]) and torch.equal(
-            first[:, :, 12:], second[:, :, 12:]
-        )
+        assert torch.equal(first[:, :, :6], second[:, :, :6])
+        assert torch.equal(first[:, :, 12:], second[:, :, 12:])
         assert not torch.allclose(first[:, :, 6:12], second[:, :, 6:12])
         part = detector.decode(memory, query_extra=added[:, :12], groups=2, queries=12)
         torch.testing.assert_close(getattr(part, name), first[:, :, :12], rtol=1e-4, atol=1e-5)
@@ -140,11 +140,11 @@ def test_the_pretext_reaches_all_that_is_called_pre_trained_and_nothing_that_is_
     assert sum(part.numbers for part in parts.values()) == sum(
         x.numel() for x in detector.state_dict().values() if x.dtype.is_floating_point
     ) - (detector.config.decoder_layers - 1) * (0 if arch == "rt-detr" else _head_numbers(detector))
-    assert (
-        parts["encoder"].transferred == parts["decoder"].transferred == 1 and not parts["classes"].transferred
-    )
+    assert parts["encoder"].transferred == parts["decoder"].transferred == 1
+    assert not parts["classes"].transferred
     assert ("query selection" in parts) == (arch == "rt-detr")
-    assert "of" in transfer_line([*parts.values()]) and "fresh: " in transfer_line([*parts.values()])
+    assert "of" in transfer_line([*parts.values()])
+    assert "fresh: " in transfer_line([*parts.values()])
 
 
 def _head_numbers(detector):
