@@ -240,6 +240,17 @@ def test_images_and_xml_side_by_side_are_a_voc_folder_with_folders_as_splits(tmp
     assert any("1 images have no XML file" in remark for remark in read_voc(tmp_path / "train").remarks)
 
 
+def test_a_list_of_classes_orders_them_and_lacks_none(tmp_path):
+    picture(tmp_path / "a.jpg")
+    voc_xml(tmp_path / "a.xml", [("dog", (1, 1, 9, 9), 0)])
+    (tmp_path / "classes.txt").write_text("zebra\ndog\n")
+    data = read_voc(tmp_path)
+    assert (data.names, data.images[0].labels.tolist()) == (("zebra", "dog"), [1])
+    (tmp_path / "classes.txt").write_text("zebra\n")
+    with pytest.raises(UserError, match=r"classes\.txt: lacks dog, which boxes are called"):
+        read_voc(tmp_path)
+
+
 def test_broken_xml_and_objects_without_a_box_are_listed(tmp_path):
     for stem in "abc":
         picture(tmp_path / f"{stem}.jpg")

@@ -1,8 +1,8 @@
 """Labelled images written in another format, and cut into splits (ours).
 
 A converted data set is a folder that others read too: COCO's `annotations/instances_SPLIT.json` and `SPLIT/`,
-VOC's `Annotations`, `JPEGImages` and `ImageSets/Main/SPLIT.txt`, YOLO's `data.yaml`, `images/SPLIT` and
-`labels/SPLIT`. Several splits go into one folder, one after the other.
+VOC's `Annotations`, `JPEGImages`, `ImageSets/Main/SPLIT.txt` and, ours, `classes.txt`, YOLO's `data.yaml`,
+`images/SPLIT` and `labels/SPLIT`. Several splits go into one folder, one after the other.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Literal
 from nonet.data.batching import generator
 from nonet.data.coco_boxes import write_coco
 from nonet.data.labelled_boxes import LabelledImages
-from nonet.data.voc_boxes import vocs_own, write_voc
+from nonet.data.voc_boxes import CLASSES, vocs_own, write_voc
 from nonet.data.yolo_boxes import label_file, write_yolo, write_yolo_yaml
 from nonet.errors import UserError
 from nonet.files import sha256, write_text
@@ -52,11 +52,14 @@ def convert(
     }[form]
     if mark.exists():
         raise UserError(f"{mark} is there already; choose another folder or split")
+    listing = folder / CLASSES
+    known = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else list(data.names)
+    if form == "voc" and known != list(data.names):
+        raise UserError(f"{listing} is there with other classes; choose another folder")
+    names = _file_names(data, pictures, remarks)
     if form == "yolo":
-        write_yolo_yaml(
-            folder / "data.yaml", data.names, split
-        )  # refuses other classes before files are written
-    placed = _placed(data, pictures, placing, remarks)
+        write_yolo_yaml(folder / "data.yaml", data.names, split)  # refuses other classes, before any image
+    placed = _placed(data, pictures, names, placing)
     crowds = sum(int(image.crowd.sum()) for image in placed.images)
     if crowds and form != "coco":
         remarks.append(f"{crowds} crowd regions are left out: {form.upper()} files do not know them")
@@ -73,6 +76,7 @@ def convert(
     offset = int(vocs_own(folder))
     for image in placed.images:
         write_voc(image, placed.names, folder / "Annotations" / f"{image.path.stem}.xml", offset=offset)
+    write_text(listing, "".join(f"{name}\n" for name in placed.names))
     write_text(mark, "".join(f"{image.path.stem}\n" for image in placed.images))
     remarks.append(f"pixels are counted from {offset}; only folders of VOC's own name are read from 1")
     return f"voc:{folder}:{split}", remarks
@@ -131,8 +135,8 @@ def write_splits(parts: Sequence[LabelledImages], names: Sequence[str], folder: 
     return [f"coco:{file},{above}" for file in files]
 
 
-def _placed(data: LabelledImages, folder: Path, placing: Placing, remarks: list[str]) -> LabelledImages:
-    """The data set with its images in a folder, under names of their own."""
+def _file_names(data: LabelledImages, folder: Path, remarks: list[str]) -> list[str]:
+    """What the images are called in a folder, all different, even without their endings."""
     stems = Counter(image.path.stem.lower() for image in data.images)
     names = [
         image.path.name
@@ -149,6 +153,11 @@ def _placed(data: LabelledImages, folder: Path, placing: Placing, remarks: list[
     there = [name for name in names if (folder / name).exists() or (folder / name).is_symlink()]
     if there:
         raise UserError(f"{folder / there[0]} is there already; choose another folder")
+    return names
+
+
+def _placed(data: LabelledImages, folder: Path, names: Sequence[str], placing: Placing) -> LabelledImages:
+    """The data set with its images in a folder, under these names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, image in zip(names, data.images, strict=True):
         if placing == "link":

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from nonet.data.image_index import ImageIndex, stem
 from nonet.data.images import image_size
-from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages
+from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages, listed
 from nonet.errors import UserError
 
 VOC_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+CLASSES = "classes.txt"
 _ANNOTATIONS = ("Annotations", "annotations", "annots", "xml", "labels")
 _IMAGES = ("JPEGImages", "images", "Images", "imgs")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -62,7 +63,8 @@ def read_voc(
     Layouts: `Annotations` and `JPEGImages` (or `annots`, `images`, ...) with `ImageSets/Main/SPLIT.txt`, or a
     folder with images and XML files side by side. Without such a list the split is a folder below `root`.
 
-    Classes are VOC's twenty in VOC's own folders, else the names of all splits in alphabetical order.
+    Classes are the lines of `classes.txt` in the folder, else VOC's twenty in VOC's own folders, else the
+    names of all splits in alphabetical order.
 
     Args:
         root: the folder.
@@ -73,8 +75,8 @@ def read_voc(
         mend: as in `BoxRows.image`.
 
     Raises:
-        UserError: no such folder or split, no XML file, more than half of the images missing or XML files
-            broken.
+        UserError: no such folder or split, no XML file, names that `classes.txt` lacks, more than half of the
+            images missing or XML files broken.
     """
     if offset not in (None, 0, 1):
         raise UserError(f"the offset of VOC's pixels is 0 or 1, not {offset}")
@@ -88,7 +90,7 @@ def read_voc(
             pages[file] = _page(file, offset, defects)
         except ElementTree.ParseError as error:
             defects.append(f"{file}:{error.position[0]}: not valid XML ({error}); left out")
-    names = _names(pages, layout, own)
+    names = _names(pages, layout, root, own)
     images, more = _images(pages, names, ImageIndex(layout.images), defects, drop_difficult, mend)
     left = len(layout.files) - len(images)
     if 2 * left > len(layout.files):
@@ -202,8 +204,16 @@ def _page(file: Path, offset: int, defects: list[str]) -> _Page:
     return _Page((page.findtext("filename") or "").strip(), (size[0], size[1]), objects)
 
 
-def _names(pages: dict[Path, _Page], layout: _Layout, own: bool) -> tuple[str, ...]:
+def _names(pages: dict[Path, _Page], layout: _Layout, root: Path, own: bool) -> tuple[str, ...]:
     found = {thing.name for page in pages.values() for thing in page.objects}
+    if (root / CLASSES).is_file():
+        lines = (root / CLASSES).read_text(encoding="utf-8").splitlines()
+        names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        if found - set(names):
+            raise UserError(
+                f"{root / CLASSES}: lacks {listed(sorted(found - set(names)))}, which boxes are called"
+            )
+        return names
     if own and found <= set(VOC_NAMES):
         return VOC_NAMES
     for file in layout.everything:
