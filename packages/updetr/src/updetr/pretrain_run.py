@@ -48,7 +48,8 @@ def pretrain(options: "Options") -> Path:
     """
     resumed, notes = folder_of(options.resume), list[str]()
     early = options.targets != "proposals"  # these are kept in the run's folder
-    data = build_pretext(options, seed=options.trainer.seed, say=notes.append) if early else None
+    seed, keep = options.trainer.seed, options.keep_images
+    data = build_pretext(options, seed=seed, say=notes.append, keep=keep) if early else None
     if data is None:
         find_images(options.images)
     seed_all(options.trainer.seed)
@@ -68,7 +69,7 @@ def pretrain(options: "Options") -> Path:
             run.say(note)
         if data is None:
             data = build_pretext(
-                options, seed=trainer.seed, say=run.say, folder=run.folder, writes=run.writes
+                options, seed=seed, say=run.say, folder=run.folder, writes=run.writes, keep=keep
             )
         if options.cache_features is not None:
             cache = write_features(
