@@ -36,7 +36,7 @@ class Options:
     longest: int | None = None
     """longer side at most, pixels; none: likewise, else 1333"""
     batch: int = 8
-    """images a batch"""
+    """images a batch; the padding of images of several sizes changes answers a little, which 1 avoids"""
     workers: int = 0
     """processes that read images; 0: this one"""
     device: str = "auto"
