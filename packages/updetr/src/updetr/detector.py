@@ -6,6 +6,7 @@ The parts are initialised and named as in the original code: queries are N(0, 1)
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from updetr.backbones import Backbone, build_backbone
@@ -161,7 +162,10 @@ class Detector(nn.Module):
         states = self.transformer.decoder(
             places, memory.memory, memory.positions, memory.padding, groups=groups
         )
-        return Outputs(self.class_embed(states), self.bbox_embed(states).sigmoid()), states
+        with torch.autocast(
+            states.device.type, enabled=False
+        ):  # 8 bits say a box to 1/256 of the image
+            return Outputs(self.class_embed(states), self.bbox_embed(states).sigmoid()), states
 
 
 def parameter_count(module: nn.Module, *, trainable: bool = False) -> int:
