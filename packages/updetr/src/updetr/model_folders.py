@@ -58,7 +58,7 @@ def read_source(name: str | Path) -> Source:
     note = read_note(folder)
     if note is None:
         config, backbone = _foreign(found, str(folder / "config.json"))
-        sizes, facts = _foreign_sizes(folder), {}
+        sizes, facts = _foreign_sizes(folder), dict[str, Any]()
     else:
         config, sizes, facts = note
         built = config.arch in CLASSES and config.backbone not in RESNETS
