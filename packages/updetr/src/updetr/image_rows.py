@@ -6,13 +6,11 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from nonet.data.batching import Pair, generator
-from nonet.data.images import MAX_PIXELS, open_image
+from nonet.data.images import MAX_PIXELS, open_image, to_uint8
 from nonet.errors import RunFailed, UserError
 from updetr.image_sources import Sources
 
@@ -114,7 +112,7 @@ class ImageRows(ABC, Generic[T]):
         heard: list[str] = []
         picture = open_image(path, max_pixels=self.max_pixels, orient=self.orient, remark=heard.append)
         notes.extend(Note(str(path), text.removeprefix(f"{path}: "), False) for text in heard)
-        found = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        found = to_uint8(picture)
         worker = get_worker_info()
         if self._kept.bytes + found.numel() <= self.keep * MIB // (worker.num_workers if worker else 1):
             self._kept.images[number] = found

@@ -28,6 +28,7 @@ def build_pretext(
     writes: bool = True,
     max_pixels: int = MAX_PIXELS,
     keep: int = 0,
+    limit: int | None = None,
 ) -> PretextData:
     """The data of pre-training that the options ask for.
 
@@ -41,13 +42,17 @@ def build_pretext(
         writes: whether this process computes proposals; others wait for them.
         max_pixels: of an image as it is stored.
         keep: MiB of decoded images that are kept in memory.
+        limit: the first so many files alone.
 
     Raises:
         UserError: no images, or a file of targets that is broken or names none of them.
         RunFailed: more than half of the images cannot be used.
     """
     images = usable_images(
-        find_images(options.images, remark=say), least=options.min_patch, max_pixels=max_pixels, say=say
+        find_images(options.images, remark=say)[:limit],
+        least=options.min_patch,
+        max_pixels=max_pixels,
+        say=say,
     )
     targets = None
     if options.targets == "file" and options.targets_file is not None:
