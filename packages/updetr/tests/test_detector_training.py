@@ -154,6 +154,24 @@ def test_finetuning_starts_from_the_pretrained_weights_and_keeps_the_best_valida
     assert torch.equal(old[stem], new[stem])  # the stem is frozen
 
 
+def test_evaluate_says_what_the_run_said(work, tmp_path):
+    folder, (_, _, _, val, *_), *_ = work
+    words = ("--model", folder / "tuned", "--data", val, "--device", "cpu", "--out", tmp_path / "scored")
+    done = call_cli("updetr", "evaluate", *words)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scored" / "scores.json").read_text())["scores"]
+    assert scores == json.loads((folder / "tuned" / "scores.json").read_text())["scores"]
+    best = max(line["val/AP"] for line in read_metrics(folder / "tuned") if "val/AP" in line)
+    assert scores["AP"] == pytest.approx(best, abs=1e-3)
+    assert "AR100" in done.stdout
+    again = call_cli("updetr", "evaluate", *words)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+    other = call_cli("updetr", "evaluate", "--model", folder / "pre", "--data", val)
+    assert other.returncode == 2
+    assert "fine-tune it" in other.stderr
+
+
 def test_an_interrupted_finetuning_goes_on_bit_for_bit(work, tmp_path, monkeypatch):
     folder, sides, *_ = work
     with monkeypatch.context() as patch:
