@@ -27,8 +27,8 @@ TOLERANCE = 1e-4
 """largest difference that is taken for equal: of a logit in shares of the largest one, or of a box's side"""
 _SHAPES = {"hf": (2, 160, 128), "onnx": (3, 128, 224)}  # images, height, width; ONNX is traced with another
 _TRAINING = (
-    "transformers freezes the whole backbone where it trains this folder, as it looks for other names of its "
-    "stages: call requires_grad_(True) on the stages that shall learn"
+    "trained further in transformers, all of the backbone learns, where DETR keeps its stem and first stage "
+    "as they are: freeze those with requires_grad_(False)"
 )
 
 
