@@ -105,7 +105,7 @@ def our_step(model: PatchDetector, folded: nn.Module, loss: SetLoss, batch: tupl
 
 
 class PeerModel(nn.Module):
-    """The same on transformers' modules, called one by one: its own forward takes neither mask nor patches."""
+    """The same on transformers' modules, called one by one: its forward takes no mask and no patches."""
 
     def __init__(self, ours: PatchDetector) -> None:
         super().__init__()
