@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from transformers import AutoBackbone, ConvNextConfig, ResNetConfig, SwinConfig
+from transformers import AutoBackbone, ConvNextConfig, Dinov2Config, ResNetConfig, SwinConfig
 
 from nonet.errors import UserError
 from nonet.testing import normal
@@ -186,6 +186,18 @@ def test_backbones_of_transformers_are_frozen_by_stages_too(kind, stride):
     assert not any(of_stage[name] for name in first)
     assert second
     assert all(of_stage[name] for name in second)
+
+
+def test_a_vision_transformer_is_a_backbone_for_images_of_any_size():
+    config = Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28)
+    backbone = build_backbone(config).freeze()
+    assert (backbone.channels, backbone.stride) == ((16,), 14)
+    assert backbone(normal(1, 3, 128, 100))[-1].shape == (
+        1,
+        16,
+        9,
+        7,
+    )  # pixels beyond the last whole cell are cut
 
 
 def test_batch_norms_of_transformers_are_frozen_and_nothing_is_dropped():

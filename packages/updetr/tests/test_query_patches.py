@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nonet.errors import UserError
-from nonet.testing import normal
+from nonet.testing import devices, normal
 from updetr.batches import Images
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
@@ -92,6 +92,15 @@ def test_a_query_that_is_not_told_its_patch_asks_as_before(model, memory, featur
     nothing = torch.zeros_like(keep)
     untold = model(memory, features, keep_BN=nothing)
     torch.testing.assert_close(untold.boxes, model.detector.decode(memory, groups=4).boxes)
+
+
+@devices
+def test_a_device_finds_what_the_reference_finds(device, memory, features):
+    here = build().to(device)
+    moved = memory._replace(**{name: getattr(memory, name).to(device) for name in memory._fields[:3]})
+    torch.testing.assert_close(
+        here(moved, features.to(device)).boxes.cpu(), build()(memory, features).boxes, atol=1e-3, rtol=0
+    )
 
 
 def test_all_queries_may_look_for_one_patch_and_then_see_each_other(model, memory, features):
