@@ -162,9 +162,7 @@ class Detector(nn.Module):
         states = self.transformer.decoder(
             places, memory.memory, memory.positions, memory.padding, groups=groups
         )
-        with torch.autocast(
-            states.device.type, enabled=False
-        ):  # 8 bits say a box to 1/256 of the image
+        with torch.autocast(states.device.type, enabled=False):  # 8 bits say a box to 1/256 of the image
             return Outputs(self.class_embed(states), self.bbox_embed(states).sigmoid()), states
 
 
