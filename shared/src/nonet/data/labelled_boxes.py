@@ -49,6 +49,8 @@ class LabelledImage:
     def keep(self, chosen: ArrayLike) -> "LabelledImage":
         """The image with some of its boxes: an index or a mask."""
         chosen = np.asarray(chosen)
+        if not chosen.size:
+            chosen = chosen.astype(np.int64)  # an empty list is one of floats
         rows = ("boxes", "labels", "crowd", "difficult", "areas")
         kept: dict[str, Any] = {name: getattr(self, name)[chosen] for name in rows}
         return replace(self, **kept, scores=None if self.scores is None else self.scores[chosen])
