@@ -74,7 +74,7 @@ class ImageRows(ABC, Generic[T]):
         """
         epoch, index = row[0], self.numbers[row[1]]
         notes: list[Note] = []
-        for number in (index, *self._others(epoch, index)):
+        for number in self._candidates(epoch, index):
             path = self.images[number]
             try:
                 return self.item(number, row, (epoch, index), notes)
@@ -129,9 +129,12 @@ class ImageRows(ABC, Generic[T]):
         ]
         return Sources(images, kept, self._kept.on_device if self.keep else None)
 
-    def _others(self, epoch: int, index: int) -> Iterator[int]:
+    def _candidates(self, epoch: int, index: int) -> Iterator[int]:
+        """The image itself; others are drawn only if it cannot be used."""
+        yield index
         random = generator(self.seed, "instead", epoch, index)
-        return (self.numbers[place] for place in random.integers(len(self.numbers), size=_ATTEMPTS))
+        for place in random.integers(len(self.numbers), size=_ATTEMPTS):
+            yield self.numbers[place]
 
 
 class _Kept:

@@ -118,14 +118,14 @@ def random_crop(width: int, height: int, least_area: float, random: np.random.Ge
     Returns:
         (4,) int64 x, y, width, height in pixels.
     """
-    area = random.uniform(least_area, 1, _TRIES) * width * height
-    aspect = np.exp(random.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1]), _TRIES))
-    wide, high = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
-    fits = np.flatnonzero((wide >= 1) & (wide <= width) & (high >= 1) & (high <= height))
-    x, y = random.random(2)
-    if len(fits):
-        w, h = int(wide[fits[0]]), int(high[fits[0]])
-        return np.array([int(x * (width - w + 1)), int(y * (height - h + 1)), w, h])
+    (x, y), *tries = random.random((_TRIES + 1, 2)).tolist()
+    shortest, longest = map(math.log, ASPECTS)
+    for share, place in tries:
+        area = (least_area + (1 - least_area) * share) * width * height
+        aspect = math.exp(shortest + (longest - shortest) * place)
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 1 <= w <= width and 1 <= h <= height:
+            return np.array([int(x * (width - w + 1)), int(y * (height - h + 1)), w, h])
     shape = min(max(width / height, ASPECTS[0]), ASPECTS[1])
     w, h = min(width, round(height * shape)), min(height, round(width / shape))
     return np.array([(width - w) // 2, (height - h) // 2, w, h])
