@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from PIL import Image
 
 from nonet.data.batching import RandomBatches, StepSampler, loader
 from nonet.errors import RunFailed, UserError
-from nonet.testing import one_thread
+from nonet.testing import devices, one_thread
 from updetr import image_sources, pretext_data
 from updetr.backbones import build_backbone
 from updetr.feature_cache import FeatureCache, write_features
@@ -121,6 +122,24 @@ def test_of_a_large_image_the_same_patches_are_cut_before_they_are_sent(images, 
     batch = items(data, (0, 0), (0, 3))
     assert batch["sources"].images[0].shape == (3, 3 * 32, 32)
     assert same(tuple(usual), tuple(prepare(batch, 32)))
+
+
+@devices
+def test_a_batch_on_a_device_is_that_of_the_cpu(images, device):
+    data = PretextData(images, seed=0, **SIZES, keep=1)
+    batch = items(data, (0, 0), (0, 3), (0, 0))
+    moved = move_data_to_device(batch, torch.device(device))
+    assert {image.device.type for image in moved["sources"].images} == {device}
+    expected, found = prepare(batch, 32, augment=False), prepare(moved, 32, augment=False)
+    for name in ("patches", "images"):
+        one, two = getattr(expected, name), getattr(found, name)
+        one, two = (one, two) if name == "patches" else (one.pixels, two.pixels)
+        assert (one - two.cpu()).abs().max() <= 1.01 / 255 / 0.224
+    assert torch.equal(expected.images.mask, found.images.mask.cpu())
+    again = move_data_to_device(items(data, (1, 3)), torch.device(device))["sources"].images[0]
+    assert again.data_ptr() == moved["sources"].images[1].data_ptr()  # copied once
+    augmented = prepare(moved, 32)
+    assert torch.isfinite(augmented.patches).all()
 
 
 # ------------------------------------------------------------------------------------------- random numbers
