@@ -71,6 +71,23 @@ def test_answers_are_those_of_the_class_of_transformers_with_the_same_tensors(ar
 
 @pytest.mark.parametrize("arch", ARCHS)
 @torch.no_grad()
+def test_transformers_finds_objects_with_the_saved_folder_as_we_do(arch, detectors, tmp_path):
+    from PIL import Image
+    from transformers import pipeline
+
+    from nonet.data.images import normalise, to_uint8
+
+    save_model(tmp_path / "model", detectors[arch], {}, sizes=(96, 128))
+    picture = Image.radial_gradient("L").resize((96, 96)).convert("RGB")
+    rows = pipeline("object-detection", str(tmp_path / "model"))(picture, threshold=0.0)
+    pixels = normalise(to_uint8(picture))[None]
+    found = detectors[arch](Images(pixels, torch.ones(1, 96, 96, dtype=torch.bool)))
+    best = float(found.logits[-1].sigmoid().max())
+    assert max(row["score"] for row in rows) == pytest.approx(best, abs=1e-3)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@torch.no_grad()
 def test_a_saved_detector_answers_as_before(arch, detectors, tmp_path):
     patched = PatchDetector(detectors[arch]).eval()
     save_model(tmp_path / "model", patched, {})

@@ -6,6 +6,7 @@ sigmoids: there is no class for no object.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from transformers import DeformableDetrForObjectDetection
 from updetr.backbones import Backbone, build_backbone
 from updetr.batches import Outputs
 from updetr.detector_config import DetectorConfig
+from updetr.hf_configs import preprocessor
 from updetr.hf_levels import LEVELS, deformable_config
 from updetr.level_detector import LevelDetector
 from updetr.level_memory import (
@@ -105,6 +107,10 @@ class DeformableDetector(LevelDetector):
         centres = shifts[..., :2] + logit(points)
         boxes = torch.cat([centres, shifts[..., 2:]], -1).sigmoid()
         return Outputs(self.hf.class_embed[0](states), boxes), states
+
+    def hf_preprocessor(self, shortest: int, longest: int) -> dict[str, Any]:
+        """As for DETR, but classes are sigmoids."""
+        return preprocessor(shortest, longest) | {"image_processor_type": "DeformableDetrImageProcessor"}
 
     @torch.no_grad()
     def _initialise(self) -> None:

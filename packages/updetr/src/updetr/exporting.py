@@ -15,8 +15,7 @@ from nonet.errors import RunFailed, UserError
 from nonet.files import write_json
 from nonet.training.hub import no_bars, save_folder
 from updetr.batches import Images
-from updetr.hf_configs import preprocessor
-from updetr.loading import load_model, write_detector
+from updetr.loading import load_model, preprocessor_of, write_detector
 from updetr.model_card import card
 from updetr.model_folders import read_source
 from updetr.onnx_export import ONNX, run_onnx, write_onnx
@@ -102,12 +101,14 @@ class _Writer:
         """
         folder.mkdir(parents=True, exist_ok=True)
         images = padded_images(*_SHAPES[self.to])
+        if self.to == "hf" and self.detector.config.arch == "rt-detr":  # transformers' own knows no padding
+            images = images._replace(mask=torch.ones_like(images.mask))
         if self.to == "hf":
             write_detector(self.detector, folder, self.sizes)
             found = _run_hf(folder, images)
         else:
             write_onnx(self.detector, folder / ONNX)
-            write_json(folder / "preprocessor_config.json", preprocessor(*self.sizes))
+            write_json(folder / "preprocessor_config.json", preprocessor_of(self.detector, self.sizes))
             found = run_onnx(folder / ONNX, images)
         with torch.no_grad():
             outputs = self.detector(images)

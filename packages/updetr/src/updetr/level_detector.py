@@ -107,6 +107,15 @@ class LevelDetector(nn.Module):
         """The config of transformers' class, its backbone included."""
         return self.hf.config
 
+    def hf_preprocessor(self, shortest: int, longest: int) -> dict[str, Any]:
+        """What transformers' preprocessor_config.json says.
+
+        Args:
+            shortest: side of an image, pixels.
+            longest: side at most, pixels.
+        """
+        raise NotImplementedError
+
     def hf_state(self) -> dict[str, Tensor]:
         """All tensors under the names of transformers' class."""
         return whole_state(self.hf, self.backbone)

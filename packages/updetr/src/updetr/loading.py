@@ -228,8 +228,16 @@ def write_detector(detector: Detector, folder: Path, sizes: tuple[int, int]) -> 
         found = detector.hf_config().to_dict()  # type: ignore[operator]
         state = detector.hf_state()  # type: ignore[operator]
     write_json(folder / "config.json", found)
-    write_json(folder / "preprocessor_config.json", preprocessor(*sizes))
+    write_json(folder / "preprocessor_config.json", preprocessor_of(detector, sizes))
     save_file(_plain(state), folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def preprocessor_of(detector: Detector, sizes: tuple[int, int]) -> dict[str, Any]:
+    """What a detector's preprocessor_config.json says; `sizes` as for `write_detector`."""
+    if detector.config.arch in CLASSES:
+        return preprocessor(*sizes)
+    found: dict[str, Any] = detector.hf_preprocessor(*sizes)  # type: ignore[operator]
+    return found
 
 
 class _Writer:

@@ -8,6 +8,7 @@ outside.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from nonet.errors import UserError
 from updetr.backbones import Backbone, build_backbone
 from updetr.batches import Outputs
 from updetr.detector_config import DetectorConfig
+from updetr.hf_configs import preprocessor
 from updetr.hf_levels import LEVELS, rt_config
 from updetr.level_detector import LevelDetector
 from updetr.level_memory import GroupedRTAttention, LevelMemory, group_self_attention, logit
@@ -98,6 +100,13 @@ class RTDetector(LevelDetector):
             said = torch.cat([boxes.sigmoid()[None], said])
         scale = memory.filled[:, :1].repeat(1, 1, 2)
         return Outputs(logits, said / scale), found.intermediate_hidden_states.transpose(0, 1)
+
+    def hf_preprocessor(self, shortest: int, longest: int) -> dict[str, Any]:
+        """Squares, as in RT-DETR: transformers' own pads neither images nor maps."""
+        stride = self.backbone.stride
+        side = -(-shortest // stride) * stride
+        square = {"size": {"height": side, "width": side}, "do_pad": False}
+        return preprocessor(side, side) | {"image_processor_type": "RTDetrImageProcessor"} | square
 
     def _cells(self, group: int, order: Tensor | None) -> Tensor:
         """The grids of all groups of that size, (N, 4), or in another order."""
