@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from updetr.module import FinetuneModule, rate_factor
 from updetr.pretrain_module import PretrainModule
 from updetr.pretrain_run import new_patch_detector
 from updetr.train_options import RateOptions, SizeOptions
-from updetr.training import fit
+from updetr.training import fit, held_out, length, suitable
 
 sys.path.insert(0, str(Path(__file__).parent / "support_updetr"))
 from rectangles import SMALL, write_rectangles
@@ -215,6 +216,38 @@ def test_several_seeds_have_runs_of_their_own_and_a_mean(work, tmp_path):
     assert ar["values"] == [one["AR100"] for one in each]
     assert ar["mean"] == pytest.approx(sum(ar["values"]) / 2)
     assert ar["sd"] == pytest.approx(abs(ar["values"][0] - ar["values"][1]) / 2**0.5)
+    shutil.rmtree(tmp_path / "both" / "seed-1")  # as if it had been interrupted before its second run
+    again = call_cli("updetr", *words, "--resume", tmp_path / "both")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "both" / "summary.json").read_text()) == found
+
+
+def test_a_broken_image_is_said_listed_and_left_out(work, tmp_path):
+    folder, *_ = work
+    data = write_rectangles(tmp_path / "some", 3)
+    broken = tmp_path / "some" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    words = ("--data", data, "--init", folder / "pre", *FINETUNE, "--trainer.steps", "1")
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert f"{broken}: cannot be decoded" in done.stderr
+    assert (tmp_path / "run" / "skipped.txt").read_text().startswith(f"{broken}: ")
+    for name in ("000.png", "002.png"):
+        (tmp_path / "some" / name).write_bytes(b"nothing")
+    none = call_cli("updetr", "finetune", *words, "--out", tmp_path / "none")
+    assert none.returncode == 1
+    assert "no image of a batch of 3 can be read" in none.stderr
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_images(work, tmp_path):
+    _, sides, *_ = work
+    wild = ("--rates.lr", "1e30", "--trainer.clip", "none", "--trainer.validate-every", "0")
+    done = call_cli("updetr", "finetune", *sides, *FINETUNE, *wild, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "the loss is nan" in done.stderr
+    found = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
+    assert len(found["ids"]) == 4
+    assert not (tmp_path / "run" / "model").exists()
 
 
 # ------------------------------------------------------------------------------------------------- the module
@@ -255,6 +288,24 @@ def test_every_weight_decays_and_the_backbone_has_a_rate_of_its_own():
 def test_a_warm_up_longer_than_the_run_is_refused():
     with pytest.raises(UserError, match="warmup 10 leaves nothing of 10 steps"):
         small_module(rates=RateOptions(warmup=10))
+
+
+def test_lengths_precision_and_what_is_held_out():
+    said = []
+    bf16 = TrainerOptions(precision="bf16", accelerator="cpu", accumulate=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+        assert suitable(bf16, said.append).precision == "fp32"
+        patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+        assert suitable(bf16, said.append).precision == "bf16"
+    assert len(said) == 1
+    assert "bf16" in said[0]
+    assert length(bf16, 3, RandomBatches(40, 8, 0)).steps == 8  # 15 batches, two a step
+    assert length(bf16, 0, RandomBatches(40, 8, 0)).steps == bf16.steps
+    train, kept = held_out(50, 8, 0)
+    assert len(kept) == 5
+    assert sorted([*train, *kept]) == list(range(50))
+    assert held_out(50, 0, 0) == (list(range(50)), [])
 
 
 def labelled_batch(count, folder):
