@@ -7,7 +7,6 @@ are merged, those first whose union costs least in Ward's sense; and what stays 
 way up is proposed first.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -184,13 +183,3 @@ def _overlaps(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[
     area: Any = (others[:, 2:] - others[:, :2]).prod(1)
     found: NDArray[np.float64] = both / ((box[2:] - box[:2]).prod() + area - both)
     return found
-
-
-def coverage(proposals: Sequence[Boxes], truth: Sequence[NDArray[np.float64]]) -> float:
-    """Mean over all true boxes of the best IoU with a proposal of its image; boxes x, y, width, height."""
-    best: list[float] = []
-    for found, boxes in zip(proposals, truth, strict=True):
-        corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1).astype(np.float64)
-        for box in np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1):
-            best.append(float(_overlaps(box, corners).max()) if len(corners) else 0.0)
-    return float(np.mean(best)) if best else float("nan")
