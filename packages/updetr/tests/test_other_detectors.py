@@ -5,9 +5,10 @@ from nonet.errors import UserError
 from updetr.batches import Images
 from updetr.detector_config import DetectorConfig
 from updetr.loading import load_into, load_model, save_model
-from updetr.other_detectors import FRESH, build, part_of, read_config, transfer, transfer_line
+from updetr.other_detectors import build, read_config
 from updetr.query_patches import PatchDetector
 from updetr.rt_detr import reference_grid
+from updetr.transfer import FRESH, part_of, transfer, transfer_line
 
 # 6 queries for each of 3 patches; sizes that are all different, so that a mix-up shows.
 SIZES = {
@@ -153,7 +154,7 @@ def test_the_pretext_reaches_all_that_is_called_pre_trained_and_nothing_that_is_
     reached = {name for name, x in detector.hf.named_parameters() if x.grad is not None}
     for name, _ in detector.hf.named_parameters():
         assert (name in reached) == (part_of(name) not in FRESH or part_of(name) == "classes"), name
-    parts = {part.name: part for part in transfer(detector)}
+    parts = {part.name: part for part in transfer(detector.hf_state())}
     assert sum(part.numbers for part in parts.values()) == sum(
         x.numel() for x in detector.state_dict().values() if x.dtype.is_floating_point
     ) - (detector.config.decoder_layers - 1) * (0 if arch == "rt-detr" else _head_numbers(detector))

@@ -13,6 +13,7 @@ from small_detectors import batch, shake, small
 from nonet.errors import UserError
 from nonet.metrics.panoptic import PanopticQuality, SegmentMap
 from nonet.testing import call_cli, normal
+from updetr.finetune_data import images_of
 from updetr.labelled_data import read_labelled
 from updetr.loading import save_model
 from updetr.mask_head import AttentionMaps, MaskHead, Segmenter
@@ -131,6 +132,27 @@ def test_only_the_head_learns_and_the_detector_stays_as_in_evaluation():
     assert model.masks(memory, states[0, :0], images[:0]).shape == (0, 16, 16)
     assert all(weight.grad is not None for weight in model.head.parameters())
     assert all(weight.grad is None for weight in model.detector.parameters())
+
+
+@pytest.mark.slow
+def test_a_head_learns_the_masks_of_a_picture(files):
+    torch.manual_seed(0)
+    model = Segmenter(small(width=32, heads=2, labels=NAMES)).train()
+    images = SegmentedImages(read_panoptic(files / "truth.json"), scales=(48,), longest=64, flip=0.0, seed=0)
+    held = collate([images[(0, 0)]])
+    memory, _, _ = model.detect(images_of(held))
+    rows, truth = torch.zeros(4, dtype=torch.int64), masks_of(held, torch.arange(4))
+    states = normal(4, 32, seed=2)  # four queries that tell the four segments apart
+    optimizer = torch.optim.AdamW(model.head.parameters(), 3e-3)
+    seen = []
+    for _ in range(161):
+        result = mask_losses(model.masks(memory, states, rows), truth)
+        seen.append((float(result.total.detach()), float(result.logged["iou"])))
+        optimizer.zero_grad()
+        result.total.backward()
+        optimizer.step()
+    assert seen[-1][0] < seen[0][0] / 2
+    assert seen[-1][1] > 0.55
 
 
 def test_losses_are_those_of_transformers():

@@ -15,11 +15,13 @@ from nonet.errors import RunFailed, UserError
 from nonet.files import write_json
 from nonet.training.hub import no_bars, save_folder
 from updetr.batches import Images
+from updetr.hf_configs import CLASSES
 from updetr.loading import load_model, preprocessor_of, write_detector
 from updetr.model_card import card
 from updetr.model_folders import read_source
 from updetr.onnx_export import ONNX, run_onnx, write_onnx
 from updetr.query_patches import PatchDetector
+from updetr.transfer import transfer, transfer_line
 
 Format = Literal["hf", "onnx"]
 TOLERANCE = 1e-4
@@ -72,6 +74,8 @@ def export(name: str | Path, folder: Path, to: Format, *, overwrite: bool = Fals
     notes = []
     if isinstance(model, PatchDetector):
         notes.append("the heads for patches stay behind: only this package locates patches")
+        if source.config.arch not in CLASSES:
+            notes.append(transfer_line(transfer(detector.hf_state())))  # type: ignore[operator]
     if to == "hf":
         if source.config.dilation:
             raise UserError(
@@ -79,6 +83,8 @@ def export(name: str | Path, folder: Path, to: Format, *, overwrite: bool = Fals
                 "could be proved here; export onnx instead"
             )
         notes.append(_TRAINING)
+        if source.config.arch == "rt-detr":
+            notes.append("transformers' RT-DETR knows no padding: give it images of one size in a batch")
     writer = _Writer(detector, to, source.sizes)
     text = card(source.config, Path(folder).name, source.facts, patches=False, onnx=to == "onnx", notes=notes)
     save_folder(writer, None, Path(folder), text, overwrite=overwrite)
@@ -101,6 +107,8 @@ class _Writer:
         """
         folder.mkdir(parents=True, exist_ok=True)
         images = padded_images(*_SHAPES[self.to])
+        if self.detector.config.arch == "rt-detr":  # transformers' own knows no padding
+            images = Images(images.pixels, torch.ones_like(images.mask))
         if self.to == "hf" and self.detector.config.arch == "rt-detr":  # transformers' own knows no padding
             images = images._replace(mask=torch.ones_like(images.mask))
         if self.to == "hf":

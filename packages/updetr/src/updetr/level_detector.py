@@ -13,10 +13,12 @@ from updetr.batches import Images, Outputs
 from updetr.detector_config import DetectorConfig
 from updetr.hf_levels import load_state, whole_state
 from updetr.level_memory import LevelMemory
+from updetr.transfer import transfer, transfer_line
 
 # Shapes: B images, N queries, d their size, K classes, L decoder layers.
 
 CLASS_HEADS = ("class_embed.", "model.decoder.class_embed.", "model.enc_score_head.")
+PRETEXT_LABELS = ("patch",)
 QUERIES = "model.query_position_embeddings.weight"
 
 
@@ -163,5 +165,7 @@ class LevelDetector(nn.Module):
         other = [name for name, x in given.items() if name in own and own[name].shape != x.shape]
         extra = [name for name in given if name not in own]
         load_account(missing, extra, other, len(own), say=say)
+        if config.labels == PRETEXT_LABELS:
+            say(transfer_line(transfer(own)))
         fitting = {name: x for name, x in given.items() if name in own and name not in other}
         self.load_hf_state(own | fitting)
