@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from nonet.data.batching import RandomBatches
+from nonet.data.images import find_images
 from nonet.errors import UserError
 from nonet.report import Page
 from nonet.runs import Run, read_metrics
@@ -33,8 +34,10 @@ from updetr.labelled_data import read_labelled
 from updetr.loading import load_model
 from updetr.losses import SetLoss
 from updetr.module import FinetuneModule, rate_factor
+from updetr.pretext_data import PretextData
 from updetr.pretrain_module import PretrainModule
 from updetr.pretrain_run import new_patch_detector
+from updetr.query_patches import PatchDetector
 from updetr.train_options import RateOptions, SizeOptions
 from updetr.training import fit, held_out, length, suitable
 
@@ -315,7 +318,7 @@ def labelled_batch(count, folder):
     return labelled, data
 
 
-def run_steps(module, data, folder, steps, **trainer):
+def run_steps(module, data, folder, steps, collate=collate, **trainer):
     folder.mkdir(exist_ok=True)
     run = Run(folder, "updetr", "finetune", writes=os.environ.get("RANK", "0") == "0")
     options = TrainerOptions(steps=steps, log_every=1, accelerator="cpu", checkpoint_every=0, **trainer)
@@ -382,3 +385,37 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     assert first[0] == pytest.approx(alone[0], rel=1e-5)
     for mine, theirs in zip(alone[1:], first[1:], strict=True):
         torch.testing.assert_close(torch.tensor(mine), torch.tensor(theirs), atol=1e-5, rtol=1e-4)
+
+
+def learn_patches(folder, processes):
+    """Three steps on the patches of eight pictures; the losses, and the weights of the patches' head then."""
+    torch.set_num_threads(1)
+    os.environ["NONET_PROGRESS"] = "0"
+    torch.manual_seed(0)
+    config = DetectorConfig(
+        backbone="resnet-tiny", width=16, heads=2, encoder_layers=1, decoder_layers=1, hidden=16, queries=8,
+        patches=4, dropout=0.0,
+    )  # fmt: skip
+    detector = Detector(config)
+    detector.backbone.freeze()
+    images = find_images(Path(folder) / "pictures")
+    data = PretextData(images, seed=0, num_patches=4, patch_size=32, scales=(48,), longest=64)
+    module = PretrainModule(
+        PatchDetector(detector), SetLoss(classes=1, group=2), RateOptions(), steps=3, seed=0, patch_size=32,
+        masked=0.5, shuffle=True,
+    )  # fmt: skip
+    lines = run_steps(
+        module, data, Path(folder) / f"patches-{processes}", 3, data.collate, devices=processes,
+        strategy="ddp" if processes > 1 else "auto", clip=0.1,
+    )  # fmt: skip
+    return [line["train/loss"] for line in lines], module.model.patch2query.weight.tolist()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_of_patches_what_one_learns(tmp_path):
+    write_rectangles(tmp_path / "pictures", 8)
+    alone = learn_patches(str(tmp_path), 1)
+    first, second = two_processes(learn_patches, str(tmp_path), 2)
+    assert first[1] == second[1]
+    assert first[0] == pytest.approx(alone[0], rel=1e-5)
+    torch.testing.assert_close(torch.tensor(alone[1]), torch.tensor(first[1]), atol=1e-5, rtol=1e-4)
