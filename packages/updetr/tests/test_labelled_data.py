@@ -247,6 +247,16 @@ def test_shots_are_at_least_or_exactly_so_many_boxes_of_each_class(tmp_path, see
         shots_of(data, 0, seed)
 
 
+def test_exact_shots_take_some_boxes_of_an_image_and_leave_the_rest(tmp_path):
+    rows = BoxRows()
+    for left in range(5):
+        rows.add((left, 1, left + 9, 9), 0, "", crowd=left == 0)
+    data = LabelledImages(images=[rows.image(tmp_path, 60, 40, 1, [])], names=("a",), category_ids=(1,))
+    exact = shots_of(data, 2, 0, exact=True)
+    assert exact.images[0].boxes[:, 0].tolist() == [1, 2]
+    assert len(shots_of(data, 2, 0).images[0].boxes) == 5
+
+
 def test_a_box_is_drawn_on_its_edges_and_nowhere_inside():
     plain = Image.new("RGB", (100, 80), "black")
     drawn = np.array(draw(plain, Marks([(10, 20, 60, 70), (-5, -5, 300, 300)], ["", ""], [0, 1])))

@@ -120,6 +120,7 @@ def test_a_repeated_box_is_dropped_once_and_boxes_as_written_are_kept_for_evalua
             rows.add(box, 0, "file", area=5.0)
         image = rows.image(Path("a.jpg"), 40, 30, 1, defects, mend=mend)
         assert (len(image.boxes), len(defects)) == (count, 2)
+        assert image.boxes[-1].tolist() == ([1, 1, 20, 20] if mend else [90, 1, 95, 20])
         assert image.areas.tolist() == [5.0] * count
 
 

@@ -74,7 +74,7 @@ def examine(options: "Options") -> Iterator[Finding]:
     )
     if options.overfit_steps:
         yield by_heart(
-            detector, _some(labelled, options.overfit_images), scale=min(scale, options.overfit_scale),
+            detector, _easiest(labelled, options.overfit_images), scale=min(scale, options.overfit_scale),
             longest=longest, steps=options.overfit_steps, device=device, say=options_say(options),
         )  # fmt: skip
 
@@ -138,3 +138,10 @@ def _some(labelled: LabelledImages, count: int) -> LabelledImages:
     having = [place for place, image in enumerate(labelled.images) if (~image.crowd).any()]
     step = max(1, len(having) // count)
     return dataclasses.replace(labelled, images=[labelled.images[place] for place in having[::step][:count]])
+
+
+def _easiest(labelled: LabelledImages, count: int) -> LabelledImages:
+    """The images with the fewest boxes, at least one."""
+    boxes = [int((~image.crowd).sum()) for image in labelled.images]
+    having = [place for place, number in enumerate(boxes) if number]
+    return labelled.take(sorted(having, key=lambda place: (boxes[place], place))[:count])

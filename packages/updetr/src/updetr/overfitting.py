@@ -1,7 +1,8 @@
 """Can a detector learn a few images by heart? If not, more training will not help (ours).
 
 The backbone stays as it is: its maps are computed once, and transformer and heads are trained on them without
-dropout, without augmentation and without a schedule.
+dropout and augmentation, at a rate that falls to nothing. Eight images of blood cells with 1 to 4 boxes each
+take about 1,000 steps with random weights of the smallest backbone.
 """
 
 import copy
@@ -19,6 +20,7 @@ from updetr.losses import SetLoss
 from updetr.matching import Costs
 
 ENOUGH = 0.9  # AP50 at which images are known by heart
+RATE = 0.128  # first rate of AdamW times the size of a query
 CLIP = 0.1  # norm of the gradients, as in all of DETR's schedules
 
 
@@ -43,7 +45,7 @@ def overfit(
     scale: int,
     longest: int,
     steps: int,
-    lr: float = 1e-3,
+    lr: float | None = None,
     every: int = 50,
     device: str = "cpu",
     say: Callable[[Progress], None] = lambda progress: None,
@@ -56,7 +58,7 @@ def overfit(
         scale: shorter side of an image as the detector sees it, pixels.
         longest: longer side at most, pixels.
         steps: at most.
-        lr: AdamW's rate.
+        lr: AdamW's first rate; None: 0.128 / width, which is 5e-4 for queries of 256 numbers.
         every: steps between two looks at the AP.
         device: where to compute.
         say: called at each look.
@@ -65,7 +67,8 @@ def overfit(
         RunFailed: none of the images can be read, or a prediction is not finite.
     """
     last = Progress(0, float("nan"), 0.0)
-    for last in _looks(detector, labelled, scale, longest, steps, lr, every, device):
+    rate = RATE / detector.config.width if lr is None else lr
+    for last in _looks(detector, labelled, scale, longest, steps, rate, every, device):
         say(last)
         if last.ap50 > ENOUGH:
             break
@@ -97,6 +100,7 @@ def _looks(
     seen = [image for image in labelled.images if image.id in set(batch["ids"])]
     truth = [image.keep(~image.crowd) for image in seen]
     for step in range(1, steps + 1):
+        optimizer.param_groups[0]["lr"] = lr * (1 - (step - 1) / steps)
         outputs = model.decode(model.encode_maps(maps, images.mask))
         total = loss(outputs, targets).total
         optimizer.zero_grad()
