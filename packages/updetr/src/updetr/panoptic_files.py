@@ -98,8 +98,8 @@ class PanopticData(NamedTuple):
             for image in self.images
         ]
         kept = [own[name] for name in names]
-        ids, things = (tuple(part[k] for k in kept) for part in (self.category_ids, self.things))
-        return PanopticData(images, tuple(names), ids, things)
+        ids = tuple(self.category_ids[k] for k in kept)
+        return PanopticData(images, tuple(names), ids, tuple(self.things[k] for k in kept))
 
 
 def read_panoptic(file: Path, images: Path | None = None, segments: Path | None = None) -> PanopticData:

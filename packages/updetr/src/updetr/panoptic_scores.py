@@ -98,7 +98,7 @@ def evaluate_panoptic(options: "Options") -> PanopticScores:
     print("\n".join([*unreadable, table(scores, data)]))
     if options.out is not None:
         write_json(options.out / "panoptic.json", {"annotations": entries})
-        rows = {name: quality_row(one) for name, one in zip(("all", "things", "stuff"), scores, strict=False)}
+        rows = {name: quality_row(getattr(scores, name)) for name in ("all", "things", "stuff")}
         classes = {data.names[label]: quality_row(one) for label, one in scores.of_class.items()}
         about = {"model": options.model, "data": str(options.data), "threshold": options.threshold}
         write_json(options.out / "scores.json", about | {"scores": rows, "classes": classes})
