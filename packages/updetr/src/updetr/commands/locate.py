@@ -53,7 +53,7 @@ def run(options: Options) -> int:
     from nonet.data.images import open_image
     from nonet.files import replacing, write_json
     from nonet.training.devices import pick_device
-    from updetr.located_picture import draw
+    from updetr.located_picture import located
     from updetr.locating import Found, locate, locator, overlap, parse_box
     from updetr.model_folders import model_folder, read_config_of
 
@@ -85,7 +85,7 @@ def run(options: Options) -> int:
             rows.append(row)
             print(line)
     if options.out is not None:
-        page = draw(image, patches, found, [*cut, *[None] * len(options.patch_file)])
+        page = located(image, patches, found, [*cut, *[None] * len(options.patch_file)])
         with replacing(options.out / "located.png") as part:
             page.save(part, format="PNG")
         about = {"image": str(options.image), "model": options.model, "size": image.size, "found": rows}
