@@ -1,10 +1,14 @@
 import pytest
 import torch
+from transformers import RTDetrConfig
 
 from nonet.errors import UserError
-from updetr.batches import Images
+from nonet.testing import normal
+from updetr.batches import Images, Outputs, Targets
 from updetr.detector_config import DetectorConfig
 from updetr.loading import load_into, load_model, save_model
+from updetr.losses import SetLoss
+from updetr.matching import Costs
 from updetr.other_detectors import build, read_config
 from updetr.query_patches import PatchDetector
 from updetr.rt_detr import reference_grid
@@ -228,3 +232,30 @@ def test_a_config_of_transformers_says_the_sizes_it_was_written_with(arch, detec
     assert read_config(found, "config.json") == wanted
     with pytest.raises(UserError, match="num_feature_levels is 7"):
         read_config(found | {"num_feature_levels": 7}, "config.json")
+
+
+def test_the_losses_of_rt_detr_are_those_of_transformers():
+    from transformers.loss.loss_rt_detr import RTDetrLoss
+
+    counts, queries, classes = [3, 0, 5], 12, 3
+    logits, boxes = normal(2, 3, queries, classes), normal(2, 3, queries, 4, seed=1).sigmoid()
+    outputs = Outputs(logits.requires_grad_(), boxes)
+    true, labels = normal(8, 4, seed=2).sigmoid() * 0.5 + 0.2, torch.arange(8) % classes
+    peer = RTDetrLoss(RTDetrConfig(num_labels=classes, id2label={i: str(i) for i in range(classes)}))
+    rows = [
+        {"class_labels": own, "boxes": some}
+        for own, some in zip(labels.split(counts), true.split(counts), strict=True)
+    ]
+    theirs = [peer({"logits": logits[i], "pred_boxes": boxes[i]}, rows) for i in range(2)]
+    loss = SetLoss(classes=classes, sigmoid=True, iou_aware=True, costs=Costs(label=2.0))
+    ours = loss(outputs, Targets(labels, true, counts))
+    for name, peers in (("class", "loss_vfl"), ("l1", "loss_bbox"), ("giou", "loss_giou")):
+        torch.testing.assert_close(
+            ours.terms[name], sum(layer[peers] for layer in theirs), rtol=1e-5, atol=1e-5
+        )
+    wanted = torch.autograd.grad(sum(layer["loss_vfl"] for layer in theirs), logits, retain_graph=True)[0]
+    torch.testing.assert_close(
+        torch.autograd.grad(ours.terms["class"], logits)[0], wanted, rtol=1e-4, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="iou_aware needs sigmoid classes"):
+        SetLoss(classes=3, iou_aware=True)

@@ -5,7 +5,8 @@
 Each layer has its own matching. The class loss is a mean over all queries, of which those without an object
 count M / N (the paper's; 0.1 in the original code, the same for 10 patches and 100 queries). The other three
 are sums over the matched pairs, divided by the number of true boxes. Sigmoid classes take the focal loss of
-Deformable-DETR (Zhu et al. 2021) instead, also divided by the number of boxes.
+Deformable-DETR (Zhu et al. 2021) or the varifocal one of RT-DETR (Zhang et al. 2021) instead, also divided by
+the number of boxes.
 
 All layers are computed together. Means are over all processes (`nonet.training.trainer.global_mean`): two
 processes give the gradient of one, where the original takes the mean of each process's class loss.
@@ -28,6 +29,7 @@ from updetr.matching import Costs, Matches, NotFinite, check_targets
 
 NO_OBJECT = 0.1  # weight of queries without an object where there are no groups (Carion et al. 2020)
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+VARIFOCAL_ALPHA, VARIFOCAL_GAMMA = 0.75, 2.0
 
 
 class SetLossResult(NamedTuple):
@@ -61,6 +63,8 @@ class SetLoss(nn.Module):
         match: `global`: over all queries, as in the original; `group`: within the box's own group.
         no_object: weight of queries without an object; None: M / N with groups, else 0.1.
         sigmoid: whether each class has a probability of its own (focal loss).
+        iou_aware: such a probability shall say how well the box overlaps, as in RT-DETR (varifocal loss,
+            Zhang et al. 2021); with `sigmoid` only.
         class_weight: of the class loss.
         l1_weight: of the distance, for boxes in 0..1.
         giou_weight: of the overlap.
@@ -79,6 +83,7 @@ class SetLoss(nn.Module):
         match: Literal["global", "group"] = "global",
         no_object: float | None = None,
         sigmoid: bool = False,
+        iou_aware: bool = False,
         class_weight: float = 1.0,
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
@@ -88,6 +93,8 @@ class SetLoss(nn.Module):
         super().__init__()
         if match == "group" and group is None:
             raise ValueError("matching within groups needs the size of a group")
+        if iou_aware and not sigmoid:
+            raise ValueError("iou_aware needs sigmoid classes")
         if no_object is None:
             no_object = NO_OBJECT if group is None else 1 / group
         self.weights = {
@@ -99,6 +106,7 @@ class SetLoss(nn.Module):
         if min(no_object, *self.weights.values()) < 0:
             raise ValueError(f"weights are {self.weights} and {no_object} for no object; none is negative")
         self.classes, self.group, self.no_object, self.sigmoid = classes, group, no_object, sigmoid
+        self.iou_aware = iou_aware
         self.matching, self.costs = match, costs
 
     def forward(
@@ -134,7 +142,7 @@ class SetLoss(nn.Module):
         iou_LP, giou_LP = overlaps(corners(found_LP4), corners(true_LP4))
         l1_LP = (found_LP4 - true_LP4).abs().sum(-1)
         terms = {
-            "class": self._class_loss(outputs.logits, targets, pairs, place, share),
+            "class": self._class_loss(outputs.logits, targets, pairs, place, share, iou_LP.detach()),
             "l1": l1_LP.sum() * share,
             "giou": (1 - giou_LP).sum() * share,
         }
@@ -157,11 +165,15 @@ class SetLoss(nn.Module):
         pairs: Matches,
         place: tuple[Tensor, ...],
         share: Tensor | float,
+        iou_LP: Tensor,
     ) -> Tensor:
         L, B, N, _ = logits.shape
         labels_LP = targets.labels[pairs.boxes]
         if self.sigmoid:
             wanted = torch.zeros_like(logits)
+            if self.iou_aware:
+                wanted[(*place, labels_LP)] = iou_LP
+                return _varifocal(logits, wanted, (*place, labels_LP)) * share
             wanted[(*place, labels_LP)] = 1
             return _focal(logits, wanted) * share
         labels_LBN = targets.labels.new_full((L, B, N), self.classes)
@@ -220,3 +232,10 @@ def _focal(logits: Tensor, wanted: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     off = p + wanted - 2 * p * wanted  # 1 - the probability of what is true
     return ((1 - FOCAL_ALPHA + (2 * FOCAL_ALPHA - 1) * wanted) * off**FOCAL_GAMMA * entropy).sum()
+
+
+def _varifocal(logits: Tensor, wanted: Tensor, matched: tuple[Tensor, ...]) -> Tensor:
+    """The varifocal loss, summed: matched pairs weigh as much as their boxes overlap, others a p^2."""
+    weight = VARIFOCAL_ALPHA * logits.detach().sigmoid() ** VARIFOCAL_GAMMA
+    weight[matched] = wanted[matched]
+    return F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum")

@@ -111,7 +111,7 @@ class LossOptions:
     """Weights of the parts of the loss, each summed over the decoder's layers."""
 
     classes: float | None = None
-    """of the class loss; none: 1, and 2 for the focal loss of deformable-detr and rt-detr"""
+    """of the class loss; none: 1, and 2 for the focal loss of deformable-detr"""
     boxes: float = 5.0
     """of the L1 distance, in shares of the image's sides"""
     overlap: float = 2.0

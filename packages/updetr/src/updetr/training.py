@@ -85,11 +85,13 @@ def set_loss(
         group: queries of a patch; None: there are no patches.
         match: over all queries, or within groups.
     """
-    sigmoid = detector.sigmoid
+    sigmoid, iou_aware = detector.sigmoid, detector.config.arch == "rt-detr"
     label = 2.0 if sigmoid else 1.0
+    own = 1.0 if iou_aware else label
     return SetLoss(
         classes=len(detector.config.labels), group=group, match=match, no_object=weights.no_object,
-        sigmoid=sigmoid, class_weight=label if weights.classes is None else weights.classes,
+        sigmoid=sigmoid, iou_aware=iou_aware,
+        class_weight=own if weights.classes is None else weights.classes,
         l1_weight=weights.boxes, giou_weight=weights.overlap, reconstruction_weight=features,
         costs=Costs(label=label),
     )  # fmt: skip
