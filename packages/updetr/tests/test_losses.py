@@ -201,34 +201,40 @@ def test_a_loss_that_cannot_be_is_refused():
         SetLoss(classes=1, giou_weight=-1)
 
 
-def shared_gradient(rank_counts):
-    """The mean over the processes of the loss and of its gradient, as DDP gives it to the weights."""
+def shared_gradients(cases):
+    """For each case the mean over the processes of the loss and its gradient, as DDP gives it to the weights.
+
+    A case is a list of the counts of each process's images.
+    """
     import torch.distributed as distributed
 
-    rank, world = distributed.get_rank(), distributed.get_world_size()
-    images = len(rank_counts[0])
-    scale = torch.ones((), requires_grad=True)
-    whole, targets = predictions(), truth(rank_counts[0] + rank_counts[1])
-    first = sum(map(sum, rank_counts[:rank]))
-    boxes = slice(first, first + sum(rank_counts[rank]))
-    mine = slice(rank * images, (rank + 1) * images)
-    outputs = Outputs(whole.logits[:, mine] * scale, whole.boxes[:, mine] * scale)
-    part = Targets(targets.labels[boxes], targets.boxes[boxes], rank_counts[rank])
-    loss = SetLoss(classes=3)(outputs, part).total
-    both = torch.stack([loss.detach(), torch.autograd.grad(loss, scale)[0]])
-    distributed.all_reduce(both)
-    return (both / world).tolist()
+    rank, found = distributed.get_rank(), []
+    for counts in cases:
+        scale = torch.ones((), requires_grad=True)
+        whole, targets = predictions(), truth(counts[0] + counts[1])
+        first = sum(map(sum, counts[:rank]))
+        boxes = slice(first, first + sum(counts[rank]))
+        mine = slice(2 * rank, 2 * rank + 2)
+        outputs = Outputs(whole.logits[:, mine] * scale, whole.boxes[:, mine] * scale)
+        loss = SetLoss(classes=3)(
+            outputs, Targets(targets.labels[boxes], targets.boxes[boxes], counts[rank])
+        ).total
+        both = torch.stack([loss.detach(), torch.autograd.grad(loss, scale)[0]])
+        distributed.all_reduce(both)
+        found.append((both / 2).tolist())
+    return found
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_loss_and_gradient_of_one():
-    counts = [[3, 0], [5, 1]]
-    scale = torch.ones((), requires_grad=True)
-    whole = predictions()
-    # the sum over boxes is divided by the mean number a process, as in the original: half of the whole
-    loss = SetLoss(classes=3)(
-        Outputs(whole.logits * scale, whole.boxes * scale), truth(counts[0] + counts[1])
-    )
-    wanted = [loss.total.item(), torch.autograd.grad(loss.total, scale)[0].item()]
-    for found in two_processes(shared_gradient, counts):
-        assert found == pytest.approx(wanted, rel=1e-5)
+    cases = [[[3, 0], [5, 1]], [[1, 0], [0, 0]]]
+    wanted = []
+    for counts, boxes in zip(cases, (9, 2), strict=True):  # half a box a process counts as one: two in all
+        scale = torch.ones((), requires_grad=True)
+        whole, targets = predictions(), truth(counts[0] + counts[1])
+        outputs = Outputs(whole.logits * scale, whole.boxes * scale)
+        loss = SetLoss(classes=3)(outputs, targets, num_boxes=boxes).total
+        wanted.append([loss.item(), torch.autograd.grad(loss, scale)[0].item()])
+    for found in two_processes(shared_gradients, cases):
+        for ours, one in zip(found, wanted, strict=True):
+            assert ours == pytest.approx(one, rel=1e-5)
