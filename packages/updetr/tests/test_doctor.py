@@ -222,7 +222,7 @@ def test_doctor_refuses_what_it_cannot_look_at(squares, tmp_path):
         ((), "name a run, or a model and data"),
         (("--run", tmp_path / "none"), "not the folder of a run"),
         (("--model", tmp_path / "pre", "--data", f"{folder}/train.json"), "knows no class"),
-        (("--model", tmp_path / "pre", "--data", "none.json"), "no file none.json"),
+        (("--model", tmp_path / "pre", "--data", "none.json"), "none.json: no file or folder none.json"),
     ):
         done = call_cli("updetr", "doctor", *words)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr

@@ -205,7 +205,7 @@ def test_a_split_deals_every_image_once_keeps_copies_together_and_is_the_same_ea
         (["stats", "--data", "a.json", "b.json"], "stats takes one data set, not 2"),
         (["split", "--data", "a.json", "--out", "x", "--names", "a"], "1 names for 2 shares"),
         (["split", "--data", "a.json", "--out", "x", "--names", "a", "a"], "each is another"),
-        (["check", "--data", "a.json"], "no file a.json"),
+        (["check", "--data", "a.json"], "a.json: no file or folder a.json"),
     ],
 )
 def test_options_of_data_that_do_not_fit_are_refused(tmp_path, words, said):

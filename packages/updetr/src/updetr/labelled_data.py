@@ -44,6 +44,7 @@ def read_labelled(
     kind, rest = _kind(source)
     if kind == "coco":
         file, comma, folder = rest.partition(",")
+        _there(source, file)
         data = read_coco(Path(file), Path(folder) if comma else None, mend=mend)
         if drop_difficult:
             data = LabelledImages(
@@ -55,9 +56,11 @@ def read_labelled(
             )
     elif kind == "voc":
         where, split = _split(rest)
+        _there(source, where)
         data = read_voc(Path(where), split, offset=voc_offset, drop_difficult=drop_difficult, mend=mend)
     else:
         where, split = _split(rest)
+        _there(source, where)
         data = read_yolo(Path(where), split or "train", mend=mend)
     if voc_offset is not None and kind != "voc":
         raise UserError(f"voc_offset is given, but {source} is not in VOC's format")
@@ -81,6 +84,11 @@ def overlap(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path, P
     known = {sha256(path): path for path in first if path.stat().st_size in wanted}
     pairs = [(known.get(sha256(path)), path) for path in shared]
     return [(mine, path) for mine, path in pairs if mine is not None]
+
+
+def _there(source: str, path: str) -> None:
+    if not Path(path).exists():
+        raise UserError(f"{source}: no file or folder {path}; data are {FORMS}")
 
 
 def _kind(source: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from updetr.losses import SetLoss
 from updetr.matching import Costs
 
 ENOUGH = 0.9  # AP50 at which images are known by heart
-RATE = 0.128  # first rate of AdamW times the size of a query
+RATE = 0.064  # first rate of AdamW times the size of a query
 CLIP = 0.1  # norm of the gradients, as in all of DETR's schedules
 
 
@@ -58,7 +58,7 @@ def overfit(
         scale: shorter side of an image as the detector sees it, pixels.
         longest: longer side at most, pixels.
         steps: at most.
-        lr: AdamW's first rate; None: 0.128 / width, which is 5e-4 for queries of 256 numbers.
+        lr: AdamW's first rate; None: 0.064 / width, which is 1e-3 for queries of 64 numbers.
         every: steps between two looks at the AP.
         device: where to compute.
         say: called at each look.
