@@ -193,6 +193,30 @@ def test_a_memory_is_repeated_as_it_is():
     assert many.maps == ()
 
 
+def test_training_begins_with_what_has_learnt_to_ask(tmp_path):
+    from updetr.commands.oneshot import Options
+    from updetr.detector import Detector
+    from updetr.detector_config import DetectorConfig
+    from updetr.loading import save_model
+    from updetr.oneshot_run import start_model
+    from updetr.query_patches import PatchDetector
+
+    torch.manual_seed(0)
+    sizes = {"backbone": "resnet-tiny", "width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 1}
+    config = DetectorConfig(**sizes, hidden=32, queries=8, patches=2)
+    pretrained = PatchDetector(Detector(config))
+    save_model(tmp_path / "model", pretrained)
+    said = []
+    options = Options(action="train", data="coco:a.json", init=str(tmp_path / "model"))
+    model = start_model(options, said.append)
+    assert torch.equal(model.patch2query.weight, pretrained.patch2query.weight)
+    assert torch.equal(model.detector.query_embed.weight, pretrained.detector.query_embed.weight)
+    assert model.feature_align is None
+    assert model.detector.config.labels == ("object",)
+    assert not torch.equal(model.detector.class_embed.weight, pretrained.detector.class_embed.weight)
+    assert any("heads of patches are taken, too, but for the one that reconstructs" in line for line in said)
+
+
 def test_training_and_scoring_on_the_command_line(files):
     sizes = [
         "--backbone", "resnet-tiny", "--size.width", 32, "--size.heads", 4, "--size.encoder-layers", 1,
@@ -201,8 +225,8 @@ def test_training_and_scoring_on_the_command_line(files):
     data = f"coco:{files / 'boxes.json'},{files}"
     done = call_cli(
         "updetr", "oneshot", "train", "--data", data, "--unseen", "blue", *sizes, "--scales", 60,
-        "--longest", 80, "--patch-size", 32, "--epochs", 0, "--trainer.steps", 2, "--batch", 2, "--out", files / "run",
-        "--trainer.accelerator", "cpu", "--min-crop", 8,
+        "--longest", 80, "--patch-size", 32, "--epochs", 0, "--trainer.steps", 2, "--batch", 2,
+        "--out", files / "run", "--trainer.accelerator", "cpu", "--min-crop", 8,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "4 images, 5 crops of 2 classes; never seen: blue; 2 steps" in done.stderr

@@ -162,6 +162,9 @@ def test_the_pretext_reaches_all_that_is_called_pre_trained_and_nothing_that_is_
     assert sum(part.numbers for part in parts.values()) == sum(
         x.numel() for x in detector.state_dict().values() if x.dtype.is_floating_point
     ) - (detector.config.decoder_layers - 1) * (0 if arch == "rt-detr" else _head_numbers(detector))
+    detector.freeze_choice()
+    learns = {name for name, weight in detector.hf.named_parameters() if weight.requires_grad}
+    assert learns == {name for name, _ in detector.hf.named_parameters() if name in reached}
     assert parts["encoder"].transferred == parts["decoder"].transferred == 1
     assert not parts["classes"].transferred
     assert ("query selection" in parts) == (arch == "rt-detr")
@@ -223,6 +226,19 @@ def test_images_with_fewer_features_than_queries_are_refused_by_rt_detr(detector
     tiny = build(DetectorConfig(arch="rt-detr", **{**SIZES, "queries": 36}))
     with pytest.raises(UserError, match="36 queries, but images of this size have 21 features"):
         tiny.eval()(images)
+
+
+def test_a_cache_of_one_map_is_refused_where_three_are_needed(tmp_path):
+    from updetr.commands.pretrain import Options
+    from updetr.pretrain_run import new_patch_detector
+    from updetr.train_options import SizeOptions
+
+    options = Options(
+        images=tmp_path, arch="rt-detr", backbone="resnet-tiny", num_patches=2, cache_features=tmp_path,
+        size=SizeOptions(width=32, heads=4, encoder_layers=1, decoder_layers=1, hidden=32, queries=4),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="cache_features keeps the backbone's last map; rt-detr needs three"):
+        new_patch_detector(options, list[str]().append)
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -91,7 +91,7 @@ class DeformableDetector(LevelDetector):
         places, content = asked.chunk(2, -1)
         if query_extra is not None:
             places, content = places + query_extra, content + query_extra
-        points = inner.reference_points(places).sigmoid()
+        points = inner.reference_points(places).float().sigmoid()
         found = inner.decoder(
             inputs_embeds=content,
             object_queries_position_embeddings=places,

@@ -13,7 +13,7 @@ from updetr.batches import Images, Outputs
 from updetr.detector_config import DetectorConfig
 from updetr.hf_levels import load_state, whole_state
 from updetr.level_memory import LevelMemory
-from updetr.transfer import transfer, transfer_line
+from updetr.transfer import part_of, transfer, transfer_line
 
 # Shapes: B images, N queries, d their size, K classes, L decoder layers.
 
@@ -104,6 +104,12 @@ class LevelDetector(nn.Module):
             The outputs, logits (L, B, n, K), and (L, B, n, d).
         """
         raise NotImplementedError
+
+    def freeze_choice(self) -> None:
+        """Let what chooses queries learn nothing: where queries are given, it has no part."""
+        for name, weight in self.hf.named_parameters():
+            if part_of(name) == "query selection":
+                weight.requires_grad_(False)
 
     def hf_config(self) -> Any:
         """The config of transformers' class, its backbone included."""

@@ -113,6 +113,7 @@ def load_into(
     state = dict(source.state)
     if config.arch not in CLASSES:
         detector.load_initial(state, source.config, resize_queries=resize_queries, say=say)  # type: ignore[operator]
+        _begin_patches(model, source, str(name), say)
         return
     if source.config.queries != config.queries:
         if not resize_queries:
@@ -136,13 +137,7 @@ def load_into(
         say=say,
     )
     detector.load_state_dict({key: tensor for key, tensor in state.items() if key not in other}, strict=False)
-    if isinstance(model, PatchDetector) and source.pretext:
-        put_pretext(model, source)
-        say(f"{name}: its heads of patches are taken, too")
-    elif source.pretext:
-        say(f"{name}: its heads of patches are left out")
-    elif isinstance(model, PatchDetector):
-        say(f"{name}: has no heads of patches: they start anew")
+    _begin_patches(model, source, str(name), say)
 
 
 def build(source: Source) -> Detector | PatchDetector:
@@ -193,19 +188,39 @@ def put(detector: Detector, source: Source, *, say: Callable[[str], None] = _say
     detector.load_state_dict(fitting, strict=False)
 
 
-def put_pretext(model: PatchDetector, source: Source) -> None:
+def _begin_patches(
+    model: Detector | PatchDetector, source: Source, name: str, say: Callable[[str], None]
+) -> None:
+    """Take the patches' heads along, as far as the model has them; says which."""
+    if not isinstance(model, PatchDetector):
+        if source.pretext:
+            say(f"{name}: its heads of patches are left out")
+    elif not source.pretext:
+        say(f"{name}: has no heads of patches: they start anew")
+    else:
+        more = "" if model.feature_align is not None else ", but for the one that reconstructs"
+        put_pretext(model, source, whole=model.feature_align is not None)
+        say(f"{name}: its heads of patches are taken, too{more}")
+
+
+def put_pretext(model: PatchDetector, source: Source, *, whole: bool = True) -> None:
     """Load the patches' heads.
+
+    Args:
+        model: has some of them.
+        source: has them.
+        whole: refuse those that the model lacks; otherwise they are left out.
 
     Raises:
         UserError: pretext.safetensors is for another model.
     """
     own = {name for name in model.state_dict() if not name.startswith("detector.")}
-    if own != source.pretext.keys():
+    if own - source.pretext.keys() or (whole and source.pretext.keys() - own):
         raise UserError(
             f"{source.folder / PRETEXT}: has {sorted(source.pretext)}, and the model asks for {sorted(own)}"
         )
     try:
-        model.load_state_dict(source.pretext, strict=False)
+        model.load_state_dict({name: source.pretext[name] for name in own}, strict=False)
     except RuntimeError as error:
         raise UserError(f"{source.folder / PRETEXT}: {str(error).splitlines()[-1].strip()}") from error
 

@@ -125,6 +125,8 @@ def start_model(options: "Options", say: Say) -> PatchDetector:
         source = read_source(options.init)
         model = PatchDetector(new_detector(replace(source.config, **own), source.backbone))  # type: ignore[arg-type]
         load_into(model, options.init, say=say)
+    if model.detector.sigmoid:
+        model.detector.freeze_choice()
     backbone = model.detector.backbone
     start_backbone(backbone, options, say, started=options.init is not None)
     try:

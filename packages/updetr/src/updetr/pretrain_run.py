@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nonet.data.batching import OrderedBatches, RandomBatches
 from nonet.data.images import find_images
+from nonet.errors import UserError
 from nonet.options import dump
 from nonet.report.run_page import run_page
 from nonet.runs import Run, folder_of, read_metrics
@@ -122,6 +123,13 @@ def new_patch_detector(options: "Options", say: Say) -> PatchDetector:
     backbone = model.detector.backbone
     start_backbone(backbone, options, say, started=options.init is not None)
     backbone.freeze(1 if options.rates.backbone_lr else None)
+    if model.detector.sigmoid:
+        model.detector.freeze_choice()
+        if options.cache_features is not None:
+            raise UserError(
+                f"cache_features keeps the backbone's last map; {model.detector.config.arch} needs three: "
+                "leave it out"
+            )
     if options.rates.backbone_lr:
         say(UNFROZEN)
     return model
