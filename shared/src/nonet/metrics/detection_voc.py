@@ -61,24 +61,23 @@ def voc_scores(
     """
     check_found(truth, found, classes)
     by_id = {image.image_id: image for image in found}
-    scores: list[list[NDArray[np.float64]]] = [[] for _ in range(classes)]
-    rights: list[list[NDArray[np.float64]]] = [[] for _ in range(classes)]
     wanted = np.zeros(classes, np.int64)
+    parts = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
     for image in truth:
         ignored = image.difficult | image.crowd
         wanted += np.bincount(image.labels[~ignored], minlength=classes)
         one = by_id.get(image.id)
-        if one is None:
+        if one is None or not len(one.scores):
             continue
-        labels = np.asarray(one.labels)
-        for label in np.unique(labels):
-            mine, true = labels == label, image.labels == label
-            score = np.asarray(one.scores, np.float64)[mine]
-            order = np.argsort(-score, kind="stable")
-            boxes = np.asarray(one.boxes, np.float64)[mine][order]
-            scores[label].append(score[order])
-            rights[label].append(_judge(boxes, image.boxes[true], ignored[true], overlap))
-    curves = [_curve(s, r, int(n)) for s, r, n in zip(scores, rights, wanted, strict=True)]
+        scores = np.asarray(one.scores, np.float64)
+        order = np.argsort(-scores, kind="stable")
+        boxes, labels = np.asarray(one.boxes, np.float64)[order], np.asarray(one.labels)[order]
+        parts.append((labels, scores[order], _judge(boxes, labels, image, ignored, overlap)))
+    labels, scores, right = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(-scores, kind="stable")
+    order = order[~np.isnan(right[order])]
+    labels, right = labels[order], right[order]
+    curves = [_curve(right[labels == label], int(count)) for label, count in enumerate(wanted)]
     return VocScores(
         np.array([_eleven(*curve) if n else np.nan for curve, n in zip(curves, wanted, strict=True)]),
         np.array([_area(*curve) if n else np.nan for curve, n in zip(curves, wanted, strict=True)]),
@@ -86,33 +85,29 @@ def voc_scores(
 
 
 def _judge(
-    boxes: NDArray[np.float64], true: NDArray[np.float64], ignored: NDArray[np.bool_], overlap: float
+    boxes: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    image: VocBoxes,
+    ignored: NDArray[np.bool_],
+    overlap: float,
 ) -> NDArray[np.float64]:
     """1 for a right detection, 0 for a wrong one, NaN for one that does not count; by falling score."""
     judged = np.zeros(len(boxes))
-    if not len(true) or not len(boxes):
+    if not len(image.labels):
         return judged
-    shares = iou(boxes, true)
-    taken = np.zeros(len(true), np.bool_)
-    for row, best in enumerate(shares.argmax(1)):
-        if shares[row, best] < overlap:
-            continue
-        if ignored[best]:
+    shares = np.where(labels[:, None] == image.labels[None], iou(boxes, image.boxes), -1.0)
+    best = shares.argmax(1)
+    taken = np.zeros(len(image.labels), np.bool_)
+    for row in np.flatnonzero(shares.max(1) >= overlap):
+        if ignored[best[row]]:
             judged[row] = np.nan
-        elif not taken[best]:
-            judged[row] = taken[best] = True
+        elif not taken[best[row]]:
+            judged[row] = taken[best[row]] = True
     return judged
 
 
-def _curve(
-    scores: list[NDArray[np.float64]], rights: list[NDArray[np.float64]], wanted: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Recall and precision after each detection that counts."""
-    if not scores:
-        return np.zeros(0), np.zeros(0)
-    score, right = np.concatenate(scores), np.concatenate(rights)
-    right = right[np.argsort(-score, kind="stable")]
-    right = right[~np.isnan(right)]
+def _curve(right: NDArray[np.float64], wanted: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Recall and precision after each detection of a class that counts, by falling score."""
     hits = right.cumsum()
     return hits / max(wanted, 1), hits / np.arange(1, len(right) + 1)
 
