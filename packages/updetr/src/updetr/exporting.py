@@ -76,6 +76,8 @@ def export(name: str | Path, folder: Path, to: Format, *, overwrite: bool = Fals
         notes.append("the heads for patches stay behind: only this package locates patches")
         if source.config.arch not in CLASSES:
             notes.append(transfer_line(transfer(detector.hf_state())))  # type: ignore[operator]
+    if to == "onnx" and source.config.arch == "rt-detr":
+        raise UserError(f"{name}: torch's exporter fixes how many images an rt-detr takes; export hf instead")
     if to == "hf":
         if source.config.dilation:
             raise UserError(
@@ -107,8 +109,6 @@ class _Writer:
         """
         folder.mkdir(parents=True, exist_ok=True)
         images = padded_images(*_SHAPES[self.to])
-        if self.detector.config.arch == "rt-detr":  # transformers' own knows no padding
-            images = Images(images.pixels, torch.ones_like(images.mask))
         if self.to == "hf" and self.detector.config.arch == "rt-detr":  # transformers' own knows no padding
             images = images._replace(mask=torch.ones_like(images.mask))
         if self.to == "hf":

@@ -108,4 +108,4 @@ def filled_share(mask_BHW: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tens
 
 def logit(share: Tensor, eps: float = 1e-5) -> Tensor:
     """log(x / (1 - x)) of shares in 0..1, kept `eps` away from both ends, as transformers does."""
-    return torch.log(share.clamp(eps, 1) / (1 - share).clamp(eps, 1))
+    return torch.log(share.clamp(eps, 1.0) / (1 - share).clamp(eps, 1.0))
