@@ -58,11 +58,11 @@ def run(options: Options) -> int:
     from updetr.model_folders import model_folder, read_config_of
 
     device = pick_device(options.device)
+    short, longest = read_config_of(model_folder(options.model))[1]
     image = open_image(options.image, remark=lambda text: print(text, file=sys.stderr))
     cut = [parse_box(text, image.size) for text in options.patch]
     patches = [image.crop((x, y, x + width, y + height)) for x, y, width, height in cut]
     patches += [open_image(path) for path in options.patch_file]
-    short, longest = read_config_of(model_folder(options.model))[1]
     model = locator(options.model, device)
     short, longest = options.scale or short, options.longest or longest
     found = locate(
