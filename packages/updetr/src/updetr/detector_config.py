@@ -19,7 +19,7 @@ class DetectorConfig:
     arch: Arch = "detr-prenorm"
     """detr-prenorm: the released UP-DETR; detr: post-norm; the other two are transformers' own"""
     backbone: str = "resnet50"
-    """resnet18, 26, 34, 50, 101, resnet-tiny (3 stages, stride 16), or a folder or hub name for AutoBackbone"""
+    """resnet18, 26, 34, 50, 101, resnet-tiny (3 stages, stride 16), or a folder or hub name of another"""
     dilation: bool = False
     """dilate the last stage instead of striding (DC5)"""
     width: int = 256
