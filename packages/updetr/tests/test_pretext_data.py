@@ -266,6 +266,11 @@ def test_boxes_are_read_by_the_image_s_name_with_or_without_its_folder(images, t
     assert len(found[1]) == 2
     assert [len(boxes) for boxes in found[2:]] == [0] * 4
     assert "4 of 6 images have no box" in said[0]
+    file.write_text(
+        json.dumps({"a/0.png": [[1, 2, 3, 4]], "b/0.png": [[5, 6, 7, 8]], "1.png": [[1, 1, 2, 2]]})
+    )
+    assert [len(boxes) for boxes in read_targets(file, images, say=said.append)[:2]] == [0, 1]  # which 0.png?
+    file.write_text(json.dumps({"0.png": [[1, 2, 3, 4]], str(images[1]): [[5, 6, 7, 8], [1, 1, 2, 2]]}))
     write_targets(tmp_path / "again.json", images, found)
     assert same(
         [*map(torch.from_numpy, read_targets(tmp_path / "again.json", images, say=said.append))],

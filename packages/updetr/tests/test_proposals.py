@@ -65,6 +65,28 @@ def test_proposals_are_distinct_inside_the_image_and_no_more_than_asked_for():
     assert (propose(image, 5) == found[:5]).all()
 
 
+def test_no_proposal_is_nearly_another_one():
+    pixels = np.full((80, 96, 3), 40, np.uint8)
+    pixels[10:50, 20:60] = 200
+    pixels[50:56, 20:60] = 170  # the union with this strip has an overlap of 0.87 with the square
+    found = propose(Image.fromarray(pixels))
+    assert [20, 10, 40, 46] in found.tolist() or [20, 10, 40, 40] in found.tolist()
+    for place, (x, y, w, h) in enumerate(found):
+        others = np.delete(found, place, 0)
+        low = np.maximum(others[:, :2], [x, y])
+        high = np.minimum(others[:, :2] + others[:, 2:], [x + w, y + h])
+        both = np.clip(high - low, 0, None).prod(1)
+        assert (both / (others[:, 2:].prod(1) + w * h - both)).max() <= 0.7
+
+
+def test_a_large_part_of_little_contrast_comes_before_a_speck_of_much():
+    pixels = np.full((60, 90, 3), 100, np.uint8)
+    pixels[:, 40:] = 130
+    pixels[10:14, 10:14] = 180
+    (first,) = propose(Image.fromarray(pixels), 1)
+    assert first.tolist() in ([0, 0, 40, 60], [40, 0, 50, 60])
+
+
 def test_segments_are_the_flat_parts_of_an_image():
     colours = np.zeros((12, 20, 3))
     colours[:, 8:] = 200
