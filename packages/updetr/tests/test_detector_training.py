@@ -135,6 +135,8 @@ def test_pretraining_leaves_the_frozen_backbone_alone_and_trains_the_rest(work):
     options = Options(images=folder, backbone="resnet-tiny", num_patches=4, size=SIZE)
     seed_all(0)
     before, after = new_patch_detector(options, lambda text: None), load_model(folder / "pre")
+    assert before.detector.backbone.frozen
+    assert not any(weight.requires_grad for weight in before.detector.backbone.parameters())
     pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
     changed = {name for (name, old), new in pairs if not torch.equal(old, new)}
     assert not [name for name in changed if name.startswith("detector.backbone")]
@@ -215,6 +217,13 @@ def test_several_seeds_have_runs_of_their_own_and_a_mean(work, tmp_path):
     each = [
         json.loads((tmp_path / "both" / f"seed-{s}" / "scores.json").read_text())["scores"] for s in (0, 1)
     ]
+    heads = [
+        load_file(tmp_path / "both" / f"seed-{seed}" / "model" / "model.safetensors")[
+            "class_labels_classifier.weight"
+        ]
+        for seed in (0, 1)
+    ]
+    assert not torch.equal(*heads)
     ar = found["scores"]["AR100"]
     assert ar["values"] == [one["AR100"] for one in each]
     assert ar["mean"] == pytest.approx(sum(ar["values"]) / 2)

@@ -34,10 +34,13 @@ def labelled(tmp_path_factory):
 
 def test_padding_is_zero_after_normalisation_and_boxes_come_in_the_order_of_images(labelled):
     data = TrainingImages(labelled, PLAIN, seed=0)
-    items = [data[0, 0], data[1, 1], data[2, 2]]
+    drawn = [data[epoch, 0] for epoch in range(8)]
+    heights = [item["pixels"].shape[1] for item in drawn]
+    items = [drawn[heights.index(48)], drawn[heights.index(64)], data[0, 2]]
     batch = collate(items)
     images, targets = images_of(batch), targets_of(batch)
-    assert images.pixels.shape[0] == 3
+    assert images.pixels.shape == (3, 3, 64, 85)
+    assert not images.mask.all()
     assert (images.pixels.abs().sum(1) == 0)[~images.mask].all()
     for row, item in enumerate(items):
         height, width = item["pixels"].shape[1:]
