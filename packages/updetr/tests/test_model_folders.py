@@ -219,6 +219,8 @@ def test_info_says_what_folders_hold(folder, pretrained, tmp_path):
     shown = call_cli("updetr", "info", "--path", tmp_path / "run").stdout
     assert "finds patches: pre-trained without labels" in shown
     assert "pretrain" in shown
+    (tmp_path / "run" / "model" / "config.json").unlink()
+    assert "pretext.safetensors" in call_cli("updetr", "info", "--path", tmp_path / "run").stdout
     (tmp_path / "empty").mkdir()
     done = call_cli("updetr", "info", "--path", tmp_path / "empty")
     assert (done.returncode, "neither a model" in done.stderr) == (2, True)

@@ -53,6 +53,8 @@ def _run(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "last numbers", {name: round(value, 4) for name, value in sorted(numbers.items())}
     if (path / "model" / "config.json").is_file():
         yield from _model(path / "model")
+    elif any((path / "model").glob("*.safetensors")):  # a backbone
+        yield "weights", dict(_weights(path / "model"))
     else:
         yield "model", {"none": "not written yet"}
 
