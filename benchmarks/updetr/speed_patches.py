@@ -119,7 +119,7 @@ def normalised(picture: Image.Image) -> Tensor:
 
 
 def alike(mine: list[tuple[Tensor, Tensor]], theirs: list[tuple[Tensor, Tensor]]) -> bool | str:
-    """Whether images agree to a level of 255 but for a value in ten thousand, and patches to two on average."""
+    """Whether images agree to a level of 255 but for one value in 10,000, and patches to two on average."""
     for number, (ours_, peers) in enumerate(zip(mine, theirs, strict=True)):
         image, patches = (((a - b) * STD * 255).abs() for a, b in zip(ours_, peers, strict=True))
         if image.max() > 2.01 or (image > 1.01).float().mean() > 1e-4 or patches.mean() > 2:

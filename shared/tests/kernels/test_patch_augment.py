@@ -134,12 +134,10 @@ def test_each_picture_gets_what_was_drawn_for_it():
 
 @pytest.mark.skipif(OTHER_FORM, reason="is of the reference")
 def test_pictures_in_groups_give_what_one_by_one_gives():
-    x = pictures(20).float() / 255
-    drawn = draw_augmentations(np.random.default_rng(4), 20)
-    groups = x.clone()
+    given, drawn = pictures(20), draw_augmentations(np.random.default_rng(4), 20)
+    groups = given.float() / 255
     kernel._in_groups(groups, drawn)
-    kernel._one_by_one(x, drawn)
-    torch.testing.assert_close(groups, x, rtol=0, atol=1e-6)
+    torch.testing.assert_close(groups, patch_augment(given, drawn, **PLAIN), rtol=0, atol=1e-6)
 
 
 def test_shares_and_ranges_of_what_is_drawn():

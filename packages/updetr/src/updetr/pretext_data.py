@@ -237,4 +237,4 @@ def _images(sources: Sources, sizes: Sequence[tuple[int, int]], given: dict[int,
     resized = part.resized([sizes[place] for place in others])
     found = given | dict(zip(others, resized, strict=True))
     pixels, mask = padded([found[place] for place in range(len(sizes))])
-    return Images(normalise(pixels) * mask[:, None], mask)
+    return Images(normalise(pixels).mul_(mask[:, None]), mask)

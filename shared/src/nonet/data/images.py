@@ -178,10 +178,13 @@ def normalise(pixels: "Tensor") -> "Tensor":
     """(..., 3, height, width) float32 with ImageNet's mean and deviation, of uint8, or of floats in 0..1."""
     import torch
 
-    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=pixels.device)[:, None, None]
-    scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    return (pixels.float() / scale - mean) / std
+    mean, std = (
+        torch.tensor(numbers).to(pixels.device)[:, None, None] for numbers in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    if pixels.dtype == torch.uint8:  # in place: large images are passed over as seldom as may be
+        found = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return found.mul_(1 / (255 * std)).sub_(mean / std)
+    return (pixels.float() - mean) / std
 
 
 def fitted_size(width: int, height: int, short: int, longest: int | None) -> tuple[int, int]:

@@ -5,8 +5,8 @@ the edge. Output pixel i of n takes input pixel k of the box's m with the weight
 
     max(0, 1 - |k + 1/2 - (i + 1/2) m / n| / max(1, m / n)),   normalised to sum 1,
 
-along each axis: the antialiased bilinear filter. Results are whole numbers, 1 from Pillow's at most (on a CPU,
-where both round after each axis, 2 for some two values in a million of enlarged photographs).
+along each axis: the antialiased bilinear filter. Results are whole numbers, 1 from Pillow's at most; on a
+CPU, where both round after each axis, 2 for some three values in a million of enlarged photographs.
 
 On a CPU it is torch's resize of bytes with three channels side by side, which is as vector instructions do it
 (2.3 times as fast as Pillow on AVX2). The Triton form computes the weights where they are needed, in one

@@ -115,37 +115,40 @@ def patch_augment(
         )
     if len(draws.order) != n:
         raise ValueError(f"draws for {len(draws.order)} pictures, and there are {n}")
-    scale = tuple(1 / d for d in deviation)
-    shift = tuple(-m / d for m, d in zip(mean, deviation, strict=True))
+    by = tuple(1 / d for d in deviation)
+    less = tuple(-m / d for m, d in zip(mean, deviation, strict=True))
     if n and backend(pictures) == "triton":
         from nonet.kernels.patch_augment_triton import augment
 
-        return augment(pictures, draws, scale, shift)
-    x = pictures.to(torch.float32, copy=True, memory_format=torch.contiguous_format).mul_(1 / 255)
+        return augment(pictures, draws, by, less)
+    scale, shift = _per_channel(by, pictures.device), _per_channel(less, pictures.device)
     if pictures.is_cpu:
-        _one_by_one(x, draws)
-    else:
-        _in_groups(x, draws)
-    return torch.addcmul(_per_channel(shift, x), x, _per_channel(scale, x), out=x)
+        return _one_by_one(pictures, draws, scale, shift)
+    x = pictures.to(torch.float32, copy=True, memory_format=torch.contiguous_format).mul_(1 / 255)
+    _in_groups(x, draws)
+    return x.mul_(scale).add_(shift)
 
 
-def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype).to(like.device)[:, None, None]
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values).to(device)[:, None, None]
 
 
-def _one_by_one(x: Tensor, draws: Draws) -> None:
+def _one_by_one(pictures: Tensor, draws: Draws, scale: Tensor, shift: Tensor) -> Tensor:
     order, factors = draws.order.tolist(), draws.factors.tolist()
     jitter, grey = draws.jitter.tolist(), draws.grey.tolist()
     blurred = {row: place for place, row in enumerate(draws.sigma.nonzero()[:, 0].tolist())}
     bands = _bands(draws.sigma[draws.sigma > 0])
-    for i in range(len(x)):
-        picture = x[i : i + 1]
+    found = torch.empty(pictures.shape)
+    for i in range(len(found)):
+        picture = found[i : i + 1].copy_(pictures[i : i + 1]).mul_(1 / 255)
         for operation in order[i] if jitter[i] else ():
             _jitter_(picture.flatten(2), operation, factors[i][operation])
         if grey[i]:
             picture.copy_(_grey(picture))
         if i in blurred:
             picture.copy_(_blur(picture, bands[blurred[i] : blurred[i] + 1]))
+        picture.mul_(scale).add_(shift)
+    return found
 
 
 def _in_groups(x: Tensor, draws: Draws) -> None:
@@ -179,20 +182,24 @@ def _jitter_(x: Tensor, operation: int, factor: Any) -> None:
         x.lerp_((x.mean(2) @ torch.tensor(GREY).to(x.device))[:, None, None], 1 - factor)
     elif operation == SATURATION:
         x.lerp_(_grey(x), 1 - factor)
-    x.clamp_(0, 1)
+    if isinstance(factor, Tensor) or factor > 1:  # else it lies between two colours
+        x.clamp_(0, 1)
 
 
 def _shift_hue_(x: Tensor, turns: Any) -> None:
-    red, green, blue = colours = x.split(1, dim=1)
+    red, green, blue = x.split(1, dim=1)
     least = torch.minimum(torch.minimum(red, green), blue)
     chroma = torch.maximum(torch.maximum(red, green), blue).sub_(least)
     rest = torch.add(least, chroma, alpha=2).sub_(red).sub_(green).sub_(blue)
-    side = torch.empty_like(x)
-    for i in range(3):
-        torch.sub(colours[(i + 2) % 3], colours[(i + 1) % 3], out=side[:, i : i + 1])
-    far = torch.add(rest, x, alpha=2).copysign_(side).add_(chroma * (6 * turns)).abs_()
-    far = torch.minimum(far, torch.sub(6 * chroma, far, out=side))  # the shorter way round
-    far.clamp_(min=chroma, max=2 * chroma)
+    side, far = torch.empty_like(x), torch.add(rest, x, alpha=2)
+    torch.sub(blue, green, out=side[:, :1])
+    torch.sub(red, blue, out=side[:, 1:2])
+    torch.sub(green, red, out=side[:, 2:])
+    far.copysign_(side).add_(torch.mul(chroma, 6 * turns, out=rest)).abs_()
+    if isinstance(turns, Tensor) or abs(turns) > 1 / 6:  # no colour is halfway round else
+        torch.minimum(far, torch.sub(torch.mul(chroma, 6, out=rest), far, out=side), out=far)
+    torch.maximum(far, chroma, out=far)
+    torch.minimum(far, torch.mul(chroma, 2, out=rest), out=far)
     torch.add(far, least.sub_(chroma), out=x)
 
 
