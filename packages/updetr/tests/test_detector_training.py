@@ -234,6 +234,23 @@ def test_several_seeds_have_runs_of_their_own_and_a_mean(work, tmp_path):
     assert json.loads((tmp_path / "both" / "summary.json").read_text()) == found
 
 
+def test_sizes_that_the_model_to_start_from_does_not_have_are_refused(work, tmp_path):
+    folder, sides, *_ = work
+    for words, text in [
+        (("finetune", *sides, "--size.width", "32"), "width is 32, but that of"),
+        (("finetune", *sides, "--size.queries", "12"), "queries is 12, but that of"),
+        (
+            ("pretrain", "--images", folder / "train", "--init", folder / "pre", "--arch", "detr"),
+            "arch is detr",
+        ),
+    ]:
+        done = call_cli("updetr", *words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert "leave it out" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_broken_image_is_said_listed_and_left_out(work, tmp_path):
     folder, *_ = work
     data = write_rectangles(tmp_path / "some", 3)

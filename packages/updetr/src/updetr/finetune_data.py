@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from nonet.data.batching import Pair, generator
 from nonet.data.images import normalise, open_image, to_uint8
@@ -23,6 +24,7 @@ from updetr.image_rows import Note
 # Shapes: B images, H x W pixels with padding, T true boxes over the whole batch, n boxes of an image.
 
 Batch = dict[str, Any]
+MIB = 2**20  # bytes
 
 
 class TrainingImages:
@@ -39,7 +41,8 @@ class TrainingImages:
 
     def __init__(self, labelled: LabelledImages, augment: Augmentation, *, seed: int, keep: int = 0) -> None:
         self.labelled, self.augment, self.seed = labelled, augment, seed
-        self._room = keep * 2**20
+        self.keep = keep
+        self._bytes = 0
         self._kept: dict[tuple[int, int], Sample] = {}
 
     def __len__(self) -> int:
@@ -65,8 +68,9 @@ class TrainingImages:
             return self._kept[index, scale]
         sample = resized(open_labelled(self.labelled.images[index]), scale, self.augment.longest)
         width, height = sample.image.size
-        if 3 * width * height <= self._room:
-            self._room -= 3 * width * height
+        worker = get_worker_info()  # each process that loads has a share of the room
+        if self._bytes + 3 * width * height <= self.keep * MIB // (worker.num_workers if worker else 1):
+            self._bytes += 3 * width * height
             self._kept[index, scale] = sample
         return sample
 

@@ -16,7 +16,7 @@ from nonet.training.checkpoints import read_weights
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
-from nonet.training.strategies import choose_accelerator
+from nonet.training.strategies import choose_accelerator, device_count
 from updetr.box_transforms import Augmentation
 from updetr.detections import Detections
 from updetr.detector import Detector, parameter_count
@@ -29,7 +29,7 @@ from updetr.low_data import subset
 from updetr.model_folders import read_source
 from updetr.module import FinetuneModule
 from updetr.seed_summary import finetune_seeds
-from updetr.training import Say, fit, length, set_loss, start_backbone, suitable
+from updetr.training import Say, config_of, fit, length, set_loss, start_backbone, suitable
 
 if TYPE_CHECKING:
     from updetr.commands.finetune import Options
@@ -52,6 +52,8 @@ def finetune(options: "Options") -> Path:
         RunFailed: a loss is not finite, or memory does not suffice.
     """
     folder = folder_of(options.resume)
+    if options.seeds > 1 and device_count(options.trainer, choose_accelerator(options.trainer)) > 1:
+        raise UserError("several seeds run one after the other on one device: set trainer.devices to 1")
     done = (
         finetune_seeds(options, finetune_once, folder)
         if options.seeds > 1
@@ -172,9 +174,11 @@ def start_detector(options: "Options", names: tuple[str, ...], say: Say) -> Dete
         detector = new_detector(options.config(labels=names, patches=1))
     else:
         source = read_source(options.init)
-        queries = options.size.queries if options.resize_queries else source.config.queries
-        patches = source.config.patches if queries % source.config.patches == 0 else 1
-        config = replace(source.config, labels=names, queries=queries, patches=patches)
+        free = ("queries",) if options.resize_queries else ()
+        config = config_of(options, source.config, options.init, free=free)
+        queries = options.size.queries if options.resize_queries else config.queries
+        patches = config.patches if queries % config.patches == 0 else 1
+        config = replace(config, labels=names, queries=queries, patches=patches)
         detector = new_detector(config, source.backbone)
         load_into(detector, options.init, resize_queries=options.resize_queries, say=say)
     start_backbone(detector.backbone, options, say, started=options.init is not None)

@@ -22,7 +22,7 @@ from updetr.model_folders import read_source
 from updetr.pretext_files import build_pretext
 from updetr.pretrain_module import PretrainModule
 from updetr.query_patches import PatchDetector
-from updetr.training import Say, fit, held_out, length, set_loss, start_backbone, suitable
+from updetr.training import Say, config_of, fit, held_out, length, set_loss, start_backbone, suitable
 
 if TYPE_CHECKING:
     from updetr.commands.pretrain import Options
@@ -118,7 +118,8 @@ def new_patch_detector(options: "Options", say: Say) -> PatchDetector:
         model = PatchDetector(new_detector(options.config(**own)))  # type: ignore[arg-type]
     else:
         source = read_source(options.init)
-        model = PatchDetector(new_detector(replace(source.config, **own), source.backbone))  # type: ignore[arg-type]
+        config = config_of(options, source.config, options.init)
+        model = PatchDetector(new_detector(replace(config, **own), source.backbone))  # type: ignore[arg-type]
         load_into(model, options.init, say=say)
     backbone = model.detector.backbone
     start_backbone(backbone, options, say, started=options.init is not None)

@@ -1,5 +1,6 @@
 """What pre-training and fine-tuning share: length, precision, going on from the last checkpoint (ours)."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from nonet.data.batching import Batches, generator
-from nonet.errors import RunFailed
+from nonet.errors import RunFailed, UserError
 from nonet.runs import Run
 from nonet.training.callbacks import last_good
 from nonet.training.checkpoints import StateOfRun
@@ -21,6 +22,7 @@ from nonet.training.trainer import build_trainer
 from updetr.backbone_base import Backbone
 from updetr.backbone_weights import load_backbone_weights
 from updetr.backbones import RESNETS
+from updetr.detector_config import DetectorConfig
 from updetr.losses import SetLoss
 from updetr.matching import Costs
 from updetr.train_options import LossOptions, Match, ModelOptions
@@ -70,6 +72,36 @@ def start_backbone(backbone: Backbone, options: ModelOptions, say: Say, *, start
         load_backbone_weights(backbone, options.backbone_weights, say)
     elif not started and options.backbone in RESNETS:
         say(RANDOM)
+
+
+def config_of(
+    options: ModelOptions, config: DetectorConfig, init: str, *, free: tuple[str, ...] = ()
+) -> DetectorConfig:
+    """The configuration of a model to start from, with the dropout of the options if they change it.
+
+    Args:
+        options: sizes that differ from the defaults are compared with the model's.
+        config: the model's.
+        init: its name, for the error.
+        free: names of sizes that may differ.
+
+    Raises:
+        UserError: the options ask for another architecture, backbone or size.
+    """
+    standard = ModelOptions()
+    pairs = [(name, getattr(options, name), getattr(standard, name)) for name in ("arch", "backbone")]
+    pairs += [
+        (name, value, getattr(standard.size, name))
+        for name, value in dataclasses.asdict(options.size).items()
+        if name not in ("dropout", *free)
+    ]
+    for name, value, usual in pairs:
+        theirs = getattr(config, name)
+        if value not in (usual, theirs):
+            raise UserError(f"{name} is {value}, but that of {init} is {theirs}: leave it out")
+    if options.size.dropout != standard.size.dropout:
+        config = replace(config, dropout=options.size.dropout)
+    return config
 
 
 def set_loss(
