@@ -14,7 +14,7 @@ from updetr.batches import Outputs
 from updetr.commands.finetune import Options
 from updetr.detector_config import DetectorConfig
 from updetr.doctor import _easiest
-from updetr.doctor_answers import answer_findings
+from updetr.doctor_answers import _labels, answer_findings
 from updetr.doctor_data import data_findings
 from updetr.doctor_training import metric_findings, option_findings
 from updetr.labelled_data import read_labelled
@@ -177,6 +177,13 @@ def test_answers_are_told_apart(squares):
     assert (fixed["boxes differ"][0], fixed["overlap"][0]) == ("wrong", "wrong")
     broken = answers(squares, boxes * float("nan"), labels)
     assert broken["answers"][0] == "wrong"
+
+
+def test_one_class_taken_for_another_is_no_other_order(squares):
+    three = dataclasses.replace(squares, names=("dark", "light", "red"))
+    said = [(0, 0)] * 2 + [(1, 2)] * 6 + [(2, 2)]
+    assert _labels(three, said).level == "look"
+    assert _labels(three, [(0, 1), (1, 2), (2, 0)] * 3).level == "wrong"
 
 
 def test_a_few_images_are_learnt_by_heart_and_wrong_pictures_are_not(squares):
