@@ -30,8 +30,8 @@ from updetr.train_options import LossOptions, Match, ModelOptions
 Say = Callable[[str], None]
 
 RANDOM = (
-    "WARNING: the backbone has random weights. Pre-training of the transformer relies on a good, frozen one: "
-    "give --backbone-weights (SwAV, MoCo, torchvision, timm), or train one with `updetr backbone`"
+    "WARNING: the backbone has random weights: give --backbone-weights (SwAV, MoCo, torchvision, timm), or "
+    "train one with `updetr backbone`; pre-training of the transformer relies on a good, frozen one"
 )
 
 
