@@ -32,7 +32,7 @@ MEAN, STD = (torch.tensor(numbers)[:, None, None] for numbers in (IMAGENET_MEAN,
 
 
 def main(*, tiny: bool = False) -> list[Row]:
-    """A row for the loader and two for attention; without the photographs, those alone."""
+    """Two rows for the loader and two for attention; without the photographs, the latter alone."""
     torch.set_num_threads(1)
     rows = []
     once: dict[str, Any] = {"rounds": 1, "min_seconds": 0} if tiny else {}
@@ -42,17 +42,17 @@ def main(*, tiny: bool = False) -> list[Row]:
         count = 1 if tiny else IMAGES
         data = PretextData(files[:count], seed=SEED, num_patches=2 if tiny else 10, patch_size=PATCH)
         items = [data[0, index] for index in range(count)]
-        rows.append(
-            versus(
-                "an image and its 10 patches, decoded to normalised, against Pillow",
-                partial(ours, data),
-                partial(in_pillow, items),
-                alike,
-                **once,
-                unit="images",
-                per_call=count,
-            )
-        )
+        once |= {"unit": "images", "per_call": count}
+        for name, mine, agree in (
+            ("an image and its 10 patches, decoded to normalised, against Pillow", ours, alike),
+            (
+                "of that what a loader's process does where a GPU does the rest, against Pillow",
+                loaded,
+                alike_later,
+            ),
+        ):
+            rows.append(versus(name, partial(mine, data), partial(in_pillow, items), agree, **once))
+        del once["unit"], once["per_call"]
     for name, (images, queries, groups) in ({"tiny": (2, 12, 3)} if tiny else ATTENTION).items():
         by_reshape, masked = attentions(images, queries, groups)
         rows.append(versus(f"self-attention of {name}, against a mask", by_reshape, masked, equal, **once))
@@ -71,6 +71,17 @@ def ours(data: PretextData) -> list[tuple[Tensor, Tensor]]:
         assert batch.images is not None
         found.append((batch.images.pixels[0], batch.patches[0]))
     return found
+
+
+def loaded(data: PretextData) -> list[dict[str, Any]]:
+    """Each image as it leaves the loader."""
+    return [data.collate([data[0, index]]) for index in range(len(data))]
+
+
+def alike_later(mine: list[dict[str, Any]], theirs: list[tuple[Tensor, Tensor]]) -> bool | str:
+    """Whether the rest makes the same of it."""
+    done = (prepare(batch, PATCH) for batch in mine)
+    return alike([(batch.images.pixels[0], batch.patches[0]) for batch in done if batch.images], theirs)
 
 
 def in_pillow(items: list[PretextItem]) -> list[tuple[Tensor, Tensor]]:
