@@ -54,13 +54,9 @@ def finetune(options: "Options") -> Path:
     folder = folder_of(options.resume)
     if options.seeds > 1 and device_count(options.trainer, choose_accelerator(options.trainer)) > 1:
         raise UserError("several seeds run one after the other on one device: set trainer.devices to 1")
-    done = (
-        finetune_seeds(options, finetune_once, folder)
-        if options.seeds > 1
-        else finetune_once(options, folder)
-    )
-    print(done)
-    return done
+    if options.seeds > 1:
+        return finetune_seeds(options, finetune_once, folder)
+    return finetune_once(options, folder)
 
 
 def finetune_once(options: "Options", resumed: Path | None) -> Path:
@@ -73,6 +69,15 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
     for side in (train, val):
         warning = None if side is None else crowded(side, detector.config.queries)
         notes += [] if warning is None else [warning]
+    batches = RandomBatches(len(train), min(options.batch, len(train)), trainer.seed)
+    trainer = length(trainer, options.epochs, batches)
+    if not trainer.validate_every and val is not None:
+        every = round(options.validate_epochs * batches.steps(0) / trainer.accumulate)
+        trainer = replace(trainer, validate_every=min(every, trainer.steps))
+    module = FinetuneModule(
+        detector, set_loss(detector, options.loss), options.rates, steps=trainer.steps, ema=options.ema,
+        judge=None if val is None else ApJudge(val),
+    )  # fmt: skip
     run = (
         Run.resume(resumed, options)
         if resumed
@@ -81,19 +86,9 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
     with run:
         for note in notes:
             run.say(note)
-        batches = RandomBatches(len(train), min(options.batch, len(train)), trainer.seed)
-        trainer = length(trainer, options.epochs, batches)
-        if not trainer.validate_every and val is not None:
-            every = round(options.validate_epochs * batches.steps(0) / trainer.accumulate)
-            trainer = replace(trainer, validate_every=min(every, trainer.steps))
         run.say(
             f"{len(train):,} images, {int(train.boxes_a_class().sum()):,} boxes of {len(train.names)} "
             f"classes; {trainer.steps:,} steps; {parameter_count(detector, trainable=True):,} weights learn"
-        )
-        loss = set_loss(detector, options.loss)
-        judge = None if val is None else ApJudge(val)
-        module = FinetuneModule(
-            detector, loss, options.rates, steps=trainer.steps, ema=options.ema, judge=judge
         )
         state = {
             "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr,
@@ -229,3 +224,4 @@ def _finish(
         run.say("validation:\n" + done.text())
     save_model(run.model, detector.cpu().eval(), facts, sizes=sizes, overwrite=overwrite)
     page.save(run.folder / "report.html")
+    print(run.folder)

@@ -59,6 +59,7 @@ def finetune_seeds(
                     f"{name} {table[name]['mean']:.2f} +- {table[name]['sd']:.2f} ({options.seeds} seeds)"
                 )
         _page(table, found).save(parent.folder / "report.html")
+        print(parent.folder)
     return parent.folder
 
 
