@@ -124,6 +124,17 @@ def test_groups_do_not_see_each_other_and_fewer_patches_are_the_first_groups(arc
 
 
 @torch.no_grad()
+def test_what_is_added_to_queries_of_deformable_detr_changes_both_their_halves():
+    detector = made("deformable-detr")
+    memory, added = detector.encode(pictures()), normal(18, 32, seed=4)
+    found = detector.decode(memory, query_extra=added.expand(2, -1, -1))
+    detector.hf.model.query_position_embeddings.weight.add_(torch.cat([added, added], -1))
+    wanted = detector.decode(memory)
+    torch.testing.assert_close(found.logits, wanted.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.boxes, wanted.boxes, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 def test_groups_of_rt_detr_are_the_block_mask_of_its_decoder(detectors):
     detector = detectors["rt-detr"]
     memory, added = detector.encode(pictures()), extra(18)
