@@ -156,10 +156,14 @@ def test_other_numbers_fail_the_run_and_leave_nothing(folder, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_transformers_cannot_hold_is_refused(tmp_path):
+def test_what_a_format_cannot_hold_is_refused(tmp_path):
     save_model(tmp_path / "dilated", small(dilation=True))
     with pytest.raises(UserError, match=r"a dilated last stage \(DC5\) through timm alone.*export onnx"):
         export(tmp_path / "dilated", tmp_path / "hf", "hf")
+    note = tmp_path / "dilated" / "updetr.json"
+    note.write_text(note.read_text().replace("detr-prenorm", "rt-detr"))
+    with pytest.raises(UserError, match="fixes the size of a rt-detr's images"):
+        export(tmp_path / "dilated", tmp_path / "onnx", "onnx")
     done = call_cli("updetr", "export", "tflite", "--model", tmp_path / "dilated", "--out", tmp_path / "x")
     assert done.returncode == 2
     assert "tflite" in done.stderr

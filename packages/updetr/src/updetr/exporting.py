@@ -69,6 +69,11 @@ def export(name: str | Path, folder: Path, to: Format, *, overwrite: bool = Fals
         RunFailed: what was written gives other numbers; nothing is left behind.
     """
     source = read_source(name)
+    if to == "onnx" and source.config.arch not in CLASSES:
+        raise UserError(
+            f"{name}: torch's exporter fixes the size of a {source.config.arch}'s images, so that one file does "
+            "not take them all; export hf instead"
+        )
     model = load_model(name)
     detector = model.detector if isinstance(model, PatchDetector) else model
     notes = []
@@ -76,8 +81,6 @@ def export(name: str | Path, folder: Path, to: Format, *, overwrite: bool = Fals
         notes.append("the heads for patches stay behind: only this package locates patches")
         if source.config.arch not in CLASSES:
             notes.append(transfer_line(transfer(detector.hf_state())))  # type: ignore[operator]
-    if to == "onnx" and source.config.arch == "rt-detr":
-        raise UserError(f"{name}: torch's exporter fixes how many images an rt-detr takes; export hf instead")
     if to == "hf":
         if source.config.dilation:
             raise UserError(
