@@ -71,8 +71,8 @@ def export(name: str | Path, folder: Path, to: Format, *, overwrite: bool = Fals
     source = read_source(name)
     if to == "onnx" and source.config.arch not in CLASSES:
         raise UserError(
-            f"{name}: torch's exporter fixes the size of a {source.config.arch}'s images, so that one file does "
-            "not take them all; export hf instead"
+            f"{name}: torch's exporter fixes the size of a {source.config.arch}'s images, so that one file "
+            "does not take them all; export hf instead"
         )
     model = load_model(name)
     detector = model.detector if isinstance(model, PatchDetector) else model

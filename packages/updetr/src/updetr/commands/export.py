@@ -10,8 +10,8 @@ class Options:
     """Write a detector for other programs, check that it gives the same numbers, and say how large it is."""
 
     to: Literal["hf", "onnx"] = field(metadata={"positional": True})
-    """hf: a folder that transformers loads without code of ours; onnx: model.onnx for images of any size and
-    number (extra `onnx`)"""
+    """hf: a folder that transformers loads without code of ours; onnx: model.onnx of a detr for images of any
+    size and number (extra `onnx`)"""
     model: str
     """folder of a model or run"""
     out: Path
