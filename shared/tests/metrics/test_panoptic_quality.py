@@ -100,7 +100,9 @@ def test_a_perfect_prediction_has_quality_one_and_things_and_stuff_are_told_apar
     quality = PanopticQuality({5: True, 6: False, 7: True})
     quality.add(truth, truth)
     scores = quality.scores()
-    assert scores.all == (1, 1, 1, 2) and scores.things == (1, 1, 1, 1) and scores.stuff == (1, 1, 1, 1)
+    assert scores.all == (1, 1, 1, 2)
+    assert scores.things == (1, 1, 1, 1)
+    assert scores.stuff == (1, 1, 1, 1)
     assert set(scores.of_class) == {5, 6}
 
 
@@ -117,7 +119,8 @@ def test_nothing_at_all_has_no_quality():
     empty = SegmentMap(np.zeros((3, 3), np.int64), {})
     quality = PanopticQuality({0: True})
     quality.add(empty, empty)
-    assert math.isnan(quality.scores().all.pq) and quality.scores().all.classes == 0
+    assert math.isnan(quality.scores().all.pq)
+    assert quality.scores().all.classes == 0
 
 
 @pytest.mark.parametrize(
