@@ -39,15 +39,16 @@ class Setting:
     patch_size: int = 48
     scales: tuple[int, ...] = (120,)  # shorter side of an image in pre-training, pixels
     longest: int = 160
-    pretrain_steps: int = 1200
-    pretrain_batch: int = 24
+    pretrain_steps: int = 500
+    pretrain_batch: int = 16
+    cached: bool = True  # the frozen backbone's features of whole images, where there is one scale
     sizes: tuple[int, ...] = (205, 50)  # labelled images
     scale: int = 120  # shorter side in fine-tuning
-    steps: int = 1600
+    steps: int = 400
     batch: int = 16
     lr: float = 5e-4
     clip: float = 1.0
-    every: int = 200  # steps between two scorings
+    every: int = 100  # steps between two scorings
     limit: int | None = None  # test images; None: all
     accelerator: str = "cpu"
 
@@ -161,6 +162,8 @@ def pretrained(setting: Setting, arm: Arm, name: str, seed: int, work: Path) -> 
     if changes.get("targets") == "proposals":  # computed once for all seeds
         changes |= {"targets": "file", "targets_file": work / "proposals.json"}
     rates = _rates(setting, **changes.pop("rates", {}))
+    frozen = setting.cached and len(setting.scales) == 1 and not rates.backbone_lr
+    features = work / f"features-{arm.backbone}-{seed}" if frozen else None
     pretrain(
         Options(
             images=unlabelled(setting, work),
@@ -171,6 +174,7 @@ def pretrained(setting: Setting, arm: Arm, name: str, seed: int, work: Path) -> 
             longest=setting.longest,
             batch=setting.pretrain_batch,
             rates=rates,
+            cache_features=features,
             out=out,
             trainer=_trainer(setting, setting.pretrain_steps, seed),
             **changes,
