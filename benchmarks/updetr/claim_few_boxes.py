@@ -56,21 +56,18 @@ def main(
     ]
     found = run_all(setting, arms, keys, work, processes)
     shown = (setting.every,) if tiny else SHOWN
-    told = [
-        *rows(found, list(ARMS), setting.sizes, seeds, "scratch", shown),
-        *([] if len(arms) == len(ARMS) else rows(found, list(arms)[1:], (FEW,), seeds, "pre-trained", shown)),
-    ]
-    print(table(told))
-    pretext = table(patches_found(arms, seeds, work))
-    print(pretext)
+    told = rows(found, list(ARMS), setting.sizes, seeds, "scratch", shown)
+    ablated = (
+        [] if len(arms) == len(ARMS) else rows(found, list(arms)[1:], (FEW,), seeds, "pre-trained", shown)
+    )
+    pretext = patches_found(arms, seeds, work)
+    print(table(told), table(ablated) if ablated else "", table(pretext), sep="\n\n")
     if not tiny:
         versions = ("torch", "transformers", "lightning")
         data = "BCCD: 292 images without labels; 205 or 50 with; 72 scored"
-        save("updetr", told, table="few-boxes", versions=versions, data=data, seed=list(seeds))
-        save(
-            "updetr", patches_found(arms, seeds, work), table="pretext", versions=versions, data=data,
-            seed=list(seeds),
-        )  # fmt: skip
+        for name, each in (("few-boxes", told), ("few-boxes-ablations", ablated), ("pretext", pretext)):
+            if each:
+                save("updetr", each, table=name, versions=versions, data=data, seed=list(seeds))
     return told
 
 
