@@ -63,7 +63,8 @@ def test_written_pictures_are_a_coco_data_set(tmp_path):
     assert found.names == toy.NAMES
     for number, image in enumerate(found.images, 7):
         drawn, boxes, labels = toy.picture(number)
-        assert np.array_equal(np.asarray(Image.open(image.path)), np.asarray(drawn))
+        with Image.open(image.path) as written:
+            assert np.array_equal(np.asarray(written), np.asarray(drawn))
         assert image.boxes.tolist() == [list(map(float, box)) for box in boxes]
         assert image.labels.tolist() == labels
 
@@ -89,7 +90,8 @@ def test_a_short_demo_writes_its_numbers_page_and_pictures(tmp_path, monkeypatch
     found = read(out, "updetr")
     assert (found.package, found.better) == ("updetr", "lower")
     for name in found.pictures:
-        assert Image.open(out / name).width > toy.SIZE[0]
+        with Image.open(out / name) as picture:
+            assert picture.width > toy.SIZE[0]
         assert f'src="{name}"' in (out / "report.html").read_text()
     located = json.loads((out / "demo.json").read_text())["located"]
     assert set(located) == {SCRATCH, PRETRAINED, "constant box"}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nonet.data.batching import RandomBatches, generator
-from nonet.data.images import normalise, to_uint8
+from nonet.data.images import normalise, open_image, to_uint8
 from nonet.kernels.crop_resize import crop_resize
 from nonet.metrics.detection import coco_scores
 from updetr import toy
@@ -115,9 +115,7 @@ def write_data(plan: Plan, folder: Path, seed: int) -> dict[str, str]:
 
 def pixels_of(folder: Path) -> Tensor:
     """(n, 3, H, W) uint8: the pictures of a folder in the order of their names."""
-    from PIL import Image
-
-    return torch.stack([to_uint8(Image.open(path)) for path in sorted(folder.glob("*.png"))])
+    return torch.stack([to_uint8(open_image(path)) for path in sorted(folder.glob("*.png"))])
 
 
 def train_backbone(pixels: Tensor, plan: Plan, seed: int) -> Backbone:
