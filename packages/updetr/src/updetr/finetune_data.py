@@ -1,0 +1,186 @@
+"""Labelled images as a detector is trained and scored on them (ours).
+
+Pixels travel as bytes and are normalised on the device. An image that cannot be read is left out of its batch
+and named there, so that one broken file neither ends a run nor goes unseen.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from nonet.data.batching import Pair, generator
+from nonet.data.images import normalise, open_image, to_uint8
+from nonet.data.labelled_boxes import LabelledImage, LabelledImages
+from nonet.errors import RunFailed, UserError
+from updetr.batches import Images, Targets
+from updetr.box_transforms import Augmentation, Sample, resized, shares
+from updetr.image_rows import Note
+
+# Shapes: B images, H x W pixels with padding, T true boxes over the whole batch, n boxes of an image.
+
+Batch = dict[str, Any]
+MIB = 2**20  # bytes
+
+
+class TrainingImages:
+    """Images with their boxes, augmented anew in each epoch; `self[(epoch, index)]` is an item.
+
+    Crowd regions are left out. EXIF orientation is not applied, as boxes are drawn on stored pixels.
+
+    Args:
+        labelled: the data set.
+        augment: what is drawn.
+        seed: of the draws, together with epoch and index.
+        keep: MiB of resized images that are kept in memory, where none is cropped.
+    """
+
+    def __init__(self, labelled: LabelledImages, augment: Augmentation, *, seed: int, keep: int = 0) -> None:
+        self.labelled, self.augment, self.seed = labelled, augment, seed
+        self.keep = keep
+        self._bytes = 0
+        self._kept: dict[tuple[int, int], Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def __getitem__(self, item: Pair) -> Batch:
+        """One image: `id`, `pixels` (3, h, w) uint8, `boxes` (n, 4), `labels` (n,); or a `note`."""
+        epoch, index = item
+        image, random = self.labelled.images[index], generator(self.seed, "augment", epoch, index)
+        try:
+            if self.augment.crop:
+                sample = self.augment(open_labelled(image), random)
+            else:
+                sample = self.augment.turned(self._sized(index, self.augment.drawn_scale(random)), random)
+        except UserError as error:
+            return _unusable(image, error)
+        found = {"boxes": torch.from_numpy(shares(sample)), "labels": torch.from_numpy(sample.labels)}
+        return found | {"id": image.id, "pixels": to_uint8(sample.image), "size": sample.image.size}
+
+    def _sized(self, index: int, scale: int) -> Sample:
+        """The image at a scale; kept while there is room."""
+        if (index, scale) in self._kept:
+            return self._kept[index, scale]
+        sample = resized(open_labelled(self.labelled.images[index]), scale, self.augment.longest)
+        width, height = sample.image.size
+        worker = get_worker_info()  # each process that loads has a share of the room
+        if self._bytes + 3 * width * height <= self.keep * MIB // (worker.num_workers if worker else 1):
+            self._bytes += 3 * width * height
+            self._kept[index, scale] = sample
+        return sample
+
+
+class EvaluationImages:
+    """Images at one scale, as they are scored; `self[(epoch, index)]` is an item, the same in every epoch.
+
+    Args:
+        labelled: the data set; its boxes come along, for the loss.
+        scale: shorter side, pixels.
+        longest: longer side at most, pixels.
+    """
+
+    def __init__(self, labelled: LabelledImages, *, scale: int, longest: int) -> None:
+        self.labelled, self.scale, self.longest = labelled, scale, longest
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def __getitem__(self, item: Pair) -> Batch:
+        """One image, as in `TrainingImages`; `size` is that of the stored one, (width, height)."""
+        image = self.labelled.images[item[1]]
+        try:
+            sample = resized(open_labelled(image), self.scale, self.longest)
+        except UserError as error:
+            return _unusable(image, error)
+        found = {"boxes": torch.from_numpy(shares(sample)), "labels": torch.from_numpy(sample.labels)}
+        size = (image.width, image.height)
+        return found | {"id": image.id, "pixels": to_uint8(sample.image), "size": size}
+
+
+def open_labelled(image: LabelledImage) -> Sample:
+    """An image and its boxes, without crowd regions.
+
+    Raises:
+        UserError: the file cannot be read, or has another size than its boxes were drawn in.
+    """
+    picture = open_image(image.path, orient=False)
+    if picture.size != (image.width, image.height):
+        raise UserError(
+            f"{image.path}: {picture.size[0]} x {picture.size[1]} pixels, but its boxes were drawn in "
+            f"{image.width} x {image.height}: turned by its EXIF orientation, or resized?"
+        )
+    single = ~image.crowd
+    return Sample(picture, image.boxes[single], image.labels[single])
+
+
+def _unusable(image: LabelledImage, error: UserError) -> Batch:
+    return {"note": Note(str(image.path), str(error).removeprefix(f"{image.path}: "), True)}
+
+
+def collate(items: Sequence[Batch]) -> Batch:
+    """A batch of the items that could be read.
+
+    Returns:
+        `pixels` (B, 3, H, W) uint8 and `mask` (B, H, W) bool, True where there is an image, padded at the
+        right and the bottom; `boxes` (T, 4) float32 and `labels` (T,) int64 of all images, `counts` of each;
+        `ids` and `sizes` of the B images; `notes`, one for each that could not be read.
+
+    Raises:
+        RunFailed: none could be read.
+    """
+    notes = [item["note"] for item in items if "note" in item]
+    good = [item for item in items if "note" not in item]
+    if not good:
+        first = f"{notes[0].file}: {notes[0].text}"
+        raise RunFailed(f"no image of a batch of {len(items)} can be read; the first: {first}")
+    pixels, mask = padded([item["pixels"] for item in good])
+    return {
+        "pixels": pixels,
+        "mask": mask,
+        "boxes": torch.cat([item["boxes"] for item in good]),
+        "labels": torch.cat([item["labels"] for item in good]),
+        "counts": [len(item["labels"]) for item in good],
+        "ids": [item["id"] for item in good],
+        "sizes": [item["size"] for item in good],
+        "notes": notes,
+    }
+
+
+def padded(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(B, 3, H, W) uint8 pixels of pictures of several sizes, and (B, H, W) bool where they are."""
+    height, width = (max(int(picture.shape[axis]) for picture in pictures) for axis in (1, 2))
+    pixels = torch.zeros(len(pictures), 3, height, width, dtype=torch.uint8)
+    mask = torch.zeros(len(pictures), height, width, dtype=torch.bool)
+    for row, picture in enumerate(pictures):
+        pixels[row, :, : picture.shape[1], : picture.shape[2]] = picture
+        mask[row, : picture.shape[1], : picture.shape[2]] = True
+    return pixels, mask
+
+
+def images_of(batch: Batch) -> Images:
+    """What the detector takes: pixels normalised where they lie, padding zero."""
+    mask = batch["mask"]
+    return Images(normalise(batch["pixels"]) * mask[:, None], mask)
+
+
+def targets_of(batch: Batch) -> Targets:
+    """What its answer is compared with."""
+    return Targets(batch["labels"], batch["boxes"], batch["counts"])
+
+
+def crowded(labelled: LabelledImages, queries: int) -> str | None:
+    """What to warn of where images have more boxes than the detector has queries; None where none has."""
+    counts = np.array([int((~image.crowd).sum()) for image in labelled.images])
+    lost = np.clip(counts - queries, 0, None)
+    if not lost.any():
+        return None
+    most, path = labelled.most_boxes()
+    return (
+        f"warning: {int((lost > 0).sum())} images have more boxes than the {queries} queries, the most "
+        f"{most} ({Path(path or '').name}); {int(lost.sum())} boxes are left unmatched: raise size.queries"
+    )
