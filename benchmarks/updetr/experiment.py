@@ -74,7 +74,7 @@ def tiny_setting(setting: Setting) -> Setting:
     return replace(
         setting, pool=(), backbone="resnet-tiny", backbone_steps=1, backbone_batch=2, width=16, heads=2,
         layers=(1, 1), hidden=16, queries=4, patches=2, patch_size=32, scales=(64,), longest=96, scale=64,
-        pretrain_steps=1, pretrain_batch=2, sizes=setting.sizes[-1:], steps=2, batch=2, every=1, limit=4,
+        pretrain_steps=1, pretrain_batch=2, sizes=setting.sizes[-1:], steps=2, batch=2, every=1, limit=12,
         accelerator="cpu",
     )  # fmt: skip
 
@@ -118,6 +118,7 @@ def unlabelled(setting: Setting, work: Path) -> Path:
 
 def backbone(setting: Setting, seed: int, work: Path) -> dict[str, Any]:
     """Train the backbone without labels; its weights' file."""
+    from nonet.training.options import OptimizerOptions
     from updetr.commands.backbone import Options
     from updetr.self_supervised import train_backbone
 
@@ -128,13 +129,25 @@ def backbone(setting: Setting, seed: int, work: Path) -> dict[str, Any]:
             images=unlabelled(setting, work),
             backbone=setting.backbone,
             batch=setting.backbone_batch,
-            crop=setting.crop,
+            size=setting.crop,
             out=out,
+            optimizer=OptimizerOptions(
+                lr=1e-3, weight_decay=1e-4, schedule="cosine", warmup=min(50, setting.backbone_steps // 2)
+            ),
             trainer=_trainer(setting, setting.backbone_steps, seed),
         )
     )
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return {"weights": str(out / "model" / "backbone.safetensors")}
+
+
+def edges(setting: Setting, work: Path) -> dict[str, Any]:
+    """Propose boxes where edges close in every unlabelled image; how many."""
+    from nonet.data.images import find_images
+    from updetr.target_boxes import propose_targets
+
+    found = propose_targets(find_images(unlabelled(setting, work)), work, say=lambda _: None)
+    return {"boxes": sum(map(len, found))}
 
 
 def pretrained(setting: Setting, arm: Arm, name: str, seed: int, work: Path) -> dict[str, Any]:
@@ -145,6 +158,8 @@ def pretrained(setting: Setting, arm: Arm, name: str, seed: int, work: Path) -> 
     out = work / f"pretrain-{slug(name)}-{seed}"
     shutil.rmtree(out, ignore_errors=True)
     changes = dict(arm.changes)
+    if changes.get("targets") == "proposals":  # computed once for all seeds
+        changes |= {"targets": "file", "targets_file": work / "proposals.json"}
     rates = _rates(setting, **changes.pop("rates", {}))
     pretrain(
         Options(
@@ -170,9 +185,8 @@ def pretrained(setting: Setting, arm: Arm, name: str, seed: int, work: Path) -> 
 
 def finetuned(setting: Setting, arm: Arm, name: str, images: int, seed: int, work: Path) -> dict[str, Any]:
     """Fine-tune on so many labelled images; measures of the test images by step, as text."""
-    from updetr.finetune_run import finetune
-
     from updetr.commands.finetune import Options
+    from updetr.finetune_run import finetune
 
     out, root = work / f"finetune-{slug(name)}-{images}-{seed}", blood(setting, work)
     shutil.rmtree(out, ignore_errors=True)
@@ -223,7 +237,11 @@ def run_all(
     """The measures by arm, number of labelled images and seed; first backbones, then transformers."""
     kept, seeds = work / "arms", sorted({seed for _, _, seed in keys})
     run_arms(
-        [(f"backbone-{seed}", backbone, (setting, seed, work)) for seed in seeds], kept, processes=processes
+        [(f"backbone-{seed}", backbone, (setting, seed, work)) for seed in seeds]
+        + [("edges", edges, (setting, work))]
+        * any(arm.changes.get("targets") == "proposals" for arm in arms.values()),
+        kept,
+        processes=processes,
     )
     run_arms(
         [
@@ -239,7 +257,10 @@ def run_all(
         (f"finetune-{slug(name)}-{size}-{seed}", finetuned, (setting, arms[name], name, size, seed, work))
         for name, size, seed in keys
     ]
-    return dict(zip(keys, run_arms(jobs, kept, processes=processes), strict=True))
+    found = run_arms(jobs, kept, processes=processes)
+    for each in found:
+        each.pop("cpu_seconds")
+    return dict(zip(keys, found, strict=True))
 
 
 def rows(

@@ -117,6 +117,13 @@ def test_the_released_model_has_42_62_million_numbers_of_which_19_16_learn():
     assert round(parameter_count(model, trainable=True) / 1e6, 2) == 19.16
 
 
+def test_boxes_are_said_in_full_precision_under_autocast(detector, images):
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs, states = detector.decode_with_states(detector.encode(images))
+    assert (states.dtype, outputs.logits.dtype, outputs.boxes.dtype) == (torch.float32,) * 3
+    torch.testing.assert_close(outputs.boxes, detector(images).boxes, atol=0.05, rtol=0)
+
+
 def test_other_architectures_are_built_elsewhere():
-    with pytest.raises(ValueError, match="rt-detr is built by updetr.other_detectors.build"):
+    with pytest.raises(ValueError, match="rt-detr is built by updetr"):
         build(arch="rt-detr")

@@ -1,10 +1,10 @@
-"""Queries that are told their patches: groups apart, fewer patches, what is zeroed, and whose mask was wrong."""
+"""Queries that are told their patches: groups apart, fewer patches, what is zeroed, a mask that was wrong."""
 
 import pytest
 import torch
 
 from nonet.errors import UserError
-from nonet.testing import normal
+from nonet.testing import devices, normal
 from updetr.batches import Images
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
@@ -94,6 +94,15 @@ def test_a_query_that_is_not_told_its_patch_asks_as_before(model, memory, featur
     torch.testing.assert_close(untold.boxes, model.detector.decode(memory, groups=4).boxes)
 
 
+@devices
+def test_a_device_finds_what_the_reference_finds(device, memory, features):
+    here = build().to(device)
+    moved = memory._replace(**{name: getattr(memory, name).to(device) for name in memory._fields[:3]})
+    torch.testing.assert_close(
+        here(moved, features.to(device)).boxes.cpu(), build()(memory, features).boxes, atol=1e-3, rtol=0
+    )
+
+
 def test_all_queries_may_look_for_one_patch_and_then_see_each_other(model, memory, features):
     one = model(memory, features[:, :1], group=12)
     told = model.patch2query(features[:, :1]).expand(-1, 12, -1)
@@ -159,7 +168,7 @@ def test_what_is_not_told_depends_on_seed_step_and_row_alone():
 
 
 def released_mask(queries, patches):
-    """The mask as the released code fills it: as many blocks as a group has queries, not as there are groups."""
+    """The mask as the released code fills it: as many blocks as a group has queries."""
     group = queries // patches
     mask = torch.full((queries, queries), float("-inf"))
     for block in range(group):

@@ -95,10 +95,13 @@ class TransformersBackbone(Backbone):
         return tuple(self.model(pixels).feature_maps)
 
     def parts(self) -> list[list[nn.Module]]:
-        """What comes before the list of stages or layers, then its members."""
+        """What embeds the picture, then the members of the list of stages or layers."""
         for name, module in self.model.named_modules():
-            if isinstance(module, nn.ModuleList) and name.split(".")[-1] in LISTS:
-                stem = [child for key, child in self.model.named_children() if key.startswith("embed")]
+            *above, last = name.split(".")
+            if isinstance(module, nn.ModuleList) and last in LISTS:
+                around = [self.model.get_submodule(".".join(above[:depth])) for depth in range(len(above))]
+                children = [child for parent in around for child in parent.named_children()]
+                stem = [child for key, child in children if key.startswith("embed")]
                 return [stem, *([member] for member in module)]
         raise UserError(f"{type(self.model).__name__}: no list of stages, so none can be frozen by number")
 
@@ -108,16 +111,21 @@ class TransformersBackbone(Backbone):
 
 
 def _from_transformers(name: str, maps: int) -> Any:
-    from transformers import AutoBackbone, AutoConfig
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
     try:
         folder = local_folder(name)
     except UserError as error:
         raise UserError(f"no backbone {name}: it is one of {', '.join(RESNETS)}, or else {error}") from None
     try:
-        stages = len(AutoConfig.from_pretrained(folder).stage_names) - 1
+        config = AutoConfig.from_pretrained(folder)
+        kind = MODEL_FOR_BACKBONE_MAPPING[
+            type(config)
+        ]  # AutoBackbone itself asks the hub for a folder's name
+        stages = len(config.stage_names) - 1
     except (AttributeError, ValueError, KeyError):
         raise UserError(f"{name}: transformers has no backbone of this kind") from None
     if not 1 <= maps <= stages:
         raise UserError(f"{name} has {stages} maps; {maps} are asked for")
-    return load_pretrained(AutoBackbone, folder, out_indices=list(range(stages - maps + 1, stages + 1)))
+    return load_pretrained(kind, folder, out_indices=list(range(stages - maps + 1, stages + 1)))

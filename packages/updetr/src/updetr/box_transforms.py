@@ -1,4 +1,4 @@
-"""Flips, crops and sizes of an image together with its boxes (Carion et al. 2020, section 4 and released code).
+"""Flips, crops and sizes of an image together with its boxes (Carion et al. 2020, section 4, released code).
 
 Boxes are float64 xyxy in pixels of the image beside them until the end. A box that a crop leaves without area
 is dropped, with its class; what is left of the others is kept, however little. Each draw comes from the

@@ -65,7 +65,7 @@ def from_outputs(
     scale_B4 = torch.tensor([[w, h, w, h] for w, h in sizes], dtype=boxes.dtype, device=boxes.device)
     centre, size = boxes[..., :2], boxes[..., 2:]
     xyxy_BN4 = torch.cat([centre - size / 2, centre + size / 2], -1) * scale_B4[:, None]
-    order = scores_BN.argsort(-1, descending=True, stable=True)[:, :top]
+    order = scores_BN.argsort(dim=-1, descending=True, stable=True)[:, :top]
     found = (
         xyxy_BN4.take_along_dim(order[..., None], 1).cpu(),
         scores_BN.take_along_dim(order, 1).cpu(),

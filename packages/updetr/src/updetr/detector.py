@@ -6,6 +6,7 @@ The parts are initialised and named as in the original code: queries are N(0, 1)
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from updetr.backbones import Backbone, build_backbone
@@ -113,9 +114,10 @@ class Detector(nn.Module):
         """
         source = self.input_proj(maps[-1])
         mask = mask_of_map(mask_BHW, tuple(source.shape[-2:]))
-        positions = sine_positions(mask, self.config.width).flatten(1, 2).to(source.dtype)
+        kind = self.query_embed.weight.dtype  # that of the sums through the layers, under autocast too
+        positions = sine_positions(mask, self.config.width).flatten(1, 2).to(kind)
         padding = ~mask.flatten(1)
-        memory = self.transformer.encoder(source.flatten(2).transpose(1, 2), positions, padding)
+        memory = self.transformer.encoder(source.flatten(2).transpose(1, 2).to(kind), positions, padding)
         return Memory(memory, positions, padding, maps)
 
     def decode(
@@ -158,9 +160,10 @@ class Detector(nn.Module):
         asked = asked[:queries].expand(len(memory.memory), -1, -1)
         places = asked if query_extra is None else asked + query_extra
         states = self.transformer.decoder(
-            places.to(memory.memory.dtype), memory.memory, memory.positions, memory.padding, groups=groups
+            places, memory.memory, memory.positions, memory.padding, groups=groups
         )
-        return Outputs(self.class_embed(states), self.bbox_embed(states).sigmoid()), states
+        with torch.autocast(states.device.type, enabled=False):  # 8 bits say a box to 1/256 of the image
+            return Outputs(self.class_embed(states), self.bbox_embed(states).sigmoid()), states
 
 
 def parameter_count(module: nn.Module, *, trainable: bool = False) -> int:

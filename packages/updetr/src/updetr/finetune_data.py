@@ -18,7 +18,7 @@ from nonet.data.labelled_boxes import LabelledImage, LabelledImages
 from nonet.errors import RunFailed, UserError
 from updetr.batches import Images, Targets
 from updetr.box_transforms import Augmentation, Sample, resized, shares
-from updetr.file_notes import Note
+from updetr.image_rows import Note
 
 # Shapes: B images, H x W pixels with padding, T true boxes over the whole batch, n boxes of an image.
 

@@ -1,7 +1,7 @@
 """A detector's config.json and preprocessor_config.json, as transformers reads and writes them (ours).
 
-A dilated last stage (DC5) exists in transformers only through timm, so such a folder says `timm_backbone`:
-transformers loads it where timm is installed, this package needs no timm.
+A dilated last stage (DC5) exists in transformers only through timm, so such a folder says `timm_backbone`, as
+DETR's own do; this package reads and writes it without timm.
 """
 
 from collections.abc import Mapping

@@ -210,6 +210,28 @@ def put_pretext(model: PatchDetector, source: Source) -> None:
         raise UserError(f"{source.folder / PRETEXT}: {str(error).splitlines()[-1].strip()}") from error
 
 
+def write_detector(detector: Detector, folder: Path, sizes: tuple[int, int]) -> None:
+    """Write the three files that transformers loads.
+
+    Args:
+        detector: a plain one, or one of `updetr.other_detectors`.
+        folder: is there.
+        sizes: shortest and longest side of images, pixels.
+    """
+    from safetensors.torch import save_file
+
+    config = detector.config
+    if config.arch in CLASSES:
+        found = write_config(config, backbone_config(detector))
+        state = to_hf(detector.state_dict(), timm=config.dilation)
+    else:
+        found = detector.hf_config().to_dict()  # type: ignore[operator]
+        state = detector.hf_state()  # type: ignore[operator]
+    write_json(folder / "config.json", found)
+    write_json(folder / "preprocessor_config.json", preprocessor(*sizes))
+    save_file(_plain(state), folder / WEIGHTS, metadata={"format": "pt"})
+
+
 class _Writer:
     """What `save_folder` calls."""
 
@@ -226,25 +248,17 @@ class _Writer:
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        config = self.detector.config
-        if config.arch in CLASSES:
-            found = write_config(config, backbone_config(self.detector))
-            state = to_hf(self.detector.state_dict(), timm=config.dilation)
-        else:
-            found = self.detector.hf_config().to_dict()  # type: ignore[operator]
-            state = self.detector.hf_state()  # type: ignore[operator]
-        write_json(folder / "config.json", found)
-        write_json(folder / "preprocessor_config.json", preprocessor(*self.sizes))
-        save_file(_plain(state), folder / WEIGHTS, metadata={"format": "pt"})
-        note = {"format": FORMAT, "detector": dataclasses.asdict(config), "sizes": self.sizes}
-        write_json(folder / NOTE, note | {"training": self.facts})
+        write_detector(self.detector, folder, self.sizes)
+        config = dataclasses.asdict(self.detector.config)
+        note = {"format": FORMAT, "detector": config, "sizes": self.sizes, "training": self.facts}
+        write_json(folder / NOTE, note)
         if isinstance(self.model, PatchDetector):
-            pretext = {
+            heads = {
                 name: tensor
                 for name, tensor in self.model.state_dict().items()
                 if not name.startswith("detector.")
             }
-            save_file(_plain(pretext), folder / PRETEXT)
+            save_file(_plain(heads), folder / PRETEXT)
 
 
 def backbone_config(detector: Detector) -> dict[str, Any]:

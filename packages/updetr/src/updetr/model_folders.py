@@ -17,7 +17,7 @@ from nonet.errors import UserError
 from nonet.training.hub import local_folder
 from updetr.backbones import RESNETS
 from updetr.detector_config import DetectorConfig
-from updetr.hf_configs import CLASSES, SIZES, read_config, sizes_of
+from updetr.hf_configs import CLASSES, SIZES, FromConfig, read_config, sizes_of
 from updetr.hf_weights import class_of, from_hf
 from updetr.state_files import read_folder, read_object, read_safetensors
 
@@ -54,17 +54,15 @@ class Source(NamedTuple):
 def read_source(name: str | Path) -> Source:
     """Everything in a model folder; see `load_model`."""
     folder = model_folder(name)
-    note = read_note(folder)
     found = read_object(folder / "config.json")
-    where = str(folder / "config.json")
-    backbone = None
-    if note is not None:
-        config, sizes, facts = note
-        if config.arch in CLASSES and config.backbone not in RESNETS:
-            backbone = found.get("backbone_config")
+    note = read_note(folder)
+    if note is None:
+        config, backbone = _foreign(found, str(folder / "config.json"))
+        sizes, facts = _foreign_sizes(folder), dict[str, Any]()
     else:
-        config, backbone = _foreign(found, where)
-        sizes, facts = _foreign_sizes(folder), {}
+        config, sizes, facts = note
+        built = config.arch in CLASSES and config.backbone not in RESNETS
+        backbone = found.get("backbone_config") if built else None
     state = read_folder(folder)
     pretext = read_safetensors(folder / PRETEXT) if (folder / PRETEXT).is_file() else {}
     if config.arch not in CLASSES:
@@ -121,12 +119,21 @@ def read_note(folder: Path) -> tuple[DetectorConfig, tuple[int, int], dict[str, 
         raise UserError(f"{path}: damaged ({error}); save the model again") from error
 
 
-def _foreign(found: dict[str, Any], where: str) -> tuple[DetectorConfig, dict[str, Any] | None]:
+def read_config_of(folder: Path) -> tuple[DetectorConfig, tuple[int, int]]:
+    """Sizes of a folder's model and of images, without its weights; see `read_source` for what is raised."""
+    note = read_note(folder)
+    if note is not None:
+        return note[0], note[1]
+    where = folder / "config.json"
+    return _foreign(read_object(where), str(where)).detector, _foreign_sizes(folder)
+
+
+def _foreign(found: dict[str, Any], where: str) -> FromConfig:
     if found.get("model_type") in ("deformable_detr", "rt_detr"):
         from updetr.other_detectors import read_config as read_other
 
-        return read_other(found, where), None
-    return tuple(read_config(found, where))
+        return FromConfig(read_other(found, where), None)
+    return read_config(found, where)
 
 
 def _foreign_sizes(folder: Path) -> tuple[int, int]:

@@ -5,7 +5,7 @@ weights that are validated and saved may be a running mean of those that are tra
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -17,7 +17,6 @@ from nonet.errors import UserError
 from nonet.training.trainer import RunningMeans
 from updetr.batches import Outputs
 from updetr.detections import Detections, from_outputs
-from updetr.file_notes import gathered
 from updetr.finetune_data import Batch, images_of, targets_of
 from updetr.losses import SetLoss, SetLossResult
 from updetr.train_options import RateOptions
@@ -99,7 +98,8 @@ class SetModule(L.LightningModule):  # type: ignore[misc]
 class FinetuneModule(SetModule):
     """A detector trained on labelled boxes; validated by its loss and by a judge of its detections.
 
-    Logs, besides, `val/loss` and `val/NAME` for what the judge measures.
+    Logs, besides, `val/loss`, `val/l1` and `val/giou` (last layer, means over the true boxes), `val/NAME` for
+    what the judge measures.
 
     Args:
         model: a detector.
@@ -111,6 +111,7 @@ class FinetuneModule(SetModule):
                  ema: float | None = None, judge: Judge | None = None) -> None:  # fmt: skip
         super().__init__(model, loss, rates, steps=steps, ema=ema)
         self.judge = judge
+        self.means = RunningMeans("loss", "l1", "giou")
         self._found: list[Detections] = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -121,9 +122,11 @@ class FinetuneModule(SetModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """The loss and the detections of a batch."""
         outputs: Outputs = self.best_model(images_of(batch))
-        self.means.add(
-            "loss", self.loss(outputs, targets_of(batch)).total * len(batch["ids"]), len(batch["ids"])
-        )
+        result = self.loss(outputs, targets_of(batch))
+        images, boxes = len(batch["ids"]), len(batch["boxes"])
+        self.means.add("loss", result.total * images, images)
+        for name in ("l1", "giou"):
+            self.means.add(name, result.logged[name] * boxes, boxes)
         if self.judge is not None:
             self._found += from_outputs(outputs, batch["sizes"], ids=batch["ids"], sigmoid=self.loss.sigmoid)
 
@@ -140,3 +143,13 @@ def rate_factor(step: int, rates: RateOptions, steps: int) -> float:
     """What the rates are multiplied by at step 0, 1, ...: a linear rise, 1, and a tenth after the drop."""
     rise = min(1.0, (step + 1) / rates.warmup) if rates.warmup else 1.0
     return rise * (FALL if step >= round(rates.drop * steps) else 1.0)
+
+
+def gathered(mine: Sequence[Any]) -> list[Any]:
+    """The entries of all processes, those of the first one first; all have to call it."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return list(mine)
+    every: list[list[Any]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(every, list(mine))
+    return [entry for part in every for entry in part]

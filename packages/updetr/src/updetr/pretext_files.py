@@ -7,8 +7,9 @@ from nonet.data.images import MAX_PIXELS, find_images, image_size
 from nonet.errors import RunFailed, UserError
 from nonet.files import write_text
 from nonet.progress import progress
+from updetr.image_rows import Note
 from updetr.patch_sampling import has_patches
-from updetr.pretext_data import Note, PretextData
+from updetr.pretext_data import PretextData
 from updetr.target_boxes import propose_targets, read_targets
 from updetr.train_options import PretextOptions
 
@@ -26,6 +27,8 @@ def build_pretext(
     folder: Path | None = None,
     writes: bool = True,
     max_pixels: int = MAX_PIXELS,
+    keep: int = 0,
+    limit: int | None = None,
 ) -> PretextData:
     """The data of pre-training that the options ask for.
 
@@ -38,13 +41,18 @@ def build_pretext(
         folder: of the run, where proposals are kept.
         writes: whether this process computes proposals; others wait for them.
         max_pixels: of an image as it is stored.
+        keep: MiB of decoded images that are kept in memory.
+        limit: the first so many files alone.
 
     Raises:
         UserError: no images, or a file of targets that is broken or names none of them.
         RunFailed: more than half of the images cannot be used.
     """
     images = usable_images(
-        find_images(options.images, remark=say), least=options.min_patch, max_pixels=max_pixels, say=say
+        find_images(options.images, remark=say)[:limit],
+        least=options.min_patch,
+        max_pixels=max_pixels,
+        say=say,
     )
     targets = None
     if options.targets == "file" and options.targets_file is not None:
@@ -54,7 +62,7 @@ def build_pretext(
     return PretextData(
         images, seed=seed, num_patches=options.num_patches, patch_size=options.patch_size,
         min_patch=options.min_patch, targets=targets, scales=options.scales, longest=options.longest,
-        max_pixels=max_pixels,
+        max_pixels=max_pixels, keep=keep,
     )  # fmt: skip
 
 

@@ -132,12 +132,16 @@ def found_overlap(outputs: Outputs, targets: Targets) -> Tensor:
         outputs: the last layer counts.
         targets: M boxes an image, one a group, in the order of the groups.
     """
-    patches = targets.counts[0]
+    chosen = surest_boxes(outputs, targets.counts[0]).flatten(0, 1)
+    return overlaps(corners(chosen), corners(targets.boxes))[0]
+
+
+def surest_boxes(outputs: Outputs, patches: int) -> Tensor:
+    """(B, M, 4) cxcywh in 0..1: for each of M patches the box of the surest query of its group."""
     logits, boxes = outputs.logits[-1].float(), outputs.boxes[-1].float()
     sure = logits.softmax(-1)[..., 0] if logits.shape[-1] > 1 else logits[..., 0]
     best_BM1 = sure.unflatten(1, (patches, -1)).argmax(-1, keepdim=True)
-    chosen = boxes.unflatten(1, (patches, -1)).take_along_dim(best_BM1[..., None], 2).flatten(0, 2)
-    return overlaps(corners(chosen), corners(targets.boxes))[0]
+    return boxes.unflatten(1, (patches, -1)).take_along_dim(best_BM1[..., None], 2)[:, :, 0]
 
 
 def floor_overlap(targets: Targets) -> Tensor:

@@ -18,7 +18,7 @@ from updetr.feature_cache import write_features
 from updetr.file_notes import FileNotes
 from updetr.loading import load_into, new_detector, save_model
 from updetr.model_folders import read_source
-from updetr.pretext_data import PretextData, collate
+from updetr.pretext_files import build_pretext
 from updetr.pretrain_module import PretrainModule
 from updetr.query_patches import PatchDetector
 from updetr.training import Say, fit, held_out, length, set_loss, start_backbone, suitable
@@ -47,10 +47,13 @@ def pretrain(options: "Options") -> Path:
         RunFailed: a loss is not finite, memory does not suffice, or over half of the images are unusable.
     """
     resumed, notes = folder_of(options.resume), list[str]()
-    images = find_images(options.images, remark=notes.append)
+    early = options.targets != "proposals"  # these are kept in the run's folder
+    seed, keep = options.trainer.seed, options.keep_images
+    data = build_pretext(options, seed=seed, say=notes.append, keep=keep) if early else None
+    if data is None:
+        find_images(options.images)
     seed_all(options.trainer.seed)
     model = new_patch_detector(options, notes.append)
-    targets = _targets(options, images, notes.append)
     trainer = suitable(options.trainer, notes.append)
     loss = set_loss(
         model.detector, options.loss, group=model.detector.config.group, match=options.match,
@@ -64,14 +67,14 @@ def pretrain(options: "Options") -> Path:
     with run:
         for note in notes:
             run.say(note)
-        data = PretextData(
-            images, seed=trainer.seed, num_patches=options.num_patches, patch_size=options.patch_size,
-            min_patch=options.min_patch, targets=targets, scales=options.scales, longest=options.longest,
-        )  # fmt: skip
+        if data is None:
+            data = build_pretext(
+                options, seed=seed, say=run.say, folder=run.folder, writes=run.writes, keep=keep
+            )
         if options.cache_features is not None:
             cache = write_features(
-                options.cache_features, images, model.detector.backbone.fold(), options.scales,
-                options.longest, device=choose_accelerator(trainer), orient=targets is None,
+                options.cache_features, data.images, model.detector.backbone.fold(), options.scales,
+                options.longest, device=choose_accelerator(trainer), orient=data.targets is None,
                 writes=run.writes, say=run.say,
             )  # fmt: skip
             data = data.with_cache(cache)
@@ -91,14 +94,14 @@ def pretrain(options: "Options") -> Path:
         if kept:
             held = (data.subset(kept), OrderedBatches(len(kept), options.batch))
         step_data = StepData(
-            data.subset(train), batches, collate, *held,
+            data.subset(train), batches, data.collate, *held,
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
         state = {
             "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr, "match": options.match,
             "num_patches": options.num_patches, "patch_size": options.patch_size,
         }  # fmt: skip
-        last = fit(module, step_data, run, trainer, state=state, callbacks=[FileNotes(run, len(images))])
+        last = fit(module, step_data, run, trainer, state=state, callbacks=[FileNotes(run, len(data))])
         if run.writes:
             _finish(options, run, module, last, len(train), resumed is not None)
     return run.folder
@@ -122,17 +125,6 @@ def new_patch_detector(options: "Options", say: Say) -> PatchDetector:
     if options.rates.backbone_lr:
         say(UNFROZEN)
     return model
-
-
-def _targets(options: "Options", images: list[Path], say: Say) -> Any:
-    """Boxes to cut patches at, for each image; None: at random."""
-    if options.targets == "random":
-        return None
-    from updetr import proposals
-
-    if options.targets == "file":
-        return proposals.read_targets(options.targets_file, images, say)
-    return proposals.propose_all(images, say)
 
 
 def _finish(

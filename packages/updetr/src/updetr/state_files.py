@@ -67,7 +67,7 @@ def read_pickle(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         text = " ".join(str(error).split())
@@ -78,7 +78,7 @@ def read_pickle(path: Path) -> Any:
             f"{path}: asks to import {asked}, which could run code, and is refused; where you trust the "
             "file, load it with its own program and save its tensors alone"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(f"{path}: not a checkpoint that torch can read, or a damaged one") from error
 
 

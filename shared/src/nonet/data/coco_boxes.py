@@ -7,30 +7,17 @@ id. A box is xywh in pixels; `iscrowd` marks a region of many objects.
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nonet.data.image_index import ImageIndex
 from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages, listed
 from nonet.errors import UserError
 from nonet.files import replacing, write_text
-
-
-class FoundBoxes(Protocol):
-    """What was found in an image: `image_id`, (n, 4) `boxes` xyxy in pixels, (n,) `scores`, (n,) `labels`."""
-
-    @property
-    def image_id(self) -> int: ...  # noqa: D102
-    @property
-    def boxes(self) -> NDArray[Any]: ...  # noqa: D102
-    @property
-    def scores(self) -> NDArray[Any]: ...  # noqa: D102
-    @property
-    def labels(self) -> NDArray[Any]: ...  # noqa: D102
 
 
 def read_coco(file: Path, folder: Path | None = None, *, mend: bool = True) -> LabelledImages:
@@ -102,7 +89,7 @@ def write_coco(data: LabelledImages, file: Path, *, folder: Path | None = None) 
                 "image_id": image.id,
                 "category_id": data.category_ids[int(image.labels[row])],
                 "bbox": _xywh(image.boxes[row]),
-                "area": round(float(image.areas[row]), 2),
+                "area": round(float(image.areas[row]), 4),
                 "iscrowd": int(image.crowd[row]),
             }
             annotations.append(entry | ({"difficult": 1} if image.difficult[row] else {}))
@@ -118,23 +105,27 @@ def write_coco(data: LabelledImages, file: Path, *, folder: Path | None = None) 
     )
 
 
-def write_coco_results(found: Sequence[FoundBoxes], category_ids: Sequence[int], file: Path) -> None:
+def write_coco_results(
+    found: Iterable[tuple[int, ArrayLike, ArrayLike, ArrayLike]], category_ids: Sequence[int], file: Path
+) -> None:
     """Write detections as COCO's list of results, an entry a line.
 
     Args:
-        found: what was found, image by image.
+        found: for each image its id, and of the n detections the (n, 4) boxes xyxy in pixels, (n,) scores in
+            0..1 and (n,) labels in 0..K-1.
         category_ids: of the K classes.
         file: the JSON to write.
     """
     with replacing(file) as part, open(part, "w", encoding="utf-8", newline="\n") as out:
         before = "["
-        for image in found:
-            for box, score, label in zip(image.boxes, image.scores, image.labels, strict=True):
+        for number, boxes, scores, labels in found:
+            rows = (np.asarray(boxes, np.float64), np.asarray(scores), np.asarray(labels))
+            for box, score, label in zip(*rows, strict=True):
                 entry = {
-                    "image_id": int(image.image_id),
+                    "image_id": int(number),
                     "category_id": int(category_ids[int(label)]),
-                    "bbox": _xywh(np.asarray(box, np.float64)),
-                    "score": round(float(score), 6),
+                    "bbox": _xywh(box),
+                    "score": float(f"{score:.9g}"),
                 }
                 out.write(f"{before}\n{json.dumps(entry)}")
                 before = ","
@@ -250,7 +241,7 @@ def _file_name(path: Path, folder: Path | None) -> str:
 
 def _xywh(box: NDArray[np.float64]) -> list[float]:
     left, top, right, bottom = box.tolist()
-    return [round(side, 2) for side in (left, top, right - left, bottom - top)]
+    return [round(side, 4) for side in (left, top, right - left, bottom - top)]
 
 
 def _number(value: Any) -> TypeGuard[float]:

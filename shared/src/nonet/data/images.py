@@ -165,13 +165,13 @@ def looks_like_image(path: Path) -> bool:
 
 
 def to_uint8(image: "Image") -> "Tensor":
-    """(3, height, width) uint8 tensor of an RGB image, contiguous, with memory of its own."""
+    """(3, height, width) uint8 tensor of an RGB image, its channels side by side in memory as in Pillow."""
     import numpy as np
     import torch
 
     if image.mode != "RGB":
         raise ValueError(f"an image of mode {image.mode}; open_image gives RGB")
-    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def normalise(pixels: "Tensor") -> "Tensor":

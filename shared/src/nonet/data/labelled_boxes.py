@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nonet.errors import UserError, needs
+from nonet.errors import UserError
 
 SLACK = 1.0  # pixels; an edge that goes beyond the image by less was rounded, and is clipped without a word
 
@@ -49,6 +49,8 @@ class LabelledImage:
     def keep(self, chosen: ArrayLike) -> "LabelledImage":
         """The image with some of its boxes: an index or a mask."""
         chosen = np.asarray(chosen)
+        if not chosen.size:
+            chosen = chosen.astype(np.int64)  # an empty list is one of floats
         rows = ("boxes", "labels", "crowd", "difficult", "areas")
         kept: dict[str, Any] = {name: getattr(self, name)[chosen] for name in rows}
         return replace(self, **kept, scores=None if self.scores is None else self.scores[chosen])
@@ -213,21 +215,6 @@ class BoxRows:
             areas=np.where(np.isfinite(areas), areas, own),
             id=id,
         )
-
-
-def stored_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image file as it is stored, from its header alone.
-
-    Raises:
-        UserError: the file is missing or no image that Pillow knows.
-    """
-    pillow = needs("PIL.Image", to="read images", install="nonet[images]")
-    try:
-        with pillow.open(path) as image:
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
-        raise UserError(f"{path}: not an image that can be read ({error})") from None
-    return int(width), int(height)
 
 
 def listed(names: Sequence[object], most: int = 10) -> str:

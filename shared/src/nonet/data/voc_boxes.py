@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nonet.data.image_index import ImageIndex, stem
-from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages, stored_size
+from nonet.data.images import image_size
+from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages, listed
 from nonet.errors import UserError
 
 VOC_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+CLASSES = "classes.txt"
 _ANNOTATIONS = ("Annotations", "annotations", "annots", "xml", "labels")
 _IMAGES = ("JPEGImages", "images", "Images", "imgs")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -61,26 +63,26 @@ def read_voc(
     Layouts: `Annotations` and `JPEGImages` (or `annots`, `images`, ...) with `ImageSets/Main/SPLIT.txt`, or a
     folder with images and XML files side by side. Without such a list the split is a folder below `root`.
 
-    Classes are VOC's twenty where no other name occurs, else the names of all splits in alphabetical order.
+    Classes are the lines of `classes.txt` in the folder, else VOC's twenty in VOC's own folders, else the
+    names of all splits in alphabetical order.
 
     Args:
         root: the folder.
         split: name of the list or folder; None takes every XML file.
-        offset: 1: VOC's own counting; 0: edges; None: 1 where a folder's name is VOCdevkit or VOC and a
-            year.
+        offset: 1: VOC's own counting; 0: edges; None: 1 in VOC's own folders, where a folder's name is
+            VOCdevkit or VOC and a year.
         drop_difficult: leave out boxes marked as difficult.
         mend: as in `BoxRows.image`.
 
     Raises:
-        UserError: no such folder or split, no XML file, more than half of the images missing or XML files
-            broken.
+        UserError: no such folder or split, no XML file, names that `classes.txt` lacks, more than half of the
+            images missing or XML files broken.
     """
     if offset not in (None, 0, 1):
         raise UserError(f"the offset of VOC's pixels is 0 or 1, not {offset}")
     layout = _layout(root, split)
-    if offset is None:
-        parts = root.resolve().parts
-        offset = int(any(re.fullmatch(r"VOCdevkit|VOC20\d\d", part) for part in parts))
+    own = vocs_own(root)
+    offset = int(own) if offset is None else offset
     defects = [f"{root}: the list {split} names {name}, which has no XML file" for name in layout.missing]
     pages: dict[Path, _Page] = {}
     for file in layout.files:
@@ -88,7 +90,7 @@ def read_voc(
             pages[file] = _page(file, offset, defects)
         except ElementTree.ParseError as error:
             defects.append(f"{file}:{error.position[0]}: not valid XML ({error}); left out")
-    names = _names(pages, layout)
+    names = _names(pages, layout, root, own)
     images, more = _images(pages, names, ImageIndex(layout.images), defects, drop_difficult, mend)
     left = len(layout.files) - len(images)
     if 2 * left > len(layout.files):
@@ -105,6 +107,11 @@ def read_voc(
         remarks=more,
         defects=defects,
     )
+
+
+def vocs_own(root: Path) -> bool:
+    """Whether a folder's name, or that of one above it, is VOCdevkit or VOC and a year."""
+    return any(re.fullmatch(r"VOCdevkit|VOC20\d\d", part) for part in root.resolve().parts)
 
 
 def write_voc(image: LabelledImage, names: tuple[str, ...], file: Path, *, offset: int = 1) -> None:
@@ -197,9 +204,17 @@ def _page(file: Path, offset: int, defects: list[str]) -> _Page:
     return _Page((page.findtext("filename") or "").strip(), (size[0], size[1]), objects)
 
 
-def _names(pages: dict[Path, _Page], layout: _Layout) -> tuple[str, ...]:
+def _names(pages: dict[Path, _Page], layout: _Layout, root: Path, own: bool) -> tuple[str, ...]:
     found = {thing.name for page in pages.values() for thing in page.objects}
-    if found and found <= set(VOC_NAMES):
+    if (root / CLASSES).is_file():
+        lines = (root / CLASSES).read_text(encoding="utf-8").splitlines()
+        names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        if found - set(names):
+            raise UserError(
+                f"{root / CLASSES}: lacks {listed(sorted(found - set(names)))}, which boxes are called"
+            )
+        return names
+    if own and found <= set(VOC_NAMES):
         return VOC_NAMES
     for file in layout.everything:
         if file not in pages:
@@ -232,7 +247,7 @@ def _images(
         size = page.size
         if min(size) < 1:
             counts["files do not say the image's size, which is read from the image"] += 1
-            size = stored_size(path)
+            size = image_size(path)
         rows = BoxRows()
         for thing in page.objects:
             counts["boxes are difficult and left out"] += thing.difficult and drop_difficult

@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 
 from nonet.data.image_index import ImageIndex
-from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages, listed, stored_size
+from nonet.data.images import image_size
+from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages, listed
 from nonet.errors import UserError
 from nonet.files import write_text
 
@@ -50,7 +51,7 @@ def read_yolo(file: Path, split: str = "train", *, mend: bool = True) -> Labelle
     labels = [label_file(path) for path in found.images]
     for path, text in zip(found.images, labels, strict=True):
         try:
-            width, height = stored_size(path)
+            width, height = image_size(path)
         except UserError as error:
             defects.append(f"{error}; left out")
             continue

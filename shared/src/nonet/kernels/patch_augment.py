@@ -1,24 +1,36 @@
-"""Colour jitter, grey and blur of many small pictures at once (formulas of Pillow and torchvision, restated).
+"""Colour jitter, grey and blur of many small pictures at once, each as it was drawn for it.
 
-In 0..1 and in the order that was drawn for each picture: brightness b x, contrast c x + (1 - c)
-mean(grey(x)), saturation s x + (1 - s) grey(x), and a shift of the hue in HSV, each clamped to 0..1; grey is
-.299 R + .587 G + .114 B. Then grey for some, then for some a separable Gaussian of radius ceil(3 sigma), at
-most 6 pixels, with reflected borders, then ImageNet's mean and deviation.
+In 0..1 and in the order that was drawn: brightness b x, contrast c x + (1 - c) mean(grey(x)), saturation
+s x + (1 - s) grey(x), and a shift of the hue in HSV, each clamped to 0..1; grey is .299 R + .587 G + .114 B.
+Then grey for some, then for some a Gaussian of radius ceil(3 sigma), at most 6 pixels, along one axis after
+the other with reflected borders, then mean and deviation. These are the augmentations of SimCLR, MoCo v2 and
+UP-DETR, from their papers and from what Pillow's operations do; only the blur differs from Pillow's, which is
+three box filters. Ours.
+
+The hue has no sectors and no division here. With t = (rgb - least) / chroma, 2 + 2 t_r - (t_r + t_g + t_b) is
+how far a pixel is from cyan on the circle of six, on blue's side or green's. A shift moves it, and red is
+that distance less 1, cut to 0..1. Green and blue are alike. Times chroma, nothing is left to divide by.
+
+On a CPU pictures are worked on one by one, in cache. The Triton form has three launches for all of them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nonet.data.images import normalise
+from nonet.kernels.dispatch import backend
 
-# Shapes: n pictures of P x P pixels.
+# Shapes: n pictures of P x P pixels, g of them that are worked on together.
 
 RADIUS = 6  # of the blur at most, pixels
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations of the jitter
+GREY = (0.299, 0.587, 0.114)
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as in nonet.data.images
+DEVIATION = (0.229, 0.224, 0.225)
+STRIP = 32  # pixels that are blurred together: each depends on few others, and products want width
 
 
 class Draws(NamedTuple):
@@ -49,13 +61,14 @@ def draw_augmentations(
     blur: float = 0.5,
     sigma: tuple[float, float] = (0.1, 2.0),
 ) -> Draws:
-    """Draw what is done to each of some pictures; the defaults are those of UP-DETR and MoCo v2.
+    """Draw what is done to each of some pictures; the defaults are UP-DETR's, and those of MoCo v2.
 
     Args:
         random: where the numbers come from.
         count: n.
         jitter: share of the pictures whose colours are changed.
-        strength: factors are uniform in 1 - strength to 1 + strength, the hue's shift in +- strength.
+        strength: brightness, contrast and saturation are uniform in 1 - strength .. 1 + strength, the hue's
+            shift in -strength .. strength, at most 0.5.
         grey: share that becomes grey.
         blur: share that is blurred.
         sigma: least and greatest deviation of the blur, pixels.
@@ -74,67 +87,134 @@ def draw_augmentations(
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def patch_augment(pictures: Tensor, draws: Draws) -> Tensor:
-    """Pictures changed as they were drawn, and normalised.
+def patch_augment(
+    pictures: Tensor,
+    draws: Draws,
+    *,
+    mean: tuple[float, float, float] = MEAN,
+    deviation: tuple[float, float, float] = DEVIATION,
+) -> Tensor:
+    """Pictures changed as it was drawn for them, and normalised.
 
     Args:
-        pictures: (n, 3, P, P) float in 0..255, P of 7 pixels at least.
-        draws: for each.
+        pictures: (n, 3, P, P) uint8, or float in 0..255.
+        draws: for each of them, on the same device. To blur takes P of 7 at least.
+        mean: of red, green and blue in 0..1, to be subtracted at the end.
+        deviation: to be divided by then.
 
     Returns:
-        (n, 3, P, P) float32 with ImageNet's mean and deviation.
+        (n, 3, P, P) float32.
+
+    Raises:
+        ValueError: pictures are not square or too small, or draws are of another number.
     """
-    x = pictures.float() / 255
+    n, channels, P, width = pictures.shape
+    if channels != 3 or width != P or P <= RADIUS:
+        raise ValueError(
+            f"pictures are {tuple(pictures.shape)}; (n, 3, P, P) with P above {RADIUS} are needed"
+        )
+    if len(draws.order) != n:
+        raise ValueError(f"draws for {len(draws.order)} pictures, and there are {n}")
+    scale = tuple(1 / d for d in deviation)
+    shift = tuple(-m / d for m, d in zip(mean, deviation, strict=True))
+    if n and backend(pictures) == "triton":
+        from nonet.kernels.patch_augment_triton import augment
+
+        return augment(pictures, draws, scale, shift)
+    x = pictures.to(torch.float32, copy=True, memory_format=torch.contiguous_format).mul_(1 / 255)
+    if pictures.is_cpu:
+        _one_by_one(x, draws)
+    else:
+        _in_groups(x, draws)
+    return torch.addcmul(_per_channel(shift, x), x, _per_channel(scale, x), out=x)
+
+
+def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype).to(like.device)[:, None, None]
+
+
+def _one_by_one(x: Tensor, draws: Draws) -> None:
+    order, factors = draws.order.tolist(), draws.factors.tolist()
+    jitter, grey = draws.jitter.tolist(), draws.grey.tolist()
+    blurred = {row: place for place, row in enumerate(draws.sigma.nonzero()[:, 0].tolist())}
+    bands = _bands(draws.sigma[draws.sigma > 0])
+    for i in range(len(x)):
+        picture = x[i : i + 1]
+        for operation in order[i] if jitter[i] else ():
+            _jitter_(picture.flatten(2), operation, factors[i][operation])
+        if grey[i]:
+            picture.copy_(_grey(picture))
+        if i in blurred:
+            picture.copy_(_blur(picture, bands[blurred[i] : blurred[i] + 1]))
+
+
+def _in_groups(x: Tensor, draws: Draws) -> None:
+    """The same for another device without Triton: few launches rather than few bytes."""
     for turn in range(4):
         for operation in range(4):
             rows = (draws.jitter & (draws.order[:, turn] == operation)).nonzero()[:, 0]
-            x[rows] = _jitter(x[rows], operation, draws.factors[rows, operation]).clamp(0, 1)
-    x = torch.where(draws.grey[:, None, None, None], _grey(x), x)
+            part = x[rows].flatten(2)
+            _jitter_(part, operation, draws.factors[rows, operation][:, None, None])
+            x[rows] = part.view(-1, *x.shape[1:])
+    rows = draws.grey.nonzero()[:, 0]
+    x[rows] = _grey(x[rows]).expand(-1, 3, -1, -1)
     rows = (draws.sigma > 0).nonzero()[:, 0]
-    x[rows] = _blur(x[rows], draws.sigma[rows])
-    return normalise(x)
+    x[rows] = _blur(x[rows], _bands(draws.sigma[rows]))
 
 
 def _grey(x: Tensor) -> Tensor:
-    """(n, 1, P, P)."""
-    return (x * torch.tensor([0.299, 0.587, 0.114], device=x.device)[:, None, None]).sum(1, keepdim=True)
+    """(g, 1, ...)."""
+    grey = torch.tensor(GREY).to(x.device) @ x.flatten(2)
+    return grey.view(len(x), 1, *x.shape[2:])
 
 
-def _jitter(x: Tensor, operation: int, factor: Tensor) -> Tensor:
-    factor = factor[:, None, None, None]
+def _jitter_(x: Tensor, operation: int, factor: Any) -> None:
+    """Change (g, 3, pixels) in place; the factor is a number, or (g, 1, 1)."""
+    if operation == HUE:
+        _shift_hue_(x, factor)
+        return
     if operation == BRIGHTNESS:
-        return factor * x
-    if operation == CONTRAST:
-        return factor * x + (1 - factor) * _grey(x).mean((2, 3), keepdim=True)
-    if operation == SATURATION:
-        return factor * x + (1 - factor) * _grey(x)
-    return _shift_hue(x, factor[:, 0])
+        x.mul_(factor)
+    elif operation == CONTRAST:
+        x.lerp_((x.mean(2) @ torch.tensor(GREY).to(x.device))[:, None, None], 1 - factor)
+    elif operation == SATURATION:
+        x.lerp_(_grey(x), 1 - factor)
+    x.clamp_(0, 1)
 
 
-def _shift_hue(x: Tensor, turns: Tensor) -> Tensor:
-    value, least = x.amax(1), x.amin(1)
-    chroma = value - least
-    r, g, b = (x - least[:, None]).unbind(1)
-    safe = torch.where(chroma > 0, chroma, 1)
-    sector = torch.where(
-        value == x[:, 0],
-        (g - b) / safe,
-        torch.where(value == x[:, 1], 2 + (b - r) / safe, 4 + (r - g) / safe),
-    )
-    hue = sector + 6 * turns
-    parts = [((hue + shift) % 6) for shift in (5, 3, 1)]
-    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in parts], 1)
+def _shift_hue_(x: Tensor, turns: Any) -> None:
+    red, green, blue = colours = x.split(1, dim=1)
+    least = torch.minimum(torch.minimum(red, green), blue)
+    chroma = torch.maximum(torch.maximum(red, green), blue).sub_(least)
+    rest = torch.add(least, chroma, alpha=2).sub_(red).sub_(green).sub_(blue)
+    side = torch.empty_like(x)
+    for i in range(3):
+        torch.sub(colours[(i + 2) % 3], colours[(i + 1) % 3], out=side[:, i : i + 1])
+    far = torch.add(rest, x, alpha=2).copysign_(side).add_(chroma * (6 * turns)).abs_()
+    far = torch.minimum(far, torch.sub(6 * chroma, far, out=side))  # the shorter way round
+    far.clamp_(min=chroma, max=2 * chroma)
+    torch.add(far, least.sub_(chroma), out=x)
 
 
-def _blur(x: Tensor, sigma: Tensor) -> Tensor:
-    count, channels = x.shape[:2]
-    if not count:
-        return x
-    taps = torch.arange(-RADIUS, RADIUS + 1, device=x.device)
+def _bands(sigma: Tensor) -> Tensor:
+    """(g, STRIP, STRIP + 2 RADIUS): what each pixel of a strip takes from it and its surroundings."""
+    taps = torch.arange(-RADIUS, RADIUS + 1, device=sigma.device)
     weights = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2)
     weights = weights * (taps.abs() <= torch.ceil(3 * sigma)[:, None])
-    weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-    flat = F.pad(x, (RADIUS,) * 4, mode="reflect").flatten(0, 1)[None]
-    flat = F.conv2d(flat, weights[:, None, :, None], groups=len(weights))
-    flat = F.conv2d(flat, weights[:, None, None, :], groups=len(weights))
-    return flat[0].unflatten(0, (count, channels))
+    weights = weights / weights.sum(1, keepdim=True)
+    places = torch.arange(STRIP, device=sigma.device)[:, None] + taps + RADIUS
+    bands = sigma.new_zeros((len(sigma), STRIP, STRIP + 2 * RADIUS))
+    return bands.scatter_(2, places.expand(len(sigma), -1, -1), weights[:, None].expand(-1, STRIP, -1))
+
+
+def _blur(x: Tensor, bands: Tensor) -> Tensor:
+    """(g, 3, P, P), strip by strip, as products with a small matrix for each picture."""
+    (g, _, P, _), long = x.shape, STRIP + 2 * RADIUS
+    strips = -(-P // STRIP)
+    more = strips * STRIP - P
+    wide = F.pad(F.pad(x, (RADIUS, RADIUS, 0, 0), mode="reflect"), (0, more))
+    parts = wide.unfold(3, long, STRIP).reshape(g, 3 * P * strips, long)
+    x = torch.bmm(parts, bands.transpose(1, 2)).view(g, 3, P, strips * STRIP)[..., :P]
+    high = F.pad(F.pad(x, (0, 0, RADIUS, RADIUS), mode="reflect"), (0, 0, 0, more))
+    rows = high.unfold(2, long, STRIP).transpose(3, 4)
+    return torch.matmul(bands[:, None, None], rows).view(g, 3, strips * STRIP, P)[:, :, :P]

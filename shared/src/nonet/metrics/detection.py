@@ -125,7 +125,7 @@ def check_found(truth: Sequence[TrueBoxes], found: Sequence[FoundBoxes], classes
         if labels.size and (labels.min() < 0 or labels.max() >= classes):
             wrong = labels[(labels < 0) | (labels >= classes)][0]
             raise UserError(f"{where}: label {wrong} is out of range; there are {classes} classes, from 0")
-        if not (np.isfinite(image.boxes).all() and np.isfinite(image.scores).all()):
+        if not all(np.isfinite(np.asarray(values)).all() for values in (image.boxes, image.scores)):
             raise UserError(f"{where}: a box or a score is not finite")
 
 

@@ -19,7 +19,7 @@ class Options(ModelOptions, LengthOptions):
     """model to start from: a pre-trained or fine-tuned one of ours, or a detector of transformers; none: a
     new one"""
     resize_queries: bool = False
-    """where `init` has another number of queries than size.queries: cut them off, or repeat them"""
+    """take size.queries queries where `init` has another number: cut them off, or repeat them"""
     fraction: float | None = None
     """train on this share of the images alone, in (0, 1]"""
     shots: int | None = None
@@ -50,8 +50,8 @@ class Options(ModelOptions, LengthOptions):
     """shorter side of an image that is validated or predicted, pixels; none: the greatest of the scales"""
     keep_images: int = 512
     """MiB of resized training images that are kept in memory, where none is cropped"""
-    frozen_stages: int = 2
-    """stages of the backbone that are not trained, its stem among them; all of them: rates.backbone_lr 0"""
+    frozen_stages: int = 1
+    """stages of the backbone that are not trained, besides its stem; all of them: rates.backbone_lr 0"""
     batch: int = 16
     """images a batch, over all devices"""
     epochs: float = 150.0
@@ -88,8 +88,6 @@ class Options(ModelOptions, LengthOptions):
             )
         if self.val_scale is not None and self.val_scale > self.longest:
             raise UserError(f"val_scale is {self.val_scale} pixels, above longest, {self.longest}")
-        if self.seeds > 1 and self.resume is not None:
-            raise UserError("resume goes on with one run: name the folder of one seed, and leave seeds out")
         if self.seeds > 1 and (self.trainer.nodes > 1 or self.trainer.devices not in ("auto", 1)):
             raise UserError("several seeds run one after the other on one device: start a command for each")
 

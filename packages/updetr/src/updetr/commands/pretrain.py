@@ -29,6 +29,8 @@ class Options(PretextOptions, ModelOptions, LengthOptions):
     cache_features: Path | None = None
     """folder for the frozen backbone's features of whole images, made once for each scale, then read instead;
     for up to some 20,000 images and few scales"""
+    keep_images: int = 512
+    """MiB of decoded images that are kept in memory, and on the device where trainer.workers is 0"""
     val_size: int = 64
     """images kept for validation, at most a tenth; 0: none"""
 
@@ -37,8 +39,8 @@ class Options(PretextOptions, ModelOptions, LengthOptions):
         LengthOptions.__post_init__(self)
         if not 0 <= self.query_mask < 1:
             raise UserError(f"query_mask is {self.query_mask:g}; it lies in [0, 1)")
-        if self.val_size < 0 or self.patch_tokens < 1:
-            raise UserError("val_size is 0 or more, patch_tokens at least 1")
+        if min(self.val_size, self.keep_images) < 0 or self.patch_tokens < 1:
+            raise UserError("val_size and keep_images are 0 or more, patch_tokens at least 1")
         if self.cache_features is not None and self.rates.backbone_lr:
             raise UserError("cache_features is for a frozen backbone: leave rates.backbone_lr at 0")
         if self.init is None:

@@ -1,0 +1,92 @@
+"""One fine-tuning with several seeds, and their mean and standard deviation (ours).
+
+The runs lie in folders `seed-0`, `seed-1`, ... of one run folder; an interrupted one goes on where it was.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nonet.files import write_json
+from nonet.report import Page
+from nonet.runs import Run
+from nonet.training.hub import MANIFEST
+from updetr.training import mean_and_deviation
+
+if TYPE_CHECKING:
+    from updetr.commands.finetune import Options
+
+SUMMARY = "summary.json"
+"""in the folder of several seeds, the numbers of each, their mean and deviation"""
+MAIN = ("AP", "AP50", "AP75")
+
+
+def finetune_seeds(
+    options: "Options", once: Callable[["Options", Path | None], Path], resumed: Path | None
+) -> Path:
+    """Run `options.seeds` times, with the seeds trainer.seed, trainer.seed + 1, ...
+
+    Args:
+        options: of the verb `finetune`.
+        once: one run; takes its options and the folder to go on in.
+        resumed: the folder of an interrupted call.
+
+    Returns:
+        The folder above the runs.
+    """
+    parent = (
+        Run.resume(resumed, options)
+        if resumed
+        else Run.create("updetr", "finetune", options, seed=options.trainer.seed, folder=options.out)
+    )
+    with parent:
+        found: dict[int, dict[str, Any]] = {}
+        for seed in range(options.trainer.seed, options.trainer.seed + options.seeds):
+            folder = parent.folder / f"seed-{seed}"
+            mine = replace(
+                options, seeds=1, resume=None, out=folder, trainer=replace(options.trainer, seed=seed)
+            )
+            if not (folder / "model" / MANIFEST).is_file():
+                once(mine, folder if (folder / "run.json").is_file() else None)
+            found[seed] = scores_of(folder)
+        table = summary(found)
+        write_json(parent.folder / SUMMARY, {"seeds": list(found), "scores": table})
+        for name in MAIN:
+            if name in table:
+                parent.say(
+                    f"{name} {table[name]['mean']:.2f} +- {table[name]['sd']:.2f} ({options.seeds} seeds)"
+                )
+        _page(table, found).save(parent.folder / "report.html")
+    return parent.folder
+
+
+def scores_of(folder: Path) -> dict[str, Any]:
+    """What a run's model reaches; nothing where it was not validated."""
+    path = folder / "scores.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))["scores"]) if path.is_file() else {}
+
+
+def summary(found: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Mean, standard deviation (n - 1) and values of each number that every run has."""
+    runs: Sequence[Mapping[str, Any]] = list(found.values())
+    table = {}
+    for name in runs[0] if runs else ():
+        values = [run.get(name) for run in runs]
+        if all(isinstance(value, int | float) for value in values):
+            mean, deviation = mean_and_deviation([float(value) for value in values if value is not None])
+            table[name] = {"mean": mean, "sd": deviation, "values": values}
+    return table
+
+
+def _page(table: Mapping[str, Mapping[str, Any]], found: Mapping[int, Any]) -> Page:
+    page = Page("updetr finetune", f"{len(found)} seeds: {', '.join(map(str, found))}")
+    rows = [
+        {"number": name, "mean": f"{entry['mean']:.2f}", "sd": f"{entry['sd']:.2f}"}
+        | {f"seed {seed}": f"{value:.2f}" for seed, value in zip(found, entry["values"], strict=True)}
+        for name, entry in table.items()
+    ]
+    if not rows:
+        return page.text("The runs were not validated: give `val`.")
+    return page.table(rows, "Numbers x 100 on the validation data")

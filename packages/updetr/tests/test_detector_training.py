@@ -1,0 +1,333 @@
+"""How detectors are trained: rates, running means, runs that go on, two processes that learn as one."""
+
+import copy
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nonet.data.batching import RandomBatches
+from nonet.errors import UserError
+from nonet.report import Page
+from nonet.runs import Run, read_metrics
+from nonet.testing import call_cli, numbers, one_thread, two_processes
+from nonet.training.data import StepData
+from nonet.training.options import TrainerOptions
+from nonet.training.seeds import seed_all
+from updetr import finetune_run, pretrain_run
+from updetr.batches import Images
+from updetr.box_transforms import Augmentation
+from updetr.commands.pretrain import Options
+from updetr.detections import Detections
+from updetr.detector import Detector
+from updetr.detector_config import DetectorConfig
+from updetr.finetune_data import TrainingImages, collate
+from updetr.finetune_run import ApJudge
+from updetr.labelled_data import read_labelled
+from updetr.loading import load_model
+from updetr.losses import SetLoss
+from updetr.module import FinetuneModule, rate_factor
+from updetr.pretrain_module import PretrainModule
+from updetr.pretrain_run import new_patch_detector
+from updetr.train_options import RateOptions, SizeOptions
+from updetr.training import fit
+
+sys.path.insert(0, str(Path(__file__).parent / "support_updetr"))
+from rectangles import SMALL, write_rectangles
+
+SIZE = SizeOptions(width=16, heads=2, encoder_layers=1, decoder_layers=2, hidden=16, queries=8)
+LENGTH = ("--batch", "4", "--trainer.accelerator", "cpu", "--trainer.log-every", "1", "--trainer.steps", "4")
+PRETRAIN = (
+    *SMALL, *LENGTH, "--num-patches", "4", "--patch-size", "32", "--scales", "48", "--longest", "64",
+    "--val-size", "1", "--trainer.checkpoint-every", "2",
+)  # fmt: skip
+FINETUNE = (
+    *LENGTH, "--epochs", "0", "--scales", "48", "64", "--longest", "96", "--crop", "0",
+    "--trainer.validate-every", "2", "--trainer.checkpoint-every", "2",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    with one_thread():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _plain_pages():
+    """Drawing a run's curves takes longer than such a run: the page of one run only is drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = pretrain_run.run_page
+
+        def page(folder):
+            return drawn(folder) if folder.name == "tuned" else Page("a run")
+
+        patch.setattr(pretrain_run, "run_page", page)
+        patch.setattr(finetune_run, "run_page", page)
+        yield
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, _plain_pages):
+    """Pictures with boxes, a pre-training of four steps, a fine-tuning of four from it."""
+    folder = tmp_path_factory.mktemp("updetr")
+    data, val = write_rectangles(folder / "train", 12), write_rectangles(folder / "val", 4, seed=1)
+    pre = call_cli("updetr", "pretrain", "--images", folder / "train", *PRETRAIN, "--out", folder / "pre")
+    assert pre.returncode == 0, pre.stderr
+    sides = ("--data", data, "--val", val, "--init", folder / "pre")
+    tuned = call_cli("updetr", "finetune", *sides, *FINETUNE, "--out", folder / "tuned")
+    assert tuned.returncode == 0, tuned.stderr
+    return folder, sides, pre, tuned
+
+
+def same_weights(one, two, *names):
+    for name in names:
+        first, second = load_file(one / "model" / name), load_file(two / "model" / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def interrupted_at(step, module, monkeypatch):
+    """Let a training end as if by Ctrl-C when so many steps are done."""
+    whole = module.training_step
+
+    def training_step(self, batch, number):
+        if self.global_step == step:
+            raise KeyboardInterrupt
+        return whole(self, batch, number)
+
+    monkeypatch.setattr(module, "training_step", training_step)
+
+
+# ------------------------------------------------------------------------------------------------- whole runs
+
+
+def test_pretraining_leaves_a_model_and_says_that_it_finds_nothing_yet(work):
+    folder, _, pre, _ = work
+    run = folder / "pre"
+    assert pre.stdout.strip() == str(run)
+    assert "WARNING: the backbone has random weights" in pre.stderr
+    assert "patches are not found yet" in pre.stderr
+    assert {"config.json", "model.safetensors", "pretext.safetensors", "updetr.json"} <= {
+        path.name for path in (run / "model").iterdir()
+    }
+    (line,) = [line for line in read_metrics(run) if "val/loss" in line]
+    assert {"val/iou", "val/own_group", "val/found_iou", "val/floor"} <= line.keys()
+    steps = [line for line in read_metrics(run) if "train/loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert [line["lr"] for line in steps] == pytest.approx([1e-4, 1e-4, 1e-4, 1e-5])  # falls after two thirds
+    for line in steps:
+        parts = [line[f"train/{name}"] for name in ("class", "l1", "giou", "reconstruction")]
+        assert line["train/loss"] == pytest.approx(sum(parts), rel=1e-5)
+
+
+def test_pretraining_leaves_the_frozen_backbone_alone_and_trains_the_rest(work):
+    folder, *_ = work
+    options = Options(images=folder, backbone="resnet-tiny", num_patches=4, size=SIZE)
+    seed_all(0)
+    before, after = new_patch_detector(options, lambda text: None), load_model(folder / "pre")
+    pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
+    changed = {name for (name, old), new in pairs if not torch.equal(old, new)}
+    assert not [name for name in changed if name.startswith("detector.backbone")]
+    assert {"patch2query.weight", "detector.query_embed.weight", "detector.input_proj.weight"} <= changed
+
+
+def test_an_interrupted_pretraining_goes_on_bit_for_bit(work, tmp_path, monkeypatch):
+    folder, *_ = work
+    words = ("pretrain", "--images", folder / "train", *PRETRAIN)
+    with monkeypatch.context() as patch:
+        interrupted_at(3, PretrainModule, patch)
+        assert call_cli("updetr", *words, "--out", tmp_path / "run").returncode == 130
+    assert not (tmp_path / "run" / "model").exists()
+    again = call_cli("updetr", *words, "--resume", tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+    assert numbers(tmp_path / "run") == numbers(folder / "pre")
+    same_weights(tmp_path / "run", folder / "pre", "model.safetensors", "pretext.safetensors")
+
+
+def test_finetuning_starts_from_the_pretrained_weights_and_keeps_the_best_validated_ones(work):
+    folder, _, _, tuned = work
+    run = folder / "tuned"
+    assert tuned.stdout.strip() == str(run)
+    assert "other classes: the head for red, blue starts anew" in tuned.stderr
+    assert "random weights" not in tuned.stderr
+    validated = [line for line in read_metrics(run) if "val/AP" in line]
+    assert [line["step"] for line in validated] == [2, 4]
+    assert {"val/loss", "val/l1", "val/giou", "val/AP50", "val/AP75"} <= validated[0].keys()
+    detector = load_model(run)
+    assert detector.config.labels == ("red", "blue")
+    assert "<svg" in (run / "report.html").read_text()
+    old, new = (
+        load_file(folder / "pre" / "model" / "model.safetensors"),
+        load_file(run / "model" / "model.safetensors"),
+    )
+    stem = next(name for name in old if "embedder" in name and name.endswith("weight"))
+    assert torch.equal(old[stem], new[stem])  # the stem is frozen
+
+
+def test_evaluate_says_what_the_run_said(work, tmp_path):
+    folder, (_, _, _, val, *_), *_ = work
+    words = ("--model", folder / "tuned", "--data", val, "--device", "cpu", "--out", tmp_path / "scored")
+    done = call_cli("updetr", "evaluate", *words)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scored" / "scores.json").read_text())["scores"]
+    assert scores == json.loads((folder / "tuned" / "scores.json").read_text())["scores"]
+    best = max(line["val/AP"] for line in read_metrics(folder / "tuned") if "val/AP" in line)
+    assert scores["AP"] == pytest.approx(best, abs=1e-3)
+    assert "AR100" in done.stdout
+    again = call_cli("updetr", "evaluate", *words)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+    other = call_cli("updetr", "evaluate", "--model", folder / "pre", "--data", val)
+    assert other.returncode == 2
+    assert "fine-tune it" in other.stderr
+
+
+def test_an_interrupted_finetuning_goes_on_bit_for_bit(work, tmp_path, monkeypatch):
+    folder, sides, *_ = work
+    with monkeypatch.context() as patch:
+        interrupted_at(3, FinetuneModule, patch)
+        first = call_cli("updetr", "finetune", *sides, *FINETUNE, "--out", tmp_path / "run")
+        assert first.returncode == 130
+    again = call_cli("updetr", "finetune", *sides, *FINETUNE, "--resume", tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+    assert numbers(tmp_path / "run") == numbers(folder / "tuned")
+    same_weights(tmp_path / "run", folder / "tuned", "model.safetensors")
+
+
+def test_several_seeds_have_runs_of_their_own_and_a_mean(work, tmp_path):
+    _, sides, *_ = work
+    words = ("finetune", *sides, *FINETUNE, "--trainer.steps", "1", "--seeds", "2", "--fraction", "0.5")
+    done = call_cli("updetr", *words, "--out", tmp_path / "both")
+    assert done.returncode == 0, done.stderr
+    assert "6 images" in done.stderr
+    found = json.loads((tmp_path / "both" / "summary.json").read_text())
+    assert found["seeds"] == [0, 1]
+    each = [
+        json.loads((tmp_path / "both" / f"seed-{s}" / "scores.json").read_text())["scores"] for s in (0, 1)
+    ]
+    ar = found["scores"]["AR100"]
+    assert ar["values"] == [one["AR100"] for one in each]
+    assert ar["mean"] == pytest.approx(sum(ar["values"]) / 2)
+    assert ar["sd"] == pytest.approx(abs(ar["values"][0] - ar["values"][1]) / 2**0.5)
+
+
+# ------------------------------------------------------------------------------------------------- the module
+
+
+def test_rates_rise_hold_and_fall_to_a_tenth():
+    rates = RateOptions(warmup=2, drop=0.5)
+    assert [rate_factor(step, rates, 8) for step in range(8)] == pytest.approx([0.5, 1, 1, 1] + [0.1] * 4)
+    assert rate_factor(7, RateOptions(drop=1), 8) == 1
+
+
+def small_module(**more):
+    torch.manual_seed(0)
+    config = DetectorConfig(
+        backbone="resnet-tiny", width=16, heads=2, encoder_layers=1, decoder_layers=1, hidden=16, queries=4,
+        patches=1, dropout=0.0, labels=("a", "b"),
+    )  # fmt: skip
+    detector = Detector(config)
+    detector.backbone.freeze(more.pop("frozen", 1))
+    rates = more.pop("rates", RateOptions(backbone_lr=1e-5))
+    return FinetuneModule(detector, SetLoss(classes=2), rates, steps=10, **more)
+
+
+def test_every_weight_decays_and_the_backbone_has_a_rate_of_its_own():
+    module = small_module()
+    optimizer = module.configure_optimizers()["optimizer"]
+    rates = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    for name, weight in module.model.named_parameters():
+        if not weight.requires_grad:
+            assert id(weight) not in rates
+        else:
+            assert rates[id(weight)] == (1e-5 if name.startswith("backbone.") else 1e-4, 1e-4), name
+    assert optimizer.param_groups[0]["lr"] == 1e-4  # the one that is logged
+    whole = small_module(frozen=None, rates=RateOptions()).configure_optimizers()["optimizer"]
+    assert len(whole.param_groups) == 1
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    with pytest.raises(UserError, match="warmup 10 leaves nothing of 10 steps"):
+        small_module(rates=RateOptions(warmup=10))
+
+
+def labelled_batch(count, folder):
+    labelled = read_labelled(write_rectangles(folder, count))
+    plain = Augmentation(scales=(48,), longest=64, crop=0, flip=0)
+    data = TrainingImages(labelled, plain, seed=0)
+    return labelled, data
+
+
+def run_steps(module, data, folder, steps, **trainer):
+    folder.mkdir(exist_ok=True)
+    run = Run(folder, "updetr", "finetune", writes=os.environ.get("RANK", "0") == "0")
+    options = TrainerOptions(steps=steps, log_every=1, accelerator="cpu", checkpoint_every=0, **trainer)
+    batches = RandomBatches(len(data), 4, 0)
+    fit(module, StepData(data, batches, collate), run, options, state={}, label="test")
+    return [line for line in read_metrics(folder) if "train/loss" in line]
+
+
+def test_the_running_mean_follows_the_weights_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("NONET_PROGRESS", "0")
+    _, data = labelled_batch(4, tmp_path / "pictures")
+    module = small_module(ema=0.5)
+    mean, seen = copy.deepcopy(module.model.class_embed.weight.detach()), []
+    step = FinetuneModule.optimizer_step
+
+    def optimizer_step(self, *arguments, **more):
+        step(self, *arguments, **more)
+        seen.append(self.model.class_embed.weight.detach().clone())
+
+    monkeypatch.setattr(FinetuneModule, "optimizer_step", optimizer_step)
+    run_steps(module, data, tmp_path / "run", 3)
+    for number, weight in enumerate(seen, 1):
+        decay = min(0.5, (1 + number) / (10 + number))
+        mean = decay * mean + (1 - decay) * weight
+    torch.testing.assert_close(module.average.class_embed.weight, mean)
+    assert module.best_model is module.average
+    assert not torch.equal(mean, seen[-1])
+
+
+def test_the_judge_gives_full_marks_to_the_truth(tmp_path):
+    labelled, _ = labelled_batch(3, tmp_path / "pictures")
+    found = [
+        Detections(image.id, *map(torch.from_numpy, (image.boxes, np.ones(len(image.labels)), image.labels)))
+        for image in labelled.images
+    ]
+    assert ApJudge(labelled)(found) == pytest.approx({"AP": 100, "AP50": 100, "AP75": 100})
+
+
+def learn(folder, processes):
+    """Three steps on eight pictures; the losses, and what the detector says then."""
+    torch.set_num_threads(1)
+    os.environ["NONET_PROGRESS"] = "0"
+    data = TrainingImages(
+        read_labelled(f"coco:{folder}/pictures.json,{folder}/pictures"),
+        Augmentation(scales=(48,), longest=64, crop=0, flip=0.5), seed=0,
+    )  # fmt: skip
+    module = small_module()
+    lines = run_steps(
+        module, data, Path(folder) / f"run-{processes}", 3, devices=processes,
+        strategy="ddp" if processes > 1 else "auto", clip=0.1,
+    )  # fmt: skip
+    pixels = torch.linspace(-1, 1, 3 * 48 * 64).view(1, 3, 48, 64)
+    with torch.no_grad():
+        outputs = module.model.eval()(Images(pixels, torch.ones(1, 48, 64, dtype=torch.bool)))
+    return [line["train/loss"] for line in lines], outputs.boxes.tolist(), outputs.logits.tolist()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path):
+    write_rectangles(tmp_path / "pictures", 8)
+    alone = learn(str(tmp_path), 1)
+    first, second = two_processes(learn, str(tmp_path), 2)
+    assert first[1] == second[1]
+    assert first[0] == pytest.approx(alone[0], rel=1e-5)
+    for mine, theirs in zip(alone[1:], first[1:], strict=True):
+        torch.testing.assert_close(torch.tensor(mine), torch.tensor(theirs), atol=1e-5, rtol=1e-4)
