@@ -9,7 +9,7 @@ from typing import Any
 _HOME = {
     "TextAwareMix": "timix.text_aware_mix",
     "MixPlan": "timix.text_aware_mix",
-    "mix_targets": "timix.mix_targets",
+    "mix_targets": "timix.mixed_targets",
     "mixed_itc": "timix.mixed_loss",
     "mixed_sigmoid": "timix.mixed_loss",
     "patch_scores": "timix.patch_scores",
