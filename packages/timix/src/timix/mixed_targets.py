@@ -39,6 +39,7 @@ def mix_targets(
     alpha: Tensor | float = 1.0,
     smoothing: float = 0.0,
     shares: bool = True,
+    every: bool = False,
 ) -> Tensor:
     """The labels of mixed images, without gradient.
 
@@ -54,9 +55,10 @@ def mix_targets(
         smoothing: share of the mass that is spread over all texts evenly, in 0..1.
         shares: False: for losses that judge each pair by itself (`mixed_sigmoid`), doubles have the whole
             mass of their text, at most 1, rather than a share of it.
+        every: give labels to all images of the batch, each unmixed one its own text: for `plan.fill`.
 
     Returns:
-        (M, C) float32. Rows add up to 1 (with `shares`).
+        (M, C) float32, or (B, C) with `every`. Rows add up to 1 (with `shares`).
 
     Raises:
         UserError: no such mode, `probs` are missing or of another shape, `same` does not fit, or smoothing is
@@ -70,6 +72,7 @@ def mix_targets(
         raise UserError(f"label smoothing of {smoothing:g}: give 0 to 1")
     own, lam = torch.zeros(B, C, device=device), plan.lam[:, None]
     own[:, rank * B : (rank + 1) * B].fill_diagonal_(1)
+    alone = own
     if mode != "hard":
         if probs is None or probs.shape != (B, C):
             raise UserError(
@@ -84,6 +87,8 @@ def mix_targets(
         targets = (targets + twins[:, None] * own[plan.partner]) / (1 + twins[:, None])
     else:
         targets = lam * own[plan.rows] + (1 - lam) * own[plan.partner]
+    if every:
+        targets = alone.index_copy(0, plan.rows, targets)
     if same is not None:
         targets = _merge(targets, same, shares)
     return (1 - smoothing) * targets + smoothing / C

@@ -66,6 +66,10 @@ class MixPlan:
         parts = ("paste_yx", "cut_yx", "k", "partner", "lam", "rows")
         return replace(self, **{part: getattr(self, part)[rows] for part in parts})
 
+    def fill(self, features: Tensor, mixed: Tensor) -> Tensor:
+        """Features (B, ...) of all images with those of the mixed ones (M, ...) in their places."""
+        return features.index_copy(0, self.rows, mixed.to(features.dtype))
+
     def windows(self, patch: int = 1) -> Windows:
         """The windows as the kernel takes them, in units of 1 / `patch` patches."""
         return Windows(self.rows, self.partner, self.paste_yx * patch, self.cut_yx * patch, self.k * patch)
