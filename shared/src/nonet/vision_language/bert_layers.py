@@ -17,7 +17,7 @@ Keys = tuple[Tensor, Tensor]
 """keys and values of a source, each (B, H, S, E)"""
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]
     """Multi-head attention with what is added behind it: dropout, the input, norm.
 
     Args:
@@ -57,13 +57,13 @@ class Attention(nn.Module):
 
     def behind(self, tokens: Tensor, found: Tensor) -> Tensor:
         """norm(tokens + output(found)); both (..., d)."""
-        return self.norm(tokens + self.dropout(self.output(found)))  # type: ignore[no-any-return]
+        return self.norm(tokens + self.dropout(self.output(found)))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-class FeedForward(nn.Module):
+class FeedForward(nn.Module):  # type: ignore[misc]
     """norm(x + down(gelu(up(x)))).
 
     Args:
@@ -80,10 +80,10 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., d) -> the same shape."""
-        return self.norm(tokens + self.dropout(self.down(F.gelu(self.up(tokens)))))  # type: ignore[no-any-return]
+        return self.norm(tokens + self.dropout(self.down(F.gelu(self.up(tokens)))))
 
 
-class BertLayer(nn.Module):
+class BertLayer(nn.Module):  # type: ignore[misc]
     """Self-attention, attention over a source if `crossing`, feed-forward.
 
     Args:
@@ -124,10 +124,10 @@ class BertLayer(nn.Module):
         tokens = self.self_attention(tokens, mask)
         if self.cross_attention is not None:
             tokens = self.cross_attention(tokens, source_mask, keys)
-        return self.feed_forward(tokens)  # type: ignore[no-any-return]
+        return self.feed_forward(tokens)
 
 
-class TextEmbeddings(nn.Module):
+class TextEmbeddings(nn.Module):  # type: ignore[misc]
     """Word, position and type, added and normed.
 
     Args:
@@ -149,10 +149,10 @@ class TextEmbeddings(nn.Module):
         """(..., L) int64 -> (..., L, d), the first at position `start`."""
         places = torch.arange(start, start + ids.shape[-1], device=ids.device)
         summed = self.words(ids) + self.types.weight[0] + self.positions(places)
-        return self.dropout(self.norm(summed))  # type: ignore[no-any-return]
+        return self.dropout(self.norm(summed))
 
 
-class WordHead(nn.Module):
+class WordHead(nn.Module):  # type: ignore[misc]
     """Logits of words: linear, GELU, norm, and a product with a table of words.
 
     Args:
@@ -170,14 +170,14 @@ class WordHead(nn.Module):
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """What is multiplied with the table, (..., d): for losses that never form the logits."""
-        return self.norm(F.gelu(self.dense(tokens)))  # type: ignore[no-any-return]
+        return self.norm(F.gelu(self.dense(tokens)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., d) -> (..., vocabulary)."""
         return F.linear(self.hidden(tokens), self.words, self.bias)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def initialise(part: nn.Module) -> None:
     """BERT's first weights: N(0, 0.02) for tables and linear layers, biases 0, norms 1 and 0, padding 0."""
     for module in part.modules():

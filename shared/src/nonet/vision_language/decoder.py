@@ -17,7 +17,7 @@ from nonet.vision_language.pair_config import PairConfig
 # Shapes: B texts, L tokens, S tokens of the source, d width, V words, R rows of a step.
 
 
-class PrefixDecoder(nn.Module):
+class PrefixDecoder(nn.Module):  # type: ignore[misc]
     """Logits of each next word.
 
     Args:
@@ -41,7 +41,7 @@ class PrefixDecoder(nn.Module):
             ahead = (ahead & own) | torch.eye(length, dtype=torch.bool, device=ids.device)
         tokens: Tensor = self.embeddings(ids)
         for layer in self.layers:
-            keys = layer.cross_attention.keys(source)  # type: ignore[operator, union-attr]
+            keys = layer.cross_attention.keys(source)
             tokens = layer(tokens, ahead, keys, looks(source_mask))
         return tokens
 
@@ -59,9 +59,9 @@ class PrefixDecoder(nn.Module):
         Returns:
             (B, L, V); position t is about word t + 1.
         """
-        return self.head(self.hidden(ids, mask, source, source_mask))  # type: ignore[no-any-return]
+        return self.head(self.hidden(ids, mask, source, source_mask))
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def steps(self, source: Tensor, source_mask: Tensor | None, *, beams: int, steps: int) -> StepDecoder:
         """The decoder one position at a time, for `nonet.generation.search`; it is in evaluation mode then.
 
@@ -78,16 +78,16 @@ class PrefixDecoder(nn.Module):
         if steps > most:
             raise ValueError(f"{steps} steps; the model has positions for {most}")
         self.eval()
-        heads = self.layers[0].self_attention.heads  # type: ignore[union-attr]
+        heads = self.layers[0].self_attention.heads
         mask = source.new_ones(source.shape[:2]) if source_mask is None else source_mask
         return StepDecoder(
-            [_parts(layer) for layer in self.layers],  # type: ignore[arg-type]
+            [_parts(layer) for layer in self.layers],
             lambda tokens, t: self.embeddings(tokens[:, None], t)[:, 0],
             self.head,
             source,
             mask,
-            heads=heads,  # type: ignore[arg-type]
-            width=source.shape[-1] // heads,  # type: ignore[operator, arg-type]
+            heads=heads,
+            width=source.shape[-1] // heads,
             beams=beams,
             steps=steps,
         )

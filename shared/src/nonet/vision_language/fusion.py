@@ -15,7 +15,7 @@ from nonet.vision_language.pair_config import PairConfig
 # Shapes: B pairs, S tokens of an image, L of a text, d width.
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module):  # type: ignore[misc]
     """Image and text tokens that know of one another.
 
     Args:
@@ -44,7 +44,7 @@ class Fusion(nn.Module):
         """
         if self.connects:
             raise ValueError("with connected layers the image's keys depend on the text")
-        return [layer.cross_attention.keys(image) for layer in self.layers]  # type: ignore[operator, union-attr]
+        return [layer.cross_attention.keys(image) for layer in self.layers]
 
     def forward(
         self, image: Tensor, image_mask: Tensor | None, text: Tensor, text_mask: Tensor | None,
@@ -70,7 +70,7 @@ class Fusion(nn.Module):
                 added, text = both.split([image.shape[1], text.shape[1]], dim=1)
                 image = image + added
             else:
-                own = layer.cross_attention.keys(image) if keys is None else keys[number]  # type: ignore[operator, union-attr]
+                own = layer.cross_attention.keys(image) if keys is None else keys[number]
                 text = layer(text, text_looks, own, image_looks)
         return image, text
 

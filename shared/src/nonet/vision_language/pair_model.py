@@ -14,8 +14,8 @@ from nonet.vision_language.vision import VisionTower, build_vision
 # Shapes: B pairs, S = 1 + N tokens of an image, L of a text, d width, e shared space, V words.
 
 
-class PairModel(nn.Module):
-    """Image-text model with random weights; `pair_folders` loads and saves, `pair_weights` starts from others.
+class PairModel(nn.Module):  # type: ignore[misc]
+    """An image-text model with random weights; `pair_folders` loads and saves it.
 
     Args:
         config: its architecture.
@@ -59,21 +59,21 @@ class PairModel(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Images (B, 3, height, width), normalised -> tokens (B, S, d)."""
-        return self.vision(images)  # type: ignore[no-any-return]
+        return self.vision(images)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Word pieces (B, L) int64 and their mask (B, L), 0 at padding -> tokens (B, L, d)."""
-        return self.text(ids, mask)  # type: ignore[no-any-return]
+        return self.text(ids, mask)
 
     def itm_logits(self, fused_text: Tensor) -> Tensor:
         """Fused text tokens (B, L, d) -> (B, 2); column 1 says that they belong together."""
-        return self.itm_head(fused_text[:, 0])  # type: ignore[no-any-return]
+        return self.itm_head(fused_text[:, 0])
 
     def mlm_logits(self, fused_text: Tensor) -> Tensor:
         """Fused text tokens (..., d) -> logits of the word at each place (..., V)."""
-        return self.mlm_head(fused_text)  # type: ignore[no-any-return]
+        return self.mlm_head(fused_text)
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def clamp_tau(self) -> None:
         """Keep the temperature in its range; to be called before each step, as ALBEF does."""
         self.tau.clamp_(*self.config.tau_range)

@@ -8,7 +8,7 @@ from nonet.vision_language.pair_config import PairConfig
 # Shapes: B texts, L tokens, d width.
 
 
-class TextTower(nn.Module):
+class TextTower(nn.Module):  # type: ignore[misc]
     """Word pieces to tokens.
 
     Args:

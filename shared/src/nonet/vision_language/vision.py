@@ -18,7 +18,7 @@ from nonet.vision_language.pair_config import PairConfig
 # Shapes: B images, N patches of a grid of (rows, columns), d width, H heads, E width of a head.
 
 
-class VisionTower(nn.Module):
+class VisionTower(nn.Module):  # type: ignore[misc]
     """Images to tokens: one for the whole image (CLS), then one a patch, row by row.
 
     Args:
@@ -103,7 +103,7 @@ class VisionTower(nn.Module):
             found = " x ".join(map(str, images.shape[-2:]))
             taken = " x ".join(map(str, self.image_size))
             raise ValueError(f"images are {found} pixels, the model takes {taken}; resize() changes that")
-        return self.vit.patch_embed(images)  # type: ignore[no-any-return]
+        return self.vit.patch_embed(images)
 
     def from_patches(self, patches: Tensor) -> Tensor:
         """The first block's input from patch embeddings: CLS put before, positions added, CLIP's first norm.
@@ -114,7 +114,7 @@ class VisionTower(nn.Module):
         Returns:
             (B, 1 + N, d).
         """
-        return self.vit.norm_pre(self.vit._pos_embed(patches))  # type: ignore[no-any-return]
+        return self.vit.norm_pre(self.vit._pos_embed(patches))
 
     def embed(self, images: Tensor) -> Tensor:
         """The first block's input, (B, 1 + N, d), from images (B, 3, height, width)."""
@@ -140,13 +140,13 @@ class VisionTower(nn.Module):
 
     def finish(self, tokens: Tensor) -> Tensor:
         """The last block's output (B, any number, d) behind the final norm, in text's width."""
-        return self.adapt(self.vit.norm(tokens))  # type: ignore[no-any-return]
+        return self.adapt(self.vit.norm(tokens))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, height, width) -> (B, 1 + N, text's width)."""
         return self.finish(self.blocks(self.embed(images)))
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def cls_attention(self, tokens: Tensor, block: int) -> Tensor:
         """How much CLS attends to each patch, the mean over heads.
 
@@ -208,7 +208,7 @@ def resample_positions(
     if old == new:
         return table
     how: dict[str, Any] = {"interpolation": "bilinear", "antialias": False} if bilinear else {}
-    return resample_abs_pos_embed(table, list(new), list(old), num_prefix_tokens=1, **how)  # type: ignore[no-any-return]
+    return resample_abs_pos_embed(table, list(new), list(old), num_prefix_tokens=1, **how)
 
 
 def _sized(config: PairConfig) -> nn.Module:
@@ -236,7 +236,7 @@ def _named(config: PairConfig, pretrained: bool) -> nn.Module:
         near = timm.list_models(f"*{config.vit.split('.')[0][:12]}*")[:5]
         raise UserError(f"timm has no model {config.vit}" + (f"; near: {', '.join(near)}" if near else ""))
     try:
-        return timm.create_model(  # type: ignore[no-any-return]
+        return timm.create_model(
             config.vit, pretrained=pretrained, num_classes=0, img_size=config.image_size,
             attn_drop_rate=config.vit_attention_dropout,
         )  # fmt: skip
