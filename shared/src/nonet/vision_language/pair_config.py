@@ -40,6 +40,10 @@ class PairConfig:
     """height of the images, pixels"""
     image_width: int = 0
     """width of the images, pixels; 0: as high"""
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    """of red, green and blue in 0..1, taken off; CLIP's"""
+    deviation: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    """that they are divided by; CLIP's"""
     vit_attention_dropout: float = 0.1
     """share of the vision transformer's attention that is zeroed in training"""
     text: str = "bert-base-uncased"
@@ -100,6 +104,8 @@ class PairConfig:
             _whole_patches(side, self.patch)
         if self.max_length > self.positions:
             raise UserError(f"max_length is {self.max_length}; the table of positions has {self.positions}")
+        if min(self.deviation) <= 0:
+            raise UserError(f"deviation is {self.deviation}; its numbers are above 0")
         low_tau, high_tau = self.tau_range
         if not 0 < low_tau <= self.tau <= high_tau:
             raise UserError(f"tau is {self.tau:g}; it lies in tau_range, {low_tau:g} to {high_tau:g}")
