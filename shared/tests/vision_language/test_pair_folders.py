@@ -114,7 +114,7 @@ def test_what_is_no_model_is_told_in_one_line(saved, tmp_path):
     damaged.mkdir()
     (damaged / CONFIG).write_text(SMALL.as_json())
     (damaged / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"model.safetensors: a damaged file"):
+    with pytest.raises(UserError, match=r"model.safetensors: not a sound safetensors file"):
         load_pair_model(damaged)
     (damaged / CONFIG).write_text("{")
     with pytest.raises(UserError, match=r"pair_model.json: cannot be read"):

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from nonet.errors import UserError
 from nonet.files import write_text
 from nonet.training.hub import LIMIT, Account, load_account, local_folder, save_folder
+from nonet.training.weight_files import WEIGHTS, read_safetensors
 from nonet.vision_language.pair_config import CONFIG, PairConfig, read_config
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.vision import resample_positions
 
-WEIGHTS = "model.safetensors"
 POSITIONS = "vision.vit.pos_embed"
 
 
@@ -119,7 +119,7 @@ def load_pair_model(
     if max_length is not None:
         new = dataclasses.replace(new, max_length=max_length)
     model = PairModel(new)
-    account = load_weights(model, read_tensors(folder / WEIGHTS), old.grid, say=say, limit=limit)
+    account = load_weights(model, read_safetensors(folder / WEIGHTS), old.grid, say=say, limit=limit)
     return LoadedPair(model.eval(), load_tokenizer(folder), folder, account)
 
 
@@ -188,23 +188,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path, {"format": "pt"})
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file.
-
-    Raises:
-        UserError: no such file, or a damaged one.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)  # type: ignore[no-any-return]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: a damaged file: {error}") from error
-
-
 def load_extra(folder: Path, name: str, part: nn.Module, *, say: Callable[[str], None] = print) -> bool:
     """Load an added part that was saved under a name, if there is one.
 
@@ -223,7 +206,7 @@ def load_extra(folder: Path, name: str, part: nn.Module, *, say: Callable[[str],
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         return False
-    copy_weights(part, read_tensors(path), say=say)
+    copy_weights(part, read_safetensors(path), say=say)
     return True
 
 
