@@ -37,5 +37,5 @@ def plain_mix(images: Tensor, scores: Tensor, k: int) -> Tensor:
 
 
 def timm_cutmix(count: int) -> Any:
-    """CutMix of timm, with one rectangle a batch, for images and numbers of their texts; changes its input."""
+    """CutMix of timm, with one rectangle a batch, for images and numbers of texts; changes its input."""
     return Mixup(mixup_alpha=0.0, cutmix_alpha=1.0, label_smoothing=0.0, num_classes=count)
