@@ -80,6 +80,14 @@ def test_mixed_embeddings_are_the_embeddings_of_mixed_pixels_bit_by_bit():
     assert torch.equal(from_pixels, from_tokens)
 
 
+def test_aligned_windows_are_pasted_where_the_text_aware_ones_were_cut():
+    scores = normal(4, 8, 8)
+    plans = [TextAwareMix(8, region=region).plan(scores, seeded()) for region in ("maxmin", "aligned")]
+    assert torch.equal(plans[0].cut_yx, plans[1].cut_yx)
+    assert torch.equal(plans[1].paste_yx, plans[1].cut_yx)
+    assert not torch.equal(plans[0].paste_yx, plans[0].cut_yx)
+
+
 def test_windows_at_16_patches_have_sides_5_to_12_and_cover_three_tenths():
     mix, scores = TextAwareMix(16), torch.zeros(2, 16, 16)
     sides = [mix.plan(scores, np.random.default_rng(i)).k[0].item() for i in range(200)]

@@ -76,7 +76,7 @@ def _kernels() -> tuple[Any, Any, Any]:
         scores, sides, rows, partner, tables, found, M, H, W, HIGH: tl.constexpr, WIDE: tl.constexpr
     ):  # fmt: skip
         m, most = tl.program_id(0), tl.program_id(1)
-        picture = tl.load((rows if most == 0 else partner) + m)
+        picture = tl.where(most == 0, tl.load(rows + m), tl.load(partner + m))
         side = tl.load(sides + m).to(tl.int32)
         y, x = tl.arange(0, HIGH)[:, None], tl.arange(0, WIDE)[None, :]
         real = (y < H) & (x < W)
