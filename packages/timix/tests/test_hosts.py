@@ -1,5 +1,6 @@
 """Mixing in open_clip's own training loop, and in a loop by hand."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -129,3 +130,38 @@ def test_what_cannot_be_mixed_is_refused():
     plan = mixgen.plan(torch.zeros(4, 6, 6), seeded())
     with pytest.raises(UserError, match="joined texts need features of their own"):
         mixed_term(model.visual, batches()[0][0], torch.rand(4, 16), plan, mixgen, scale=1.0)
+
+
+def of_transformers(name):
+    """A tiny model of transformers: its inputs, its loss of them, features of images, and scale and bias."""
+    import transformers
+
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 48, "patch_size": 8}
+    text = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text |= {"vocab_size": 50, "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 49}
+    size = {"projection_dim": 16} if name == "CLIP" else {}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(vision_config=vision, text_config=text, **size)
+    model = getattr(transformers, f"{name}Model")(config).eval()
+    images, texts = batches(1)[0]
+    return model, model(pixel_values=images, input_ids=texts, return_loss=True), images
+
+
+@pytest.mark.parametrize(("name", "kind"), [("CLIP", "softmax"), ("Siglip", "sigmoid")])
+def test_nothing_mixed_is_the_loss_of_transformers(name, kind):
+    model, out, images = of_transformers(name)
+    mix = TextAwareMix(6)
+    plan = mix.plan(normal(4, 6, 6), seeded())
+    nothing = dataclasses.replace(plan, k=0 * plan.k, lam=torch.ones(4))
+    bias = model.logit_bias if kind == "sigmoid" else None
+
+    def encode(images):
+        return model(pixel_values=images, input_ids=torch.ones(1, 8, dtype=torch.int64)).image_embeds
+
+    def term(plan):
+        options = {"scale": model.logit_scale.exp(), "bias": bias, "kind": kind}
+        return mixed_term(encode, images, out.text_embeds, plan, mix, **options)[0]
+
+    torch.testing.assert_close(term(nothing), out.loss)
+    assert abs(term(plan) - out.loss) > 1e-4
