@@ -93,8 +93,13 @@ def read_shard(shard: Path, left_out: Counter[str] | None = None) -> Iterator[Sh
                 if own != key:
                     yield from sample.images(shard, counts)
                     key, sample = own, _Sample()
-                sample.add(tar, member, "." + ending.lower())
+                sample.add(shard, tar, member, "." + ending.lower())
             yield from sample.images(shard, counts)
+            end = tar.offset
+        with open(shard, "rb") as file:
+            file.seek(end)
+            if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:  # tarfile takes it as the end
+                raise tarfile.ReadError("cut off inside a header")
     except (tarfile.TarError, EOFError, OSError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"{shard}: not a whole tar file ({reason}); copy it again") from error
@@ -161,12 +166,12 @@ class _Sample:
         self.id = ""
         self.met = False
 
-    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> None:
+    def add(self, shard: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> None:
         self.met = True
         if ending in EXTENSIONS and self.image is None:
             self.image = (member.name, member.offset_data, member.size)
         elif ending == ".json":
-            self._read_json(_content(tar, member), f"{tar.name}:{member.name}")
+            self._read_json(_content(tar, member), f"{shard}:{member.name}")
         elif ending in (".txt", ".caption") and not self.captions:
             self.captions = (_content(tar, member).decode("utf-8", "replace"),)
 

@@ -8,6 +8,7 @@ said.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +30,7 @@ class PairItem(NamedTuple):
         cut: words of the prefix.
         number: of the image; two items of one image have one number.
         place: file and line.
-        index: of the item in the table.
+        row: of the item in the table.
         unreadable: images that were tried before, and why they failed.
     """
 
@@ -38,7 +39,7 @@ class PairItem(NamedTuple):
     cut: int
     number: int
     place: str
-    index: int
+    row: int
     unreadable: tuple[str, ...]
 
 
@@ -216,3 +217,23 @@ class UnreadableImages:
                 f"{len(self.found)} of {self.count} images cannot be read, more than {self.limit:.1%}, such "
                 f"as {min(self.found)}"
             )
+
+
+class EvaluationImages:
+    """The images of a table by index, each once and without chance; one that cannot be read is an error.
+
+    Args:
+        table: the pairs; of items of one image the first is taken.
+        transform: such as `PlainImages`.
+    """
+
+    def __init__(self, table: PairTable, transform: Callable[..., Tensor]) -> None:
+        self.table, self.transform = table, transform
+        _, self.items = np.unique(table.numbers, return_index=True)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """(3, H, W) float32, normalised; index is that of the image, in the order of `table.numbers`."""
+        return self.transform(self.table.open(int(self.items[index])))
