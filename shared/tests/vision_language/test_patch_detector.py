@@ -68,7 +68,7 @@ def test_gradients_reach_the_patches_and_the_text(detector: PatchDetector) -> No
 
 def released(detector: PatchDetector) -> dict[str, Tensor]:
     names = {"norm": "in_conv.0", "inner": "in_conv.1", "joint": "out_conv.0", "rest.1": "out_conv.2"}
-    names["rest.3"] = "out_conv.4"
+    names["rest.3"] = "softmax_output.0"
     return {
         f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value
         for name, value in detector.state_dict().items()
@@ -83,8 +83,10 @@ def test_weights_under_the_released_names_are_taken(detector: PatchDetector) -> 
 
 def test_other_weights_are_refused(detector: PatchDetector) -> None:
     weights = released(detector)
-    del weights["out_conv.4.bias"]
-    with pytest.raises(ValueError, match=r"not the weights of a patch detector: out_conv\.4\.bias missing"):
+    del weights["softmax_output.0.bias"]
+    with pytest.raises(
+        ValueError, match=r"not the weights of a patch detector: softmax_output\.0\.bias missing"
+    ):
         detector_from_released(weights)
     weights = released(detector) | {"out_conv.2.weight": torch.zeros(3, 3)}
     with pytest.raises(ValueError, match="not the weights of a patch detector"):

@@ -12,7 +12,7 @@ _HOME = {
     "mix_targets": "timix.mixed_targets",
     "mixed_itc": "timix.mixed_loss",
     "mixed_sigmoid": "timix.mixed_loss",
-    "patch_scores": "timix.patch_scores",
+    "patch_scores": "timix.scoring",
 }
 
 __all__ = list(_HOME)

@@ -96,15 +96,15 @@ def detector_from_released(weights: Mapping[str, Tensor]) -> PatchDetector:
     """A detector with the weights of a checkpoint of TiMix's released code.
 
     Args:
-        weights: `in_conv.0`, `in_conv.1`, `out_conv.0`, `.2` and `.4`, each `.weight` and `.bias`, as
-            `foreign_weights` hands them on.
+        weights: `in_conv.0`, `in_conv.1`, `out_conv.0`, `out_conv.2` and `softmax_output.0`, each
+            `.weight` and `.bias`, as `foreign_weights` hands them on.
 
     Raises:
         ValueError: names are missing or unknown, or the sizes are not those of a detector.
     """
     names = {
         "in_conv.0": "norm", "in_conv.1": "inner", "out_conv.0": "joint", "out_conv.2": "rest.1",
-        "out_conv.4": "rest.3",
+        "softmax_output.0": "rest.3",
     }  # fmt: skip
     ours = {f"{new}.{part}": f"{old}.{part}" for old, new in names.items() for part in ("weight", "bias")}
     strange = sorted(set(ours.values()) ^ set(weights))
