@@ -24,7 +24,7 @@ from timix import TextAwareMix, mix_targets, mixed_itc
 
 SEED = 0
 PATCH = 16  # pixels
-SIZES = [(32, 14, 7), (32, 16, 8), (32, 24, 13), (128, 14, 7), (128, 16, 8), (128, 24, 13)]
+SIZES = [(32, 14, 7), (32, 16, 8), (32, 24, 13), (128, 16, 8)]
 """images, patches a side, side of the window"""
 WIDTH = 768  # of an embedded patch
 SPACE = 512  # of the features in the loss
