@@ -14,10 +14,11 @@ from nonet.training.model_card import ModelCard
 from nonet.training.weight_files import read_folder, read_object, read_weight_file
 from nonet.vision_language.bert_weights import start_pair_model, with_bert_sizes
 from nonet.vision_language.foreign_sizes import Said
-from nonet.vision_language.foreign_weights import Foreign, read_foreign
+from nonet.vision_language.foreign_weights import DETECTOR, Foreign, kind_of, read_foreign
 from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_folders import load_tokenizer, load_weights, save_pair_model
 from nonet.vision_language.pair_model import PairModel
+from nonet.vision_language.patch_detector import detector_from_released
 
 _WHOSE = {"albef": "ALBEF", "mplug": "mPLUG or TiMix", "clip": "CLIP"}
 
@@ -73,7 +74,7 @@ def read_checkpoint_of_others(
         source: file of ALBEF, mPLUG, TiMix or CLIP; folder or hub name of a CLIP of transformers.
         said: what the file does not say.
         text: for a CLIP, whose text encoder is of another kind: folder or hub name of a BERT that text,
-            fusion and decoder start from; empty: random weights.
+            fusion and decoder start from; empty: random weights. Not used for the others.
         image: height and width of images, pixels; None: as in the checkpoint.
         say: takes each finding.
 
@@ -81,14 +82,12 @@ def read_checkpoint_of_others(
         UserError: no such checkpoint, or one that does not fit.
     """
     weights, said = read_source(source, said or Said())
-    if text:
+    if text and kind_of(weights)[0] == "clip":  # the others have a text encoder of their own
         said = dataclasses.replace(said, base=with_bert_sizes(said.base, text))
     foreign = read_foreign(weights, said)
     config = foreign.config
     if foreign.kind == "clip":
         config = dataclasses.replace(config, text=text)
-    elif text:
-        raise UserError(f"{source}: has a text encoder of its own; leave out text")
     new = config if image is None else dataclasses.replace(config, image=image, image_width=0)
     say(f"{source}: {_WHOSE[foreign.kind]}, {describe(config)}")
     for line in foreign.assumed:
@@ -158,7 +157,13 @@ def convert_checkpoint(
         load="from nonet.vision_language.pair_folders import load_pair_model\n\n"
         f'model = load_pair_model("{Path(out).name}").model',
     ).text()
-    extras: dict[str, Any] = {}
+    extras = {}
+    if done.foreign.detector:
+        try:
+            extras[DETECTOR] = detector_from_released(done.foreign.detector)
+        except ValueError as error:
+            raise UserError(f"{source}: its patch predictor: {error}") from error
+        say(f"patch predictor: {len(done.foreign.detector)} weights, in {DETECTOR}.safetensors")
     return save_pair_model(done.model, words, out, card, extras=extras, overwrite=overwrite)
 
 

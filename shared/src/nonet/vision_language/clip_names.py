@@ -64,7 +64,7 @@ def timm_names(weights: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Te
     return _joined(found), left
 
 
-def theirs(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def clip_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Timm's weights of a transformer of CLIP's kind under the names of `CLIPVisionModel` of transformers."""
     found: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -86,6 +86,30 @@ def theirs(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for kind in ("weight", "bias"):
         found[f"pre_layrnorm.{kind}"] = weights[f"norm_pre.{kind}"]
         found[f"post_layernorm.{kind}"] = weights[f"norm.{kind}"]
+    return found
+
+
+def vit_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Timm's weights of a transformer without a first norm under the names of `ViTModel` of transformers."""
+    found: dict[str, Tensor] = {}
+    parts = {"norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense",
+             "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense"}  # fmt: skip
+    for name, value in weights.items():
+        if not name.startswith("blocks."):
+            continue
+        _, number, inner = name.split(".", 2)
+        part, kind = inner.rsplit(".", 1)
+        layer = f"encoder.layer.{number}."
+        if part == "attn.qkv":
+            for word, third in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                found[f"{layer}attention.attention.{word}.{kind}"] = third
+        else:
+            found[f"{layer}{parts[part]}.{kind}"] = value
+    found["embeddings.cls_token"] = weights["cls_token"]
+    found["embeddings.position_embeddings"] = weights["pos_embed"]
+    for kind in ("weight", "bias"):
+        found[f"embeddings.patch_embeddings.projection.{kind}"] = weights[f"patch_embed.proj.{kind}"]
+        found[f"layernorm.{kind}"] = weights[f"norm.{kind}"]
     return found
 
 
