@@ -2,16 +2,19 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from nonet.errors import UserError
+from nonet.vision_language.caption_tokenizer import train_tokenizer
 from nonet.vision_language.pair_config import TINY
+from nonet.vision_language.pair_folders import load_pair_model, save_pair_model
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.patch_detector import PatchDetector
-from timix.scoring import Passed, pass_through, patch_scores, score_entropy
+from timix.scoring import Passed, pass_through, patch_scores, score_entropy, scores_of_pairs
 
 CONFIG = dataclasses.replace(
     TINY, vit_width=32, vit_depth=3, image_width=64, text_width=16, text_hidden=32, vocabulary=64, embed=8,
@@ -84,6 +87,25 @@ def test_attention_follows_the_patch_that_cls_looks_at(scene: Scene) -> None:
 
 def test_random_scores_say_nothing(scene: Scene) -> None:
     assert scene.scores("random").abs().sum() == 0
+
+
+def test_a_saved_model_scores_pairs_with_its_predictor_and_says_if_it_has_none(
+    scene: Scene, tmp_path: Path
+) -> None:
+    tokenizer = train_tokenizer(["a dog and a cat"], 64)
+    saved = tmp_path / "with", tmp_path / "without"
+    save_pair_model(scene.model, tokenizer, saved[0], "", extras={"patch_detector": scene.detector})
+    save_pair_model(scene.model, tokenizer, saved[1], "")
+    loaded = load_pair_model(str(saved[0]))
+    found = scores_of_pairs(loaded, "tpp", scene.images, ["a dog", "cat"], 1)
+    ids = torch.tensor([[2, *tokenizer("a dog", add_special_tokens=False)["input_ids"], 3]])
+    text = scene.model.encode_text(ids)[:, 0]
+    logits = scene.detector(scene.passed.behind[:1, 1:], text)
+    assert torch.allclose(found[0].flatten(), logits[0].log_softmax(-1)[:, 1], atol=1e-5)
+    bare = load_pair_model(str(saved[1]))
+    assert scores_of_pairs(bare, "itc", scene.images, ["a dog", "cat"], 1).shape == (2, 6, 8)
+    with pytest.raises(UserError, match="has no patch predictor"):
+        scores_of_pairs(bare, "tpp", scene.images, ["a dog", "cat"], 1)
 
 
 def test_entropy_of_scores_is_ln_2_for_even_odds_and_0_for_certainty() -> None:

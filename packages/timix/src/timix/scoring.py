@@ -8,6 +8,7 @@
 Scores have no gradient: they say where to cut, and are not learned from what that costs.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nonet.errors import UserError
+from nonet.vision_language.pair_data import TextBatch
+from nonet.vision_language.pair_folders import LoadedPair, load_extra
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.patch_detector import PatchDetector
 from nonet.vision_language.vision import VisionTower
@@ -22,6 +25,10 @@ from nonet.vision_language.vision import VisionTower
 # Shapes: B pairs, N = Gh x Gw patches, S = 1 + N tokens of an image, L of a text, d width.
 
 Score = Literal["tpp", "attn", "itc", "random"]
+
+DETECTOR = "patch_detector"  # name of the predictor's file in a model's folder
+
+PREDICTOR = "patch_detector"  # name of its weights in a model folder
 
 
 class Passed(NamedTuple):
@@ -100,6 +107,40 @@ def patch_scores(
         else:
             found = passed.tokens.new_zeros(len(passed.tokens), grid[0] * grid[1])
         return found.float().unflatten(1, grid)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def scores_of_pairs(
+    loaded: LoadedPair, score: Score, images: Tensor, captions: Sequence[str], block: int
+) -> Tensor:
+    """Scores of some pairs by a model that was saved.
+
+    Args:
+        loaded: a model folder, opened; with a patch predictor in it, for tpp.
+        score: which back-end.
+        images: (B, 3, H, W) float32, normalised.
+        captions: B texts.
+        block: of the vision tower that is looked at, from 0.
+
+    Returns:
+        (B, Gh, Gw) float32, as `patch_scores` gives them.
+
+    Raises:
+        UserError: the folder has no predictor, for tpp; no such block.
+    """
+    model = loaded.model.eval()
+    detector = None
+    if score == "tpp":
+        detector = PatchDetector(model.vision.width, text_width=model.text.width)
+        if not load_extra(loaded.folder, PREDICTOR, detector):
+            raise UserError(
+                f"{loaded.folder}: has no patch predictor, which learns from regions: take score attn, itc "
+                "or random, which need none"
+            )
+        detector.eval()
+    ids, mask = TextBatch(loaded.tokenizer, model.config.max_length)(captions)
+    passed = pass_through(model.vision, model.vision.embed(images), block)
+    return patch_scores(score, model, passed, model.encode_text(ids, mask), block=block, detector=detector)
 
 
 def score_entropy(log_scores: Tensor) -> Tensor:
