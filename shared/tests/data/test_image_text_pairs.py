@@ -42,9 +42,9 @@ RECORDS = [
 def test_json_gives_an_item_a_record(folder, name):
     table = read_pairs([listed(folder / name, RECORDS)])
     assert content(table) == [
-        ("a.png", ["a dog"], "7"),
+        ("a.png", ["a dog"], f"{folder / name}:7"),
         ("b.png", ["a cat", "two cats"], str(folder / "b.png")),
-        ("a.png", ["the dog"], "7"),
+        ("a.png", ["the dog"], f"{folder / name}:7"),
     ]
     assert table.numbers.tolist() == [0, 1, 0]
     assert table.places[2] == f"{folder / name}:" + ("record 3" if name.endswith("json") else "3")
@@ -72,19 +72,19 @@ def test_tables_and_lists_of_flickr_give_an_item_an_image(folder):
 
 
 def test_coco_and_karpathy_give_an_item_an_image(tmp_path):
-    picture(tmp_path / "val2017/1.png")
-    picture(tmp_path / "val2017/2.png")
+    picture(tmp_path / "val2017/000001.png")
+    picture(tmp_path / "val2017/000002.png")
     coco = {
-        "images": [{"id": 2, "file_name": "2.png"}, {"id": 1, "file_name": "1.png"}],
+        "images": [{"id": 2, "file_name": "000002.png"}, {"id": 1, "file_name": "000001.png"}],
         "annotations": [{"image_id": 1, "caption": "One"}, {"image_id": 2, "caption": "Two."},
                         {"image_id": 1, "caption": "Eins"}],
     }  # fmt: skip
     (tmp_path / "annotations").mkdir()
     table = read_pairs([listed(tmp_path / "annotations/captions_val2017.json", coco)])
-    assert content(table) == [("2.png", ["two"], "2"), ("1.png", ["one", "eins"], "1")]
+    assert content(table) == [("000002.png", ["two"], "2"), ("000001.png", ["one", "eins"], "1")]
     karpathy = {
         "images": [
-            {"filepath": "val2017", "filename": f"{n}.png", "cocoid": n, "split": split, "imgid": 0,
+            {"filepath": "val2017", "filename": f"00000{n}.png", "cocoid": n, "split": split, "imgid": 0,
              "sentences": [{"raw": f"Number {n}."}]}
             for n, split in ((1, "train"), (2, "restval"), (1, "test"))
         ],
@@ -92,8 +92,8 @@ def test_coco_and_karpathy_give_an_item_an_image(tmp_path):
     }  # fmt: skip
     path = listed(tmp_path / "dataset_coco.json", karpathy)
     assert content(read_pairs([path], split="train+restval")) == [
-        ("1.png", ["number 1"], "1"),
-        ("2.png", ["number 2"], "2"),
+        ("000001.png", ["number 1"], "1"),
+        ("000002.png", ["number 2"], "2"),
     ]
     assert len(read_pairs([path])) == 3
     with pytest.raises(UserError, match=r"no image of split val; it has restval, test, train"):
@@ -169,13 +169,21 @@ def test_some_of_the_images_keep_all_that_belongs_to_them(folder):
 
 
 def test_an_image_in_two_sets_is_found_by_id_or_by_file(folder):
-    train = read_pairs([listed(folder / "train.json", RECORDS)])
-    by_file = read_pairs([listed(folder / "val.json", [{"image": "./b.png", "caption": "x"}])])
-    by_id = read_pairs([listed(folder / "val2.json", [{"image": "c.png", "caption": "x", "image_id": 7}])])
-    apart = read_pairs([listed(folder / "val3.json", [{"image": "c.png", "caption": "x"}])])
-    assert same_images(apart, train) == []
-    refuse_overlap(train, apart, "validation")
-    for shared, name in ((by_file, "b.png"), (by_id, "c.png")):
+    for name in ("000042.png", "val/COCO_val_000042.png", "val/a.png"):
+        picture(folder / name)
+    coco = {"image": "000042.png", "caption": "x", "image_id": 42}
+    train = read_pairs([listed(folder / "train.json", [*RECORDS, coco])])
+
+    def other(image, **more):
+        return read_pairs([listed(folder / "val.json", [{"image": image, "caption": "x", **more}])])
+
+    for apart in (other("c.png"), other("c.png", image_id=7), other("val/a.png")):
+        assert same_images(apart, train) == []
+        refuse_overlap(train, apart, "validation")
+    for shared, name in (
+        (other("./b.png"), "b.png"),
+        (other("val/COCO_val_000042.png", image_id=42), "COCO_val_000042.png"),
+    ):
         assert [path.rpartition("/")[2] for path in same_images(shared, train)] == [name]
         with pytest.raises(UserError, match="1 images of the validation data are in the training data too"):
             refuse_overlap(train, shared, "validation")

@@ -31,6 +31,7 @@ def test_what_is_written_is_read(tmp_path):
     table = read_pairs([tmp_path])
     assert [table.captions_of(i) for i in range(5)] == [[f"caption {i}", "é"] for i in range(5)]
     assert table.ids[1] == "1"
+    assert table.ids[3] == "3"
     assert table.ids[2] == f"{shards[1]}:00000002.png"
     assert table.path(0) is None
     for number in (4, 0, 3):
@@ -69,7 +70,7 @@ def test_shards_of_others_are_read(tmp_path):
     said = []
     table = read_pairs([tmp_path / "x.tar"], remark=said.append)
     assert [table.captions_of(i) for i in range(len(table))] == [["two"]]
-    assert table.ids[0] == "9"
+    assert table.ids[0] == f"{tmp_path}:9"
     assert said == ["left out: 3 samples of shards without an image or a caption"]
 
 

@@ -6,18 +6,21 @@
 An item is an image with its captions. Captions are cleaned when they are read; what is left out is counted.
 """
 
+import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nonet.data.captions import MAX_WORDS, clean_caption
+from nonet.data.captions import MAX_WORDS, caption_number, clean_caption
 from nonet.data.images import open_image
-from nonet.data.packed_texts import PackedTexts
+from nonet.data.packed_texts import PackedTexts, TextPacker
 from nonet.data.pair_formats import NamedImage, OnBad, named_images
 from nonet.data.web_shards import ShardImage, find_shards, read_shard
 from nonet.errors import UserError
@@ -25,6 +28,7 @@ from nonet.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_NUMBERED = re.compile(r"(\d{6,})(\.\w+)?$")
 _TRIED = 20  # images of a file that are looked for, to find their folder
 
 
@@ -145,7 +149,7 @@ def read_pairs(
             for image in read_shard(shard, left_out):
                 rows.add_member(image)
         if not shards:
-            rows.add_named(Path(source), list(named_images(Path(source), split=split, on_bad=on_bad)), folder)
+            rows.add_named(Path(source), named_images(Path(source), split=split, on_bad=on_bad), folder)
     table = rows.table()
     if not len(table):
         why = "; ".join(table.said()[1:]) or "they are empty"
@@ -191,32 +195,38 @@ class _Rows:
 
     def __init__(self, left_out: Counter[str], max_words: int, clean: bool) -> None:
         self.left_out, self.max_words, self.clean = left_out, max_words, clean
-        self.files: list[str] = []
-        self.spans: list[tuple[int, int]] = []
-        self.names: list[str] = []
-        self.captions: list[str] = []
-        self.first = [0]
-        self.ids: list[str] = []
-        self.places: list[str] = []
+        self.files, self.names, self.captions, self.ids, self.places = (TextPacker() for _ in range(5))
+        self.spans, self.first, self.numbers = array("q"), array("q", [0]), array("q")
+        self._number: dict[int, int] = {}
 
     def add_member(self, image: ShardImage) -> None:
         """Take an image of a shard."""
         name = f"{image.shard}:{image.name}"
-        self._add(str(image.shard), (image.offset, image.size), name, image.captions, image.id or name, name)
+        self._add(
+            str(image.shard),
+            (image.offset, image.size),
+            name,
+            image.captions,
+            image.id,
+            name,
+            image.shard.parent,
+        )
 
-    def add_named(self, source: Path, images: list[NamedImage], folder: Path | None) -> None:
+    def add_named(self, source: Path, images: Iterator[NamedImage], folder: Path | None) -> None:
         """Take the images of a file."""
-        base = image_folder(source, [image.image for image in images[:_TRIED] if image.image], folder)
-        for image in images:
+        first = list(islice(images, _TRIED))
+        base = image_folder(source, [image.image for image in first if image.image], folder)
+        for image in chain(first, images):
             if not image.image:
                 self.left_out["records that cannot be read"] += 1
                 continue
             path = str(base / image.image)
-            self._add(path, (-1, -1), path, image.captions, image.id or path, image.where)
+            self._add(path, (-1, -1), path, image.captions, image.id, image.where, source)
 
     def _add(
-        self, file: str, span: tuple[int, int], name: str, captions: Iterable[str], id: str, place: str
-    ) -> None:
+        self, file: str, span: tuple[int, int], name: str, captions: Iterable[str], id: str, place: str,
+        source: Path,
+    ) -> None:  # fmt: skip
         texts = [clean_caption(text, self.max_words) if self.clean else text.strip() for text in captions]
         kept = [text for text in texts if text]
         if not texts:
@@ -226,29 +236,50 @@ class _Rows:
         if not kept:
             self.left_out["images whose captions are all empty"] += 1
             return
-        self.files.append(file)
-        self.spans.append(span)
-        self.names.append(name)
-        self.captions += kept
+        id = image_identity(id, name, source)
+        self.files.add(file)
+        self.spans.extend(span)
+        self.names.add(name)
+        for text in kept:
+            self.captions.add(text)
         self.first.append(len(self.captions))
-        self.ids.append(id)
-        self.places.append(place)
+        self.numbers.append(self._number.setdefault(caption_number(id), len(self._number)))
+        self.ids.add(id)
+        self.places.add(place)
 
     def table(self) -> PairTable:
         """What was taken."""
-        number: dict[str, int] = {}
-        numbers = [number.setdefault(id, len(number)) for id in self.ids]
         return PairTable(
-            files=PackedTexts(self.files),
+            files=self.files.texts(),
             spans=np.array(self.spans, np.int64).reshape(-1, 2),
-            names=PackedTexts(self.names),
-            captions=PackedTexts(self.captions),
+            names=self.names.texts(),
+            captions=self.captions.texts(),
             first=np.array(self.first, np.int64),
-            numbers=np.array(numbers, np.int64),
-            ids=PackedTexts(self.ids),
-            places=PackedTexts(self.places),
+            numbers=np.array(self.numbers, np.int64),
+            ids=self.ids.texts(),
+            places=self.places.texts(),
             left_out=+self.left_out,
         )
+
+
+def image_identity(id: str, name: str, source: Path | str) -> str:
+    """What an image is told apart by.
+
+    A number is one of its data set: it is taken as it is where the file's name ends with it in six digits or
+    more, as COCO's do whatever their folder and prefix; otherwise together with its source, so that image 7
+    of two data sets is two images.
+
+    Args:
+        id: as the source has it, empty if it has none.
+        name: path of the image.
+        source: file, or folder of shards.
+    """
+    if not id:
+        return name
+    if not id.isdecimal():
+        return id
+    ending = _NUMBERED.search(name)
+    return id if ending is not None and int(ending.group(1)) == int(id) else f"{source}:{id}"
 
 
 def image_folder(source: Path, images: Sequence[str], folder: Path | None = None) -> Path:

@@ -9,7 +9,32 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+
+class TextPacker:
+    """Takes texts one by one; they are never Python strings all at once."""
+
+    def __init__(self) -> None:
+        self._ends, self._bytes = array("q", [0]), bytearray()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def add(self, text: str) -> None:
+        """Take a text."""
+        self._bytes += text.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._bytes))
+
+    def arrays(self) -> tuple[bytes, NDArray[np.int64]]:
+        """The bytes of all texts, and (texts + 1,) where each begins and ends."""
+        return bytes(self._bytes), np.array(self._ends, np.int64)
+
+    def texts(self) -> "PackedTexts":
+        """What was taken so far."""
+        found = PackedTexts()
+        found._data, found._ends = self.arrays()
+        return found
 
 
 class PackedTexts(Sequence[str]):
@@ -19,12 +44,11 @@ class PackedTexts(Sequence[str]):
         texts: in order.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        ends, data = array("q", [0]), bytearray()
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        packer = TextPacker()
         for text in texts:
-            data += text.encode("utf-8", "surrogatepass")
-            ends.append(len(data))
-        self._data, self._ends = bytes(data), np.frombuffer(ends, np.int64)
+            packer.add(text)
+        self._data, self._ends = packer.arrays()
 
     def __len__(self) -> int:
         return len(self._ends) - 1
