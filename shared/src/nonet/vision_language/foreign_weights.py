@@ -100,19 +100,14 @@ def read_foreign(weights: Mapping[str, Tensor], said: Said | None = None) -> For
     said = said or Said()
     kind, prefix = kind_of(weights)
     assumed: list[str] = []
-    if kind == "albef":
-        vision = {
-            name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
-        }
+    inside = {name for name in weights if name.startswith(prefix)}
+    if kind == "albef":  # it has timm's names already
+        vision, unplaced = {name.removeprefix(prefix): weights[name] for name in inside}, list[str]()
     else:
-        vision, _ = timm_names(weights, prefix)
+        vision, unplaced = timm_names(weights, prefix)
+    used = inside - set(unplaced)
     config = vision_config(vision, kind, said, assumed)
     ours = {f"vision.vit.{name}": value for name, value in vision.items() if not name.startswith("head.")}
-    used = (
-        {name for name in weights if name.startswith(prefix)}
-        if kind == "albef"
-        else _sources(weights, prefix)
-    )
     if kind != "clip":
         config = text_config(weights, config, kind, said, assumed)
         renamed, sources = _renamed(weights, config, kind)
@@ -127,12 +122,6 @@ def read_foreign(weights: Mapping[str, Tensor], said: Said | None = None) -> For
     used |= {predictor + name for name in detector}
     left, unknown = _left(weights, used, config, kind)
     return Foreign(kind, config, ours, detector, left, unknown, tuple(assumed))
-
-
-def _sources(weights: Mapping[str, Tensor], prefix: str) -> set[str]:
-    """The names that the vision transformer took."""
-    inside = {name for name in weights if name.startswith(prefix)}
-    return inside - set(timm_names(weights, prefix)[1])
 
 
 def _renamed(
@@ -160,13 +149,10 @@ def _renamed(
             used.add(prefix + bert_name(name, start))
             found[ours + name] = value
     # tables that are tied are in the file a second time
-    for shared in ([f"{fused}.cls.predictions.decoder.weight"] if config.tied_words else []) + [
-        "text_decoder.cls.predictions.decoder.weight"
-    ]:
-        used |= {shared} & weights.keys()
-    found = {name: value for name, value in found.items() if name != "decoder.head.words"}
-    if config.tied_words:
-        found.pop("mlm_head.words", None)
+    again = [f"{part}.cls.predictions.decoder.weight" for part in ("text_decoder", fused)]
+    used |= set(again if config.tied_words else again[:1]) & weights.keys()
+    for name in ("decoder.head.words", "mlm_head.words") if config.tied_words else ("decoder.head.words",):
+        found.pop(name, None)
     plain = {"temp": "tau", "visn_fc": "vision.adapt.0", "visn_layer_norm": "vision.adapt.1",
              "vision_proj": "vision_proj", "text_proj": "text_proj", "itm_head": "itm_head"}  # fmt: skip
     for name, value in weights.items():
