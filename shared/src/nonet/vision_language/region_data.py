@@ -21,14 +21,12 @@ from nonet.data.image_augment import CLIP_MEAN, CLIP_STD, as_input, mirrored, ra
 from nonet.errors import RunFailed, UserError
 from nonet.vision_language.patch_raster import rasterise
 from nonet.vision_language.region_files import RegionTable
-from nonet.vision_language.region_records import Region
+from nonet.vision_language.region_records import Box, Region
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Shapes: R images, E texts of regions, N patches, L word pieces.
-
-Box = tuple[float, float, float, float]
 
 MAX_LENGTH = 40  # word pieces of a region's text with [CLS], in the released code
 _OTHERS = 20  # images tried in a row that give nothing
@@ -221,9 +219,9 @@ def region_item(
     image = table.open(index)
     width, height = image.size
     inside = [
-        region._replace(box=box)
+        region._replace(boxes=boxes)
         for region in table.regions(index)
-        if (box := visible(region.box, (0, 0, width, height), images.min_visible)) is not None
+        if (boxes := visible(region.boxes, (0, 0, width, height), images.min_visible))
     ]
     outside = int(table.first[index + 1] - table.first[index]) - len(inside)
     captions = table.captions_of(index)
@@ -231,18 +229,20 @@ def region_item(
         raise UserError(f"{table.places[index]}: all regions lie outside of {width} x {height} pixels")
     crop = (0, 0, width, height)
     if inside:
-        crop = crop_around(inside[int(random.integers(len(inside)))].box, width, height, random)
+        crop = crop_around(inside[int(random.integers(len(inside)))].boxes, width, height, random)
     texts = [captions[int(random.integers(len(captions)))]] if captions else []
-    boxes: list[Box] = [crop_box(crop)] if captions else []
+    held: list[tuple[Box, ...]] = [(crop_box(crop),)] if captions else []
     for number in random.permutation(len(inside)):
         if len(texts) == images.max_regions:
             break
-        box = visible(inside[number].box, crop_box(crop), images.min_visible)
-        if box is not None:
+        seen = visible(inside[number].boxes, crop_box(crop), images.min_visible)
+        if seen:
             texts.append(region_text(inside[number], random))
-            boxes.append(box)
-    picture, moved = _ready(image, crop, np.array(boxes), images, random, not any(map(tells_sides, texts)))
-    masks = rasterise(moved, (images.height, images.width), images.patch)
+            held.append(seen)
+    flat = np.array([box for own in held for box in own])
+    picture, moved = _ready(image, crop, flat, images, random, not any(map(tells_sides, texts)))
+    each = rasterise(moved, (images.height, images.width), images.patch)
+    masks = torch.stack([part.any(0) for part in each.split([len(own) for own in held])])
     return RegionItem(picture, texts, masks, table.places[index], outside)
 
 
@@ -254,11 +254,13 @@ def region_text(region: Region, random: np.random.Generator) -> str:
     return f"{region.attributes[int(random.integers(len(region.attributes)))]} {text}"
 
 
-def crop_around(box: Box, width: int, height: int, random: np.random.Generator) -> tuple[int, int, int, int]:
-    """A random crop that leaves a box whole: each side anywhere between the box and the image's edge.
+def crop_around(
+    boxes: Sequence[Box], width: int, height: int, random: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A random crop that leaves boxes whole: each side anywhere between them and the image's edge.
 
     Args:
-        box: xywh in pixels, inside the image.
+        boxes: xywh in pixels, inside the image.
         width: of the image, pixels.
         height: of the image, pixels.
         random: gives four numbers.
@@ -266,21 +268,25 @@ def crop_around(box: Box, width: int, height: int, random: np.random.Generator) 
     Returns:
         (left, top, right, bottom), whole pixels, right and bottom exclusive.
     """
-    x, y, w, h = box
+    edges = np.array(boxes)
+    x, y = edges[:, :2].min(0)
+    end_x, end_y = np.ceil((edges[:, :2] + edges[:, 2:]).max(0))
     left, top = int(random.integers(int(x) + 1)), int(random.integers(int(y) + 1))
-    right = int(random.integers(min(int(np.ceil(x + w)), width), width + 1))
-    bottom = int(random.integers(min(int(np.ceil(y + h)), height), height + 1))
+    right = int(random.integers(min(int(end_x), width), width + 1))
+    bottom = int(random.integers(min(int(end_y), height), height + 1))
     return left, top, right, bottom
 
 
-def visible(box: Box, view: Box, least: float) -> Box | None:
-    """A box clipped to a view, or None if no more than a share `least` of its area is in it; xywh both."""
-    x, y, w, h = box
-    left, top = max(x, view[0]), max(y, view[1])
-    right, bottom = min(x + w, view[0] + view[2]), min(y + h, view[1] + view[3])
-    if right <= left or bottom <= top or (right - left) * (bottom - top) <= least * w * h:
-        return None
-    return left, top, right - left, bottom - top
+def visible(boxes: Sequence[Box], view: Box, least: float) -> tuple[Box, ...]:
+    """Boxes clipped to a view, or none if no more than a share `least` of their area is in it; xywh all."""
+    whole, found = 0.0, []
+    for x, y, w, h in boxes:
+        left, top = max(x, view[0]), max(y, view[1])
+        right, bottom = min(x + w, view[0] + view[2]), min(y + h, view[1] + view[3])
+        whole += w * h
+        if right > left and bottom > top:
+            found.append((left, top, right - left, bottom - top))
+    return tuple(found) if sum(w * h for _, _, w, h in found) > least * whole else ()
 
 
 def crop_box(crop: tuple[int, int, int, int]) -> Box:

@@ -28,6 +28,7 @@ from nonet.data.text import TextReader
 from nonet.data.web_shards import find_shards
 from nonet.errors import UserError
 from nonet.vision_language.region_records import (
+    Box,
     BoxFormat,
     Defects,
     Region,
@@ -55,7 +56,9 @@ class RegionTable:
         names: what messages call the image.
         places: file and line of each image.
         first: (N + 1,) int64; image i has regions first[i] to first[i + 1] - 1.
-        boxes: (M, 4) float64 xywh, pixels of the stored image.
+        boxes: of all regions, (any, 4) float64 xywh, pixels of the stored image; `first_box` (M + 1,) int64
+            says whose.
+        first_box: as `first`.
         texts: of all regions; `first_text` (M + 1,) int64 says whose.
         first_text: as `first`.
         attributes: of all regions; `first_attribute` (M + 1,) int64 says whose.
@@ -72,6 +75,7 @@ class RegionTable:
     places: PackedTexts
     first: NDArray[np.int64]
     boxes: NDArray[np.float64]
+    first_box: NDArray[np.int64]
     texts: PackedTexts
     first_text: NDArray[np.int64]
     attributes: PackedTexts
@@ -87,10 +91,11 @@ class RegionTable:
         """The regions of image `index`."""
         found = []
         for row in range(int(self.first[index]), int(self.first[index + 1])):
-            x, y, width, height = (float(side) for side in self.boxes[row])
+            own = self.boxes[int(self.first_box[row]) : int(self.first_box[row + 1])]
+            boxes = tuple((float(x), float(y), float(w), float(h)) for x, y, w, h in own)
             texts = self.texts[int(self.first_text[row]) : int(self.first_text[row + 1])]
             ends = slice(int(self.first_attribute[row]), int(self.first_attribute[row + 1]))
-            found.append(Region((x, y, width, height), tuple(texts), tuple(self.attributes[ends])))
+            found.append(Region(boxes, tuple(texts), tuple(self.attributes[ends])))
         return found
 
     def captions_of(self, index: int) -> list[str]:
@@ -109,7 +114,7 @@ class RegionTable:
 
     def said(self) -> list[str]:
         """Lines on what is in the table and what was left out."""
-        head = f"{len(self):,} images, {len(self.boxes):,} regions, {len(self.captions):,} captions"
+        head = f"{len(self):,} images, {len(self.first_box) - 1:,} regions, {len(self.captions):,} captions"
         return [head, *self.defects.said()]
 
     def _bytes(self, index: int) -> bytes:
@@ -218,7 +223,8 @@ class _Rows:
         self.spans: list[tuple[int, int]] = []
         self.names: list[str] = []
         self.places: list[str] = []
-        self.boxes: list[tuple[float, float, float, float]] = []
+        self.boxes: list[Box] = []
+        self.first_box = [0]
         self.texts: list[str] = []
         self.attributes: list[str] = []
         self.captions: list[str] = []
@@ -229,7 +235,7 @@ class _Rows:
         captions = self._cleaned(record.captions)
         if len(captions) < len(record.captions):
             self.defects.add("captions empty after clean-up", f"{record.where}: an empty caption")
-        count = len(self.boxes)
+        count = len(self.first_box)
         for number, region in enumerate(record.regions):
             texts = self._cleaned(region.texts)
             if not texts:
@@ -238,18 +244,19 @@ class _Rows:
                     "regions whose text is empty after clean-up", f"{place}: {region.texts[0]!r}"
                 )
                 continue
-            self.boxes.append(region.box)
+            self.boxes += region.boxes
+            self.first_box.append(len(self.boxes))
             self.texts += texts
             self.attributes += self._cleaned(region.attributes)
             self.first_text.append(len(self.texts))
             self.first_attribute.append(len(self.attributes))
-        if len(self.boxes) == count and not captions:
+        if len(self.first_box) == count and not captions:
             self.defects.add(
                 "images without a usable region", f"{record.where}: no usable region and no caption"
             )
             return
         self.captions += captions
-        self.first.append(len(self.boxes))
+        self.first.append(len(self.first_box) - 1)
         self.first_caption.append(len(self.captions))
         self.files.append(file)
         self.kinds.append(kind)
@@ -267,6 +274,7 @@ class _Rows:
             places=PackedTexts(self.places),
             first=np.array(self.first, np.int64),
             boxes=np.array(self.boxes, np.float64).reshape(-1, 4),
+            first_box=np.array(self.first_box, np.int64),
             texts=PackedTexts(self.texts),
             first_text=np.array(self.first_text, np.int64),
             attributes=PackedTexts(self.attributes),

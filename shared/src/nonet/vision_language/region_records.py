@@ -2,7 +2,8 @@
 
 A record is `{"image": path, "caption": text or list, "elems": [{"bb": [x, y, w, h], "caption": text or list,
 "attributes": text or list}]}`, as in the released code of X-VLM (Zeng et al. 2022), COPA and TiMix; `binary`
-has the image itself in base64. Boxes are pixels of the image as it is stored, before any turn by EXIF.
+has the image itself in base64. Ours: `bb` may be a list of boxes, as of a phrase that names several things.
+Boxes are pixels of the image as it is stored, before any turn by EXIF.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from nonet.errors import UserError
 from nonet.files import replacing
 
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 BoxFormat = Literal["xywh", "xyxy"]
 
 
@@ -22,12 +24,12 @@ class Region(NamedTuple):
     """A part of an image that texts are about.
 
     Attributes:
-        box: x, y, width, height in pixels.
+        boxes: each x, y, width, height in pixels; one mostly.
         texts: any of which says what is there.
         attributes: any of which may be put before the text; often none.
     """
 
-    box: tuple[float, float, float, float]
+    boxes: tuple[Box, ...]
     texts: tuple[str, ...]
     attributes: tuple[str, ...] = ()
 
@@ -125,7 +127,7 @@ def as_fields(record: RegionRecord) -> dict[str, Any]:
     if record.captions:
         fields["caption"] = _one_or_list(record.captions)
     fields["elems"] = [
-        {"bb": [round(side, 4) for side in region.box], "caption": _one_or_list(region.texts)}
+        {"bb": _bb(region.boxes), "caption": _one_or_list(region.texts)}
         | ({"attributes": _one_or_list(region.attributes)} if region.attributes else {})
         for region in record.regions
     ]
@@ -145,7 +147,22 @@ def _region(elem: Any, where: str, defects: Defects, boxes: BoxFormat) -> Region
     if not isinstance(elem, dict):
         defects.add("regions that are no objects", f"{where} is {elem!r}, no object")
         return None
-    box = elem.get("bb", elem.get("bbox"))
+    value = elem.get("bb", elem.get("bbox"))
+    values: list[Any] = [value]
+    if isinstance(value, list) and value and all(isinstance(box, list) for box in value):
+        values = value
+    found = [_box(box, where, defects, boxes) for box in values]
+    kept = tuple(box for box in found if box is not None)
+    if not kept:
+        return None
+    texts = _texts(elem.get("caption"), where, defects)
+    if not texts:
+        defects.add("regions without a text", f"{where} has no caption")
+        return None
+    return Region(kept, texts, _texts(elem.get("attributes"), where, defects))
+
+
+def _box(box: Any, where: str, defects: Defects, boxes: BoxFormat) -> Box | None:
     sides: Any = box
     if boxes == "xyxy" and isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)):
         sides = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
@@ -154,12 +171,8 @@ def _region(elem: Any, where: str, defects: Defects, boxes: BoxFormat) -> Region
         hint = "" if boxes == "xyxy" else "; it is [x, y, width, height]"
         defects.add(fault, f"{where}: box {box!r}{hint}")
         return None
-    texts = _texts(elem.get("caption"), where, defects)
-    if not texts:
-        defects.add("regions without a text", f"{where} has no caption")
-        return None
     x, y, width, height = (float(side) for side in sides)
-    return Region((x, y, width, height), texts, _texts(elem.get("attributes"), where, defects))
+    return x, y, width, height
 
 
 def _texts(value: Any, where: str, defects: Defects) -> tuple[str, ...]:
@@ -171,6 +184,11 @@ def _texts(value: Any, where: str, defects: Defects) -> tuple[str, ...]:
         odd = next(text for text in values if not isinstance(text, str))
         defects.add("texts that are no texts", f"{where}: {odd!r} is no text")
     return found
+
+
+def _bb(boxes: tuple[Box, ...]) -> list[Any]:
+    rounded = [[round(side, 4) for side in box] for box in boxes]
+    return rounded[0] if len(rounded) == 1 else rounded
 
 
 def _one_or_list(texts: tuple[str, ...]) -> str | list[str]:
