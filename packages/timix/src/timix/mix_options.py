@@ -49,7 +49,7 @@ class MixOptions:
     space: Literal["tokens", "pixels"] = "tokens"
     """where windows are pasted: among the embeddings of patches, which gives the same for less, or pixels"""
     every: int = 1
-    """batches from one that is mixed to the next"""
+    """steps from one with mixed images to the next"""
     fraction: float = 1.0
     """share of a batch's images that are mixed; the others count as they are"""
     until_epoch: float | None = 20
@@ -108,6 +108,8 @@ class TppOptions:
     """regions of one image at most"""
     min_visible: float = 0.5
     """share of a region's area that a crop must leave"""
+    max_length: int = 40
+    """word pieces of a region's text"""
 
     def __post_init__(self) -> None:
         for name in ("regions_batch", "max_regions"):
@@ -116,6 +118,8 @@ class TppOptions:
         for name in ("regions_prob", "min_visible"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"tpp.{name} is {getattr(self, name):g}; it lies in 0..1")
+        if self.max_length < 2:
+            raise UserError(f"tpp.max_length is {self.max_length}; a text begins with a mark: at least 2")
         if self.loc < 0 or not self.loss_weight >= 0:
             raise UserError("tpp.loc and tpp.loss_weight are 0 or more")
 
@@ -126,20 +130,20 @@ class ItcOptions:
 
     queue: int = 65536
     """earlier images and texts that are in the way too; the released loop has 0"""
+    online_keys: bool = False
+    """compare with the model's own features rather than the momentum model's, as the released loop does"""
     momentum: float = 0.995
     """share of its old weights that the momentum model keeps in a step; 0: there is none, nor a queue"""
     alpha: float = 0.4
-    """share of the momentum model in what counts as right"""
-    alpha_ramp: float = 1.0
-    """passes over which alpha rises from 0; 0: it does not"""
+    """share of the momentum model in what counts as right; it rises from 0 over the first pass"""
 
     def __post_init__(self) -> None:
         if self.queue < 0:
             raise UserError(f"itc.queue is {self.queue}; it is 0 or more")
         if not 0 <= self.momentum < 1:
             raise UserError(f"itc.momentum is {self.momentum:g}; it lies in [0, 1)")
-        if not 0 <= self.alpha <= 1 or not self.alpha_ramp >= 0:
-            raise UserError("itc.alpha lies in 0..1, and itc.alpha_ramp is 0 or more")
+        if not 0 <= self.alpha <= 1:
+            raise UserError(f"itc.alpha is {self.alpha:g}; it lies in 0..1")
         if not self.momentum and (self.queue or self.alpha):
             raise UserError("without itc.momentum there is no queue and no alpha: set both to 0")
 
@@ -181,29 +185,3 @@ class AugmentOptions:
     """random operations, each applied with probability 1/2"""
     magnitude: float = 7.0
     """of them, 0..10"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RateOptions:
-    """AdamW: rates, decay, and when the rates fall."""
-
-    lr: float = 1e-4
-    """learning rate of text, fusion, decoder and heads"""
-    lr_visual: float = 1e-5
-    """of the vision tower"""
-    weight_decay: float = 0.02
-    """decay of weight matrices a step, times the rate; norms, biases and positions never decay"""
-    warmup: int = 2000
-    """steps of linear rise, from warmup_lr"""
-    warmup_lr: float = 1e-6
-    """where it begins"""
-    min_lr: float = 1e-6
-    """where the cosine ends, after the last pass"""
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "lr_visual"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"rates.{name} is {getattr(self, name):g}; it is positive")
-        for name in ("weight_decay", "warmup", "warmup_lr", "min_lr"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"rates.{name} is {getattr(self, name):g}; it is 0 or more")

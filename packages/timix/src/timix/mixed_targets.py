@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from nonet.errors import UserError
+from nonet.training.gathering import Ranks, gather_rows
 from timix.text_aware_mix import MixPlan
 
-# Shapes: B images of a rank, M mixed ones of them, W ranks of as many; C = B W texts, rank 0's first.
+# Shapes: B images of a rank, M mixed ones of them; C texts of all ranks, rank 0's first.
 
 Mode = Literal["hard", "soft", "blend"]
 
 
 class World(NamedTuple):
-    """Which of how many processes this is."""
+    """Which of how many processes this is, where all have as many images (else: `Ranks`)."""
 
     rank: int
     size: int
@@ -34,7 +35,7 @@ def mix_targets(
     mode: Mode = "hard",
     probs: Tensor | None = None,
     same: Tensor | None = None,
-    world: World | tuple[int, int] | None = None,
+    world: World | Ranks | tuple[int, int] | None = None,
     *,
     alpha: Tensor | float = 1.0,
     smoothing: float = 0.0,
@@ -50,7 +51,7 @@ def mix_targets(
             of the model itself; for blend of momentum encoders.
         same: which texts are right for the same images: (C,) int64, equal numbers for equals, or (C, C) bool,
             symmetric. The mass of a text is shared among them, else the loss would call its doubles wrong.
-        world: rank and number of ranks; None: one.
+        world: rank and number of ranks, or the images of each; None: one.
         alpha: share of `probs` in blend.
         smoothing: share of the mass that is spread over all texts evenly, in 0..1.
         shares: False: for losses that judge each pair by itself (`mixed_sigmoid`), doubles have the whole
@@ -64,14 +65,15 @@ def mix_targets(
         UserError: no such mode, `probs` are missing or of another shape, `same` does not fit, or smoothing is
             out of range.
     """
-    rank, size = world or (0, 1)
-    B, C, device = plan.batch, plan.batch * size, plan.lam.device
+    B, device = plan.batch, plan.lam.device
+    ranks = _ranks(world, B)
+    C = sum(ranks.sizes)
     if mode not in get_args(Mode):
         raise UserError(f"labels {mode}: say {', '.join(get_args(Mode))}")
     if not 0 <= smoothing <= 1:
         raise UserError(f"label smoothing of {smoothing:g}: give 0 to 1")
     own, lam = torch.zeros(B, C, device=device), plan.lam[:, None]
-    own[:, rank * B : (rank + 1) * B].fill_diagonal_(1)
+    own[:, ranks.own].fill_diagonal_(1)
     alone = own
     if mode != "hard":
         if probs is None or probs.shape != (B, C):
@@ -94,28 +96,35 @@ def mix_targets(
     return (1 - smoothing) * targets + smoothing / C
 
 
-def text_targets(targets: Tensor, world: World | tuple[int, int] | None = None) -> Tensor:
+def text_targets(targets: Tensor, world: World | Ranks | tuple[int, int] | None = None) -> Tensor:
     """What is right for each text, given what is right for each mixed image: columns, in shares.
 
     The released code takes the rows of its matrix for this, which is right for hard labels only.
 
     Args:
         targets: (M, C) float: of this rank's mixed images.
-        world: rank and number of ranks; with more than one, all call this together.
+        world: rank and number of ranks, each with M rows; or the rows of each, where M is B and they differ.
+            With more than one, all call this together.
 
     Returns:
-        (B, M W) float32 without gradient, rows of this rank's texts; each adds up to 1, or to 0 where a text
-        is right for no mixed image.
+        (B, A) float32 without gradient, rows of this rank's texts, A mixed images of all ranks; each adds up
+        to 1, or to 0 where a text is right for no mixed image.
     """
-    rank, size = world or (0, 1)
-    every = targets.detach()
-    if size > 1:
-        parts = [torch.empty_like(every) for _ in range(size)]
-        torch.distributed.all_gather(parts, every.contiguous())
-        every = torch.cat(parts)
-    B = targets.shape[1] // size
-    mine = every[:, rank * B : (rank + 1) * B].mT
+    columns = _ranks(world, 0)
+    count = len(columns.sizes)
+    if not isinstance(world, Ranks):
+        columns = Ranks(columns.rank, (targets.shape[1] // count,) * count)
+    rows = columns if isinstance(world, Ranks) else Ranks(columns.rank, (len(targets),) * count)
+    mine = gather_rows(targets.detach(), rows)[:, columns.own].mT
     return mine / mine.sum(1, keepdim=True).clamp_min(torch.finfo(mine.dtype).tiny)
+
+
+def _ranks(world: World | Ranks | tuple[int, int] | None, count: int) -> Ranks:
+    """The images of each rank; `count` each, unless they are told."""
+    if isinstance(world, Ranks):
+        return world
+    rank, size = world or (0, 1)
+    return Ranks(rank, (count,) * size)
 
 
 def _merge(targets: Tensor, same: Tensor, shares: bool) -> Tensor:

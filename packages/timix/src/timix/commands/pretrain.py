@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from nonet.errors import UserError
 from nonet.training.options import TrainerOptions
 from nonet.vision_language.pair_config import PairConfig
+from nonet.vision_language.pair_optimizer import PairRates
 from timix.mix_options import (
     BOX_FREE,
     AugmentOptions,
     ItcOptions,
     LossOptions,
     MixOptions,
-    RateOptions,
     TppOptions,
 )
 
@@ -49,7 +50,9 @@ class Options:
     unreadable: float = 0.01
     """share of the images that may be unreadable; more end the run"""
     init: str | None = None
-    """folder or hub name of a model to go on from, which brings architecture and tokenizer; none: a new one"""
+    """folder or hub name of a model to go on from, with its architecture and tokenizer; none: a new one"""
+    resize: int | None = None
+    """side of the images for the model of init, pixels; its positions are resampled; none: its own"""
     pretrained: bool = True
     """a new model starts with timm's and BERT's weights; false: with random ones"""
     tokenizer: str | None = None
@@ -60,6 +63,8 @@ class Options:
     """pairs a batch, over all devices"""
     epochs: float = 30.0
     """passes over the pairs; 0: trainer.steps says how long"""
+    keep: Literal["last", "best"] = "last"
+    """which weights are saved: the last ones, or those with the best mean recall (val/R-mean)"""
     skip_nonfinite: int = 10
     """steps whose loss is not finite are skipped, and so many in succession end the run; 0: the first does"""
     out: Path | None = None
@@ -80,7 +85,7 @@ class Options:
     """crops, flips and operations"""
     model: PairConfig = field(default_factory=PairConfig)
     """architecture of a new model"""
-    rates: RateOptions = field(default_factory=RateOptions)
+    rates: PairRates = field(default_factory=PairRates)
     """AdamW and its schedule"""
     trainer: TrainerOptions = field(
         default_factory=lambda: TrainerOptions(clip=1.0, validate_every=0, checkpoint_every=1000)
@@ -102,6 +107,10 @@ class Options:
             raise UserError("strategy is fsdp; momentum models take ddp: leave it at auto")
         if self.mix.optim_steps == "separate":
             self._separable()
+        if self.mix.labels == "blend" and not self.itc.momentum:
+            raise UserError("mix.labels blend asks the momentum model: set itc.momentum, or take hard")
+        if self.mix.queue and not self.itc.queue:
+            raise UserError("mix.queue puts the queue in the way of mixed images, and itc.queue is 0")
         if self.mix.guided and self.mix.score == "tpp" and not self.regions and self.init is None:
             raise UserError(f"mix.score tpp learns from regions, and there is no --regions file: {BOX_FREE}")
 
