@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from nonet.data.batching import generator
 from nonet.errors import UserError
+from nonet.training.gathering import Ranks, gather_rows
 from timix.mixed_loss import mixed_itc, mixed_sigmoid
 from timix.mixed_targets import Mode, World, mix_targets, text_targets
 from timix.text_aware_mix import MixPlan, TextAwareMix
@@ -67,9 +68,10 @@ def mixed_term(
     """
     if plan.kind == "joined":
         raise UserError("joined texts need features of their own: take timix.mixgen and mixed_itc")
-    world = _world()
+    ranks = _ranks(len(images))
+    world = World(ranks.rank, len(ranks.sizes))
     mixed = normalize(encode(mix.pixels(images, plan)), dim=-1)
-    texts = _gather(text_features, world)
+    texts = _gather(text_features)
     targets = mix_targets(plan, labels, probs, same, world, smoothing=smoothing, shares=kind == "softmax")
     if kind == "sigmoid":
         return mixed_sigmoid(mixed, texts, targets, scale, 0.0 if bias is None else bias)
@@ -78,7 +80,7 @@ def mixed_term(
         texts,
         targets,
         1 / scale,
-        images_all=_gather(mixed, world),
+        images_all=_gather(mixed),
         texts=text_features,
         text_targets=text_targets(targets, world),
         tau_range=ANY_TAU,
@@ -93,7 +95,7 @@ def same_texts(input_ids: Tensor) -> Tensor:
     weights = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device) * 0x1E3779B97F4A7C15
     mixed = (input_ids + 1) * 0x2545F4914F6CDD1D
     mixed = (mixed ^ (mixed >> 29)) * (weights | 1)  # overflow wraps
-    return _gather((mixed ^ (mixed >> 32)).sum(1), _world())
+    return _gather((mixed ^ (mixed >> 32)).sum(1))
 
 
 class MixedClipLoss(nn.Module):
@@ -183,7 +185,7 @@ class MixedClipLoss(nn.Module):
         self.step += 1
         probs = None
         if self.labels != "hard":
-            probs = (scale * image.detach() @ _gather(text.detach(), _world()).mT).softmax(1)
+            probs = (scale * image.detach() @ _gather(text.detach()).mT).softmax(1)
         term, _ = mixed_term(
             lambda images: _first(visual(images)),
             seen["images"],
@@ -231,20 +233,13 @@ def _first(features: Tensor | tuple[Tensor, ...]) -> Tensor:
     return features[0] if isinstance(features, tuple) else features
 
 
-def _world() -> World:
+def _ranks(count: int) -> Ranks:
+    """This process among all, which have as many rows each."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return World(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    return World(0, 1)
+        return Ranks(torch.distributed.get_rank(), (count,) * torch.distributed.get_world_size())
+    return Ranks(0, (count,))
 
 
-def _gather(values: Tensor, world: World) -> Tensor:
+def _gather(values: Tensor) -> Tensor:
     """Values of all ranks, rank 0's first; a gradient comes back from all of them."""
-    if world.size == 1:
-        return values
-    if not values.is_floating_point():
-        parts = [torch.empty_like(values) for _ in range(world.size)]
-        torch.distributed.all_gather(parts, values.contiguous())
-        return torch.cat(parts)
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.cat(all_gather(values.contiguous()))
+    return gather_rows(values, _ranks(len(values)))

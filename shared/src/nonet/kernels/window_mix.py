@@ -99,7 +99,8 @@ def paste_pixels(images_BCHW: Tensor, windows: Windows) -> Tensor:
     Returns:
         (M, C, H, W).
     """
-    return _Paste.apply(images_BCHW[..., None], windows)[..., 0]  # type: ignore[no-any-return, no-untyped-call]
+    mixed: Tensor = _Paste.apply(images_BCHW[..., None], windows)
+    return mixed[..., 0]
 
 
 def paste_tokens(tokens_BND: Tensor, windows: Windows, grid: tuple[int, int]) -> Tensor:
@@ -114,10 +115,11 @@ def paste_tokens(tokens_BND: Tensor, windows: Windows, grid: tuple[int, int]) ->
         (M, N, D).
     """
     pictures = tokens_BND.unflatten(1, grid)[:, None]
-    return _Paste.apply(pictures, windows)[:, 0].flatten(1, 2)  # type: ignore[no-any-return, no-untyped-call]
+    mixed: Tensor = _Paste.apply(pictures, windows)
+    return mixed[:, 0].flatten(1, 2)
 
 
-class _Paste(torch.autograd.Function):
+class _Paste(torch.autograd.Function):  # type: ignore[misc]
     """Of (B, C, H, W, D)."""
 
     @staticmethod
