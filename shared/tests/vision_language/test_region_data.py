@@ -10,18 +10,16 @@ from PIL import Image, ImageDraw
 from nonet.errors import RunFailed, UserError
 from nonet.testing import data_folder
 from nonet.vision_language.caption_tokenizer import train_tokenizer
-from nonet.vision_language.region_data import (
-    RegionBatches,
-    RegionImages,
+from nonet.vision_language.region_data import RegionBatches, RegionImages, region_texts
+from nonet.vision_language.region_files import read_regions
+from nonet.vision_language.region_records import Region, write_region_records
+from nonet.vision_language.region_samples import (
     crop_around,
     moved_boxes,
     region_item,
     region_text,
-    region_texts,
     visible,
 )
-from nonet.vision_language.region_files import read_regions
-from nonet.vision_language.region_records import Region, write_region_records
 from nonet.vision_language.region_sources import coco_regions
 
 PLAIN = {"mean": (0, 0, 0), "deviation": (1, 1, 1), "operations": 0}
