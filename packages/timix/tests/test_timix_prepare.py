@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from nonet.data.image_text_pairs import read_pairs
-from nonet.testing import call_cli
+from nonet.testing import call_cli, data_folder
 from nonet.vision_language.caption_tokenizer import named_tokenizer
 
 
@@ -170,3 +170,61 @@ def test_two_processes_find_what_one_finds(pairs, tmp_path):
         prepare("--pairs", pairs, "--out", tmp_path / str(workers), "--workers", workers)
     one, two = ((tmp_path / str(workers) / "pairs.jsonl").read_bytes() for workers in (0, 2))
     assert one == two
+
+
+def regions(tmp_path):
+    elems = [
+        {"bb": [1, 1, 4, 3], "caption": "Red dog", "attributes": "big"},
+        {"bb": [50, 50, 4, 3], "caption": "outside"},
+        {"bb": [1, 1, 0, 3], "caption": "flat"},
+    ]
+    return write(tmp_path / "regions.json", [{"image": f"{n}.png", "elems": elems} for n in range(3)])
+
+
+def test_regions_are_checked_and_written(pairs, tmp_path):
+    out = tmp_path / "out"
+    done = prepare("--regions", regions(tmp_path), "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "3 images, 6 boxes" in done.stdout
+    assert "left out: 3 boxes outside of their image" in done.stdout
+    assert len((out / "problems.txt").read_text().splitlines()) == 6
+    first = json.loads((out / "regions.jsonl").read_text().splitlines()[0])
+    assert first["image"] == str(tmp_path / "0.png")
+    assert first["elems"][0] == {"bb": [1.0, 1.0, 4.0, 3.0], "caption": "red dog", "attributes": "big"}
+    again = prepare("--regions", out / "regions.jsonl", "--out", tmp_path / "again")
+    assert (tmp_path / "again/regions.jsonl").read_bytes() == (out / "regions.jsonl").read_bytes()
+    assert again.returncode == 0
+
+
+def test_regions_on_images_that_are_measured_on_are_refused(pairs, tmp_path):
+    val = write(tmp_path / "val.json", json.loads(pairs.read_text())[1:3])
+    refused = prepare("--regions", regions(tmp_path), "--val", val, "--out", tmp_path / "out")
+    assert refused.returncode == 2
+    assert "2 images of the regions are in the validation data too" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_cocos_objects_become_regions(tmp_path):
+    coco = data_folder("coco-mini", "annotations")
+    files = ",".join(str(coco / f"{kind}_val2017.json") for kind in ("instances", "captions"))
+    done = prepare("--regions", f"coco:{files}", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in (tmp_path / "out/regions.jsonl").read_text().splitlines()]
+    truth = json.loads((coco / "instances_val2017.json").read_text())
+    wanted = [entry for entry in truth["annotations"] if not entry["iscrowd"]]
+    assert sum(len(record["elems"]) for record in found) == len(wanted)
+    assert all(len(record["caption"]) >= 5 for record in found)
+
+
+def test_sources_of_regions_that_are_not_there_are_named(tmp_path):
+    (tmp_path / "genome").mkdir()
+    for source, text in (
+        ("coco:absent.json", "absent.json"),
+        (f"genome:{tmp_path / 'genome'}", "none of region_descriptions.json, objects.json, attributes.json"),
+        ("entities:absent", "absent: no such folder"),
+        ("absent.json", "absent.json"),
+    ):
+        refused = prepare("--regions", source, "--out", tmp_path / "out")
+        assert refused.returncode == 2
+        assert text in refused.stderr
+    assert "neither pairs nor regions" in prepare("--out", tmp_path / "out").stderr

@@ -171,6 +171,7 @@ def test_some_of_the_images_keep_all_that_belongs_to_them(folder):
 def test_an_image_in_two_sets_is_found_by_id_or_by_file(folder):
     for name in ("000042.png", "val/COCO_val_000042.png", "val/a.png"):
         picture(folder / name)
+    (folder / "link.png").symlink_to(folder / "b.png")
     coco = {"image": "000042.png", "caption": "x", "image_id": 42}
     train = read_pairs([listed(folder / "train.json", [*RECORDS, coco])])
 
@@ -182,6 +183,7 @@ def test_an_image_in_two_sets_is_found_by_id_or_by_file(folder):
         refuse_overlap(train, apart, "validation")
     for shared, name in (
         (other("./b.png"), "b.png"),
+        (other("link.png"), "link.png"),
         (other("val/COCO_val_000042.png", image_id=42), "COCO_val_000042.png"),
     ):
         assert [path.rpartition("/")[2] for path in same_images(shared, train)] == [name]
