@@ -47,7 +47,7 @@ def image_batches(
         yield torch.stack(found)
 
 
-class _Images(Dataset[Tensor | str]):
+class _Images(Dataset):  # type: ignore[misc]
     """Pixels, or why there are none: an error of another process would come with its whole trace."""
 
     def __init__(
