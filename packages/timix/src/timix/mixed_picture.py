@@ -14,11 +14,9 @@ from nonet.data.image_text_pairs import PairTable, read_pairs
 from nonet.errors import UserError
 from nonet.files import replacing
 from nonet.vision_language.pair_config import PairConfig
-from nonet.vision_language.pair_data import PairDataset, PairItem, TextBatch
-from nonet.vision_language.pair_folders import LoadedPair, load_extra, load_pair_model
-from nonet.vision_language.patch_detector import PatchDetector
-from timix.mix_options import BOX_FREE
-from timix.scoring import DETECTOR, Score, pass_through, patch_scores
+from nonet.vision_language.pair_data import PairDataset, PairItem
+from nonet.vision_language.pair_folders import load_pair_model
+from timix.scoring import scores_of_pairs
 from timix.text_aware_mix import MixPlan, TextAwareMix
 
 if TYPE_CHECKING:
@@ -115,9 +113,9 @@ def draw_mixed(
             _framed(_zoomed(mixed[row], zoom), paste, side, PARTNER),
         ]
         if scores is not None:
-            for number, place, colour in ((own, paste, TARGET), (other, cut, PARTNER)):
+            for number, corner, colour in ((own, paste, TARGET), (other, cut, PARTNER)):
                 heat = _heat(scores[number], (width * zoom, height * zoom))
-                cells.append(_framed(heat, place, side, colour))
+                cells.append(_framed(heat, corner, side, colour))
         top = GAP + LINE + row * (high + GAP)
         for place, cell in enumerate(cells):
             sheet.paste(cell, (GAP + place * (width * zoom + GAP), top))
@@ -160,7 +158,10 @@ def _scores(
             region = "random"
             said.append("without --model nothing says which patches matter: windows are anywhere")
         else:
-            scores = model_scores(loaded, mix.score, images, [item.caption for item in items], options.loc)
+            block = min(options.loc, loaded.model.vision.depth - 1)
+            captions = [item.caption for item in items]
+            with torch.inference_mode():
+                scores = scores_of_pairs(loaded, mix.score, images, captions, block)
     elif loaded is not None:
         said.append(f"mix.region {region} looks at no scores")
     made = TextAwareMix(
@@ -168,37 +169,6 @@ def _scores(
         per_sample_k=mix.per_sample_k, clamp=mix.clamp,
     )  # fmt: skip
     return made, scores, said
-
-
-def model_scores(loaded: LoadedPair, score: Score, images: Tensor, captions: list[str], block: int) -> Tensor:
-    """A model's scores of patches for captions of their images.
-
-    Args:
-        loaded: the model, with its predictor beside it for tpp.
-        score: tpp, attn or itc.
-        images: (B, 3, H, W), normalised.
-        captions: B texts.
-        block: vision block that is looked at, from 0; of a model with fewer, the last.
-
-    Returns:
-        (B, Gh, Gw) float32.
-
-    Raises:
-        UserError: the folder has no tokenizer, or no predictor for tpp.
-    """
-    model, detector = loaded.model, None
-    if loaded.tokenizer is None:
-        raise UserError(f"{loaded.folder}: no tokenizer in it, so texts cannot be scored")
-    if score == "tpp":
-        detector = PatchDetector(model.vision.width, text_width=model.config.text_width)
-        if not load_extra(loaded.folder, DETECTOR, detector):
-            raise UserError(f"{loaded.folder}: no patch predictor in it: {BOX_FREE}")
-    block = min(block, model.vision.depth - 1)
-    with torch.inference_mode():
-        passed = pass_through(model.vision, model.vision.embed(images), block)
-        ids, mask = TextBatch(loaded.tokenizer, model.config.max_length)(captions)
-        text = model.encode_text(ids, mask)
-        return patch_scores(score, model, passed, text, block=block, detector=detector)
 
 
 def _zoomed(pixels: Tensor, zoom: int) -> "Image":

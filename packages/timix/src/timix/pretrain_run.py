@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nonet.data.batching import OrderedBatches, RandomBatches
-from nonet.errors import RunFailed
+from nonet.errors import RunFailed, UserError
 from nonet.report.run_page import run_page
 from nonet.runs import Run, folder_of, read_metrics
 from nonet.training.callbacks import last_good
@@ -31,7 +31,7 @@ from timix.pretrain_card import card_text, cost_of
 from timix.pretrain_data import MixData
 from timix.pretrain_notes import PairNotes, StepCost
 from timix.pretrain_start import Start, start
-from timix.scoring import check_block
+from timix.scoring import PREDICTOR, check_block
 from timix.text_aware_mix import TextAwareMix
 from timix.zero_shot import KeptOut, KeptOutCollate
 
@@ -148,6 +148,10 @@ def _length(options: "Options", count: int, notes: list[str]) -> _Length:
     if options.epochs:
         steps = max(1, round(options.epochs * batches.steps(0) / trainer.accumulate))
         trainer = replace(trainer, steps=steps)
+    if options.rates.warmup >= trainer.steps:
+        raise UserError(
+            f"rates.warmup {options.rates.warmup} leaves nothing of {trainer.steps} steps: make it shorter"
+        )
     if options.validate:
         trainer = replace(trainer, validate_every=max(1, round(options.validate * passing)))
     if options.mix.optim_steps == "separate":
@@ -207,7 +211,7 @@ def _finish(options: "Options", run: Run, begin: Start, module: MixModule, overw
     last = (max(lines, key=lambda line: float(line["val/R-mean"])) if best else lines[-1]) if lines else {}
     scores = {name.removeprefix("val/"): value for name, value in last.items() if name.startswith("val/")}
     cost = cost_of(run.folder, options.batch * options.trainer.accumulate)
-    extras = {} if module.detector is None else {"patch_detector": module.detector.to("cpu")}
+    extras = {} if module.detector is None else {PREDICTOR: module.detector.to("cpu")}
     text = card_text(run.model.name, model.config, options, scores, cost, len(begin.train))
     save_pair_model(model, begin.tokenizer, run.model, text, extras=extras, overwrite=overwrite)
     page = run_page(run.folder)

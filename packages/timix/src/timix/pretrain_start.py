@@ -26,7 +26,7 @@ from nonet.vision_language.region_files import RegionTable, read_regions
 from nonet.vision_language.tasks.retrieval import RetrievalSet, retrieval_set
 from timix.mix_options import BOX_FREE
 from timix.pretrain_data import MakeRegions, MixCollate, PairsAndRegions
-from timix.scoring import DETECTOR
+from timix.scoring import PREDICTOR
 
 if TYPE_CHECKING:
     from timix.commands.pretrain import Options
@@ -97,7 +97,7 @@ class Start:
         """Leave in the run's folder which files were read, and which captions were replaced."""
         if not run.writes or (run.folder / SOURCES).exists():
             return
-        write_json(run.folder / SOURCES, {str(path): _sha256(path) for path in self.files if path.is_file()})
+        write_json(run.folder / SOURCES, {str(path): _mark(path) for path in self.files if path.is_file()})
         if self.wrong:
             write_wrong_captions(self.wrong, run.folder / WRONG)
 
@@ -174,7 +174,7 @@ def _model(
     if not boxes and not wanted:
         return model, tokenizer, None
     detector = PatchDetector(model.vision.width, text_width=model.config.text_width)
-    known = folder is not None and load_extra(folder, DETECTOR, detector, say=say)
+    known = folder is not None and load_extra(folder, PREDICTOR, detector, say=say)
     if not boxes:
         if not known:
             raise UserError(
@@ -192,7 +192,10 @@ def _tokenizer(options: "Options", train: PairTable, size: int, text: str) -> An
     return train_tokenizer((train.captions[at] for at in range(len(train.captions))), size)
 
 
-def _sha256(path: Path) -> str:
+def _mark(path: Path) -> str:
+    """What tells a file from another version of it: its SHA-256; of a shard, which is large, its size."""
+    if path.suffix == ".tar":
+        return f"{path.stat().st_size} bytes"
     found = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):

@@ -26,8 +26,6 @@ from nonet.vision_language.vision import VisionTower
 
 Score = Literal["tpp", "attn", "itc", "random"]
 
-DETECTOR = "patch_detector"  # name of the predictor's file in a model's folder
-
 PREDICTOR = "patch_detector"  # name of its weights in a model folder
 
 
