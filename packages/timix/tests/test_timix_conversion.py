@@ -37,6 +37,7 @@ def write(folder, config=SMALL):
     return model
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_onnx_files_give_the_features_of_the_model_for_any_number_and_length(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
