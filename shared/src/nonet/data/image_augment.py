@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nonet.data.images import to_uint8
 from nonet.errors import UserError
 
 if TYPE_CHECKING:
@@ -156,10 +157,8 @@ def as_input(image: "Image", mean: Sequence[float], deviation: Sequence[float]) 
     """(3, height, width) float32 of an RGB image: (value / 255 - mean) / deviation."""
     import torch
 
-    pixels = np.asarray(image, np.float32)
-    scaled = pixels / 255 - np.asarray(mean, np.float32)
-    scaled /= np.asarray(deviation, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+    shift, scale = (torch.tensor(tuple(numbers))[:, None, None] for numbers in (mean, deviation))
+    return to_uint8(image).contiguous().float().div_(255).sub_(shift).div_(scale)
 
 
 def as_picture(
