@@ -93,7 +93,7 @@ class FeatureQueue(nn.Module):  # type: ignore[misc]
             if not self.reset:
                 raise UserError(
                     f"the checkpoint's queue has {found.shape[0]} pairs of {found.shape[1]} numbers, this "
-                    f"one {self.size} of {self.images.shape[1]}: resume with that size, or start the queue anew"
+                    f"one {self.size} of {self.images.shape[1]}: resume with that size, or empty the queue"
                 )
             self.filled = self.next = 0
             state[f"{prefix}images"] = torch.zeros_like(self.images)

@@ -18,24 +18,21 @@ dropout; what the momentum model makes of a text's end is asked for only if it i
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from nonet.errors import UserError
+from nonet.kernels.global_contrastive import Teacher as Taught
+from nonet.kernels.global_contrastive import global_contrastive
 from nonet.kernels.linear_cross_entropy import linear_cross_entropy
 from nonet.training.gathering import Ranks, find_ranks, gather_rows
 from nonet.vision_language.bert_layers import WordHead
 from nonet.vision_language.feature_queue import FeatureQueue
 from nonet.vision_language.momentum import Twin
-from nonet.vision_language.objectives.contrastive import (
-    contrastive_logits,
-    image_text_contrastive,
-    momentum_targets,
-    same_label_targets,
-)
+from nonet.vision_language.objectives.contrastive import contrastive_logits
 from nonet.vision_language.objectives.masking import MaskedTokens
 from nonet.vision_language.objectives.matching import hard_negatives, image_text_matching, matching_pairs
 from nonet.vision_language.objectives.objective import IGNORE
@@ -54,7 +51,7 @@ Terms = dict[str, tuple[Tensor, Tensor]]
 
 @dataclass
 class PairStep:
-    """The losses of a batch, and what further losses may want to use again. All but `teacher_*` has a gradient.
+    """The losses of a batch, and what further losses may use. Gradients pass, but for `teacher_*`.
 
     Image features, text features and numbers of images of all processes are at `every_*`, this process's in
     the rows `ranks.own`.
@@ -100,7 +97,7 @@ class PairStep:
         if self.teacher_image is None or self.teacher_text is None:
             return None
         with torch.autocast(self.tau.device.type, enabled=False), torch.no_grad():
-            return _similar(self, "image", None)
+            return contrastive_logits(self.teacher_image[self.ranks.own], self.teacher_text, self.tau)
 
 
 class PairLosses:
@@ -230,24 +227,25 @@ class PairLosses:
         images = found.every_image if online or found.teacher_image is None else found.teacher_image
         texts = found.every_text if online or found.teacher_text is None else found.teacher_text
         earlier_images, earlier_texts, earlier_ids = (None, None, None) if queue is None else queue.earlier()
-        own = torch.arange(found.ranks.first, found.ranks.first + len(numbers), device=numbers.device)
-        right = F.one_hot(own, len(found.every_id)).float()
+        labels, more = torch.arange(len(numbers), device=numbers.device) + found.ranks.first, {}
         if self.by_image:
-            candidates = found.every_id if earlier_ids is None else torch.cat([found.every_id, earlier_ids])
-            right = same_label_targets(numbers, candidates)
-        with torch.autocast(numbers.device.type, enabled=False):
-            i2t = contrastive_logits(found.image_features, texts, found.tau, earlier_texts)
-            t2i = contrastive_logits(found.text_features, images, found.tau, earlier_images)
-            image_targets = text_targets = F.pad(right, (0, i2t.shape[1] - right.shape[1]))
-            if found.teacher is not None and "itc" in self.distil and alpha > 0:
-                image_targets = momentum_targets(
-                    _similar(found, "image", earlier_texts), alpha, image_targets
-                )
-                text_targets = momentum_targets(_similar(found, "text", earlier_images), alpha, text_targets)
-            loss, _ = image_text_contrastive(i2t, t2i, targets=image_targets, text_targets=text_targets)
-        self._add(found, "itc", loss, len(numbers))
-        hits = (i2t.detach().argmax(1) == own).float().sum()
-        found.logged["itc_accuracy"] = (hits, torch.tensor(len(numbers), device=hits.device))
+            labels, more = numbers, {"key_labels": found.every_id, "queue_labels": earlier_ids}
+        by_images, by_texts, share = None, None, 0.0  # the twin's view
+        if found.teacher_image is not None and found.teacher_text is not None and "itc" in self.distil:
+            own, share = found.ranks.own, alpha
+            by_images = Taught(found.teacher_image[own], found.teacher_text)
+            by_texts = Taught(found.teacher_text[own], found.teacher_image)
+        image = global_contrastive(
+            found.image_features, texts, labels, found.tau, queue=earlier_texts, teacher=by_images,
+            alpha=share, **more,
+        )  # fmt: skip
+        text = global_contrastive(
+            found.text_features, images, labels, found.tau, queue=earlier_images, teacher=by_texts,
+            alpha=share, **more,
+        )  # fmt: skip
+        count = torch.tensor(len(numbers), device=numbers.device)
+        found.terms["itc"] = (self.weights["itc"] * (image.loss + text.loss) / 2, count)
+        found.logged["itc_accuracy"] = (image.hits.float().sum(), count)
 
     def _itm(
         self, model: PairModel, found: PairStep, fused: Fuse, numbers: Tensor, generator: Generator
@@ -305,15 +303,6 @@ class PairLosses:
         found.terms[name] = (self.weights[name] * total, count)
 
 
-def _similar(found: PairStep, queries: Literal["image", "text"], earlier: Tensor | None) -> Tensor:
-    """What the twin's images find among its texts, or the reverse: (B, C + M) logits."""
-    images, texts = found.teacher_image, found.teacher_text
-    assert images is not None
-    assert texts is not None
-    mine, keys = (images, texts) if queries == "image" else (texts, images)
-    return contrastive_logits(mine[found.ranks.own], keys, found.tau.detach(), earlier)
-
-
 def word_losses(logits: Tensor, labels: Tensor, taught: Tensor, alpha: float) -> Tensor:
     """(1 - alpha) -log P(label) - alpha sum_w P'(w) log P(w), P' the twin's: over the words, at each place.
 
@@ -324,7 +313,7 @@ def word_losses(logits: Tensor, labels: Tensor, taught: Tensor, alpha: float) ->
         alpha: share of the twin.
 
     Returns:
-        (n,) float32. Logits (0, 0, ln 2), label 2, equal logits of the twin and alpha .4 give 0.875673.
+        (n,) float32. Logits (0, 0, ln 2), label 2, equal logits of the twin and alpha .4 give 0.877986.
     """
     logs = logits.float().log_softmax(-1)
     soft = -(taught.detach().float().softmax(-1) * logs).sum(-1)

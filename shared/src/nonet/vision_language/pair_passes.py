@@ -1,7 +1,7 @@
 """Passes of a batch through an image-text model that several losses share: seeing, fusing, the teacher's.
 
-Source: ours. Keys and values of the images are computed once for matching, masked words and the rest of a text; only a
-fusion with connected layers, where they depend on the text, computes them again.
+Source: ours. Keys and values of the images are computed once for matching, masked words and the rest of a
+text; only a fusion with connected layers, where they depend on the text, computes them again.
 """
 
 from collections.abc import Callable
