@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nonet.data.image_lists import listed_in_coco, listed_in_text
 from nonet.errors import UserError
@@ -37,6 +37,7 @@ def open_image(
     max_pixels: int = MAX_PIXELS,
     orient: bool = True,
     remark: Remark | None = None,
+    file: BinaryIO | None = None,
 ) -> "Image":
     """An image file as RGB, fully decoded.
 
@@ -51,6 +52,7 @@ def open_image(
             stored: then leave it off. An illegal value (not 1 to 8) counts as upright.
         remark: called with a line, which names the file, if it was turned or could have been, has an illegal
             orientation, or is odd otherwise.
+        file: the bytes, where they do not lie at `path`, which is then their name in messages.
 
     Raises:
         UserError: no such file, no image, a truncated or otherwise damaged one, or one that is too large; the
@@ -65,7 +67,7 @@ def open_image(
     try:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
-            with Image.open(path) as image:
+            with Image.open(path if file is None else file) as image:
                 _check_pixels(image.size, max_pixels, path)
                 image.load()
                 orientation = _orientation(image)

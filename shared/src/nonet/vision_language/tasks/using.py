@@ -1,0 +1,94 @@
+"""Evaluation and prediction with a model on a task, as the verbs of a package do it (ours)."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nonet.errors import UserError
+from nonet.files import write_json, write_text
+from nonet.training.devices import pick_device
+from nonet.vision_language.tasks.starting import load_task
+from nonet.vision_language.tasks.task import Evaluation, Task, reading_of, said
+from nonet.vision_language.tasks.task_options import EvaluateOptions, PredictOptions
+
+Say = Callable[[str], None]
+
+
+def evaluate_task(options: EvaluateOptions, say: Say) -> dict[str, float]:
+    """Scores of a model, and `scores.json` and `predictions.jsonl` where a folder is named.
+
+    Args:
+        options: of the verb.
+        say: takes lines on the weights.
+
+    Returns:
+        Percent by name, and `seconds` and `examples per second`: no number without its cost.
+
+    Raises:
+        UserError: no such model or data, an image that cannot be read, or a folder that is not empty.
+    """
+    if options.out is not None and options.out.exists() and any(options.out.iterdir()):
+        raise UserError(f"{options.out}: exists already and is not empty; name another folder")
+    task = load_task(options, say)
+    examples = task.read(options.data, options.images, options.split, truth=True)
+    for line in said(examples):
+        say(line)
+    found, seconds = _answer(task, examples, options, truth=True)
+    scores = found.scores | {"seconds": seconds, "examples per second": len(examples) / max(seconds, 1e-9)}
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        _write_lines(options.out / "predictions.jsonl", found)
+        record: dict[str, Any] = {"task": options.task, "model": options.model, "data": list(options.data)}
+        record |= {"examples": len(examples), "scores": scores, "settings": _settings(task, options)}
+        write_json(options.out / "scores.json", record)
+    return scores
+
+
+def predict_task(options: PredictOptions, say: Say) -> int:
+    """Write what a model says, one JSON object a line.
+
+    Args:
+        options: of the verb.
+        say: takes lines on the weights.
+
+    Returns:
+        Lines written.
+
+    Raises:
+        UserError: no such model or data, an image that cannot be read, or a file that exists.
+    """
+    if options.out.exists():
+        raise UserError(f"{options.out}: exists already; name another file")
+    task = load_task(options, say)
+    if options.task == "caption":
+        from nonet.vision_language.tasks.plain_images import read_plain_images
+
+        examples: Any = read_plain_images(options.input, options.images, options.split)
+    else:
+        examples = task.read(options.input, options.images, options.split, truth=False)
+    found, _ = _answer(task, examples, options, truth=False)
+    _write_lines(options.out, found)
+    return len(found.lines)
+
+
+def _answer(
+    task: Task, examples: Any, options: EvaluateOptions | PredictOptions, *, truth: bool
+) -> tuple[Evaluation, float]:
+    task.to(pick_device(options.device))
+    start = time.perf_counter()
+    reading = reading_of(task.model.config)
+    found = task.evaluate(examples, reading, batch=options.batch, workers=options.workers, truth=truth)
+    return found, round(time.perf_counter() - start, 3)
+
+
+def _settings(task: Task, options: EvaluateOptions) -> dict[str, Any]:
+    config = task.model.config
+    settings = dataclasses.asdict(task.settings) | {"image": list(config.image_size), "patch": config.patch}
+    return settings | ({"rerank": options.rerank} if options.task == "retrieval" else {})
+
+
+def _write_lines(path: Path, found: Evaluation) -> None:
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found.lines))
