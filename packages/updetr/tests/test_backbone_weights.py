@@ -2,6 +2,8 @@
 
 import argparse
 import collections
+import os
+import pickle
 
 import pytest
 import torch
@@ -99,6 +101,9 @@ def test_files_without_a_resnet_and_files_with_code_are_refused(tmp_path):
     torch.save({"model": collections.deque([1])}, tmp_path / "code.pth")
     with pytest.raises(UserError, match=r"code.pth: .*deque.* refused"):
         load_backbone_weights(backbone, tmp_path / "code.pth")
+    (tmp_path / "run.pth").write_bytes(pickle.dumps(os.system, 2))  # of a module that torch blocks as a whole
+    with pytest.raises(UserError, match=r"run.pth: asks to import posix.system, .* refused"):
+        load_backbone_weights(backbone, tmp_path / "run.pth")
     with pytest.raises(UserError, match=r"none.pth: "):
         load_backbone_weights(backbone, tmp_path / "none.pth")
     (tmp_path / "text.pth").write_text("no weights")

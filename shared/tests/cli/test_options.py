@@ -344,6 +344,7 @@ WRONG = [
     ("--preset=", "--preset needs a name"),
     ("--preset tny", r"no preset 'tny'; did you mean 'tiny'\?"),
     ("--preset qqq", r"no preset 'qqq'; there are bare, tiny"),
+    ("--images x --betas 1 2 --betas=3 4", r"--betas is given twice; give all its values after one --betas"),
     ("--preset tiny --preset bare", r"--preset is given twice \(tiny, bare\)"),
     ("--print-config=1", "--print-config takes no value"),
     ("--config nope.yaml", "nope.yaml: no such file"),

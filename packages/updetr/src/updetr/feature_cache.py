@@ -130,6 +130,7 @@ def write_features(
             for place, short in enumerate(scales):
                 found = _features(picture, backbone, short, longest, device)
                 if not np.isfinite(found).all():
+                    shutil.rmtree(part)
                     raise RunFailed(f"{path}: its features are beyond float16; do without the cache")
                 shapes[number, place] = found.shape
                 file.write(found.tobytes())

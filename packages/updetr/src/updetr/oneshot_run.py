@@ -1,4 +1,4 @@
-"""Training of one-shot detection (Dai et al. 2021, section 4.3), and its scores.
+"""Training of one-shot detection (Dai et al. 2021, section 4.3).
 
 The feature of the one crop is added to all N queries, which see each other; every object of the crop's class
 is to be found, and none of another. There is one class, "object". Training starts from a pre-trained model
@@ -49,7 +49,7 @@ class OneShotModule(SetModule):
 
 
 def train_oneshot(options: "Options") -> Path:
-    """Train, save the model, and score it where there is data to; prints the run's folder.
+    """Train and save the model; prints the run's folder.
 
     Args:
         options: of the verb `oneshot`.

@@ -16,8 +16,8 @@ from nonet.metrics.detection import coco_scores
 from updetr.detections import from_outputs
 from updetr.detector import Detector
 from updetr.finetune_data import EvaluationImages, collate, images_of, targets_of
-from updetr.losses import SetLoss
-from updetr.matching import Costs
+from updetr.train_options import LossOptions
+from updetr.training import set_loss
 
 ENOUGH = 0.9  # AP50 at which images are known by heart
 RATE = 0.064  # first rate of AdamW times the size of a query
@@ -91,10 +91,7 @@ def _looks(
     with torch.no_grad():
         maps = model.backbone(images.pixels)
     sigmoid = model.sigmoid
-    loss = SetLoss(
-        classes=len(labelled.names), sigmoid=sigmoid, class_weight=2.0 if sigmoid else 1.0,
-        costs=Costs(2, 5, 2) if sigmoid else None,
-    )  # fmt: skip
+    loss = set_loss(model, LossOptions())
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=0.0)
     seen = [image for image in labelled.images if image.id in set(batch["ids"])]

@@ -77,7 +77,7 @@ def parse(cls: type[T], arguments: Sequence[str], *, command: str, presets: Path
 
     split = _split(cls, arguments, presets)
     start = skeleton(cls, overlay(cls, split.layers), tyro.MISSING)
-    options = _tyro(cls, _emptied(cls, _flagged(cls, split.flags)), command, start)
+    options = _tyro(cls, _emptied(cls, _once(cls, _flagged(cls, split.flags))), command, start)
     return Parsed(options, split.print_config)
 
 
@@ -177,6 +177,20 @@ def _flagged(cls: type, flags: list[str]) -> list[str]:
             raise UserError(f"{flag} is given twice: as {show(loose[0])} and with its name")
     own = f"--{field.name.rstrip('_').replace('_', '-')}"
     return [own, *loose, *rest] if loose else rest
+
+
+def _once(cls: type, flags: list[str]) -> list[str]:
+    """The command line, in which no list is given twice: the later one would replace the earlier unsaid."""
+    known = names(cls)
+    seen: set[str] = set()
+    for flag in (word.partition("=")[0] for word in flags if word.startswith("--")):
+        kind = plain(known.get(_name(flag), object))
+        if tuple not in (get_origin(part) for part in (kind, *get_args(kind))):
+            continue
+        if _name(flag) in seen:
+            raise UserError(f"{flag} is given twice; give all its values after one {flag}")
+        seen.add(_name(flag))
+    return flags
 
 
 def _emptied(cls: type, flags: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ ask to import is refused.
 import argparse
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,11 @@ def read_pickle(path: Path) -> Any:
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
-        text = " ".join(str(error).split())
-        asked = text.partition("Unsupported global: GLOBAL ")[2].split(" ")[0]
-        if not asked:
+        asked = re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error))  # unknown, or a blocked module
+        if asked is None:
             raise UserError(f"{path}: not a checkpoint that torch can read, or a damaged one") from error
         raise UserError(
-            f"{path}: asks to import {asked}, which could run code, and is refused; where you trust the "
+            f"{path}: asks to import {asked[1]}, which could run code, and is refused; where you trust the "
             "file, load it with its own program and save its tensors alone"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
