@@ -39,12 +39,14 @@ class Plan(NamedTuple):
 
     train: int = 1500
     """scenes to learn from"""
-    test: int = 500
+    test: int = 400
     """scenes to measure on"""
     boxed: int = 75
     """scenes whose boxes are known"""
     wrong: float = 0.3
     """share of wrong captions"""
+    patch: int = 16
+    """side of a patch, pixels: as large as a shape, or 8, a quarter of it"""
     width: int = 64
     depth: int = 3
     block: int = 1
@@ -56,7 +58,7 @@ class Plan(NamedTuple):
     """share of the steps over which the weight of mixed images rises from 0"""
     r_min: float = 0.34
     r_max: float = 0.67
-    """sides of windows as shares of the grid: 2 to 4 of 6 patches"""
+    """sides of windows as shares of the grid: 1 or 2 of 3 patches, 2 to 4 of 6"""
 
 
 class Arm(NamedTuple):
@@ -97,7 +99,8 @@ class Trained(NamedTuple):
 def new_model(plan: Plan, seed: int) -> tuple[PairModel, PatchDetector]:
     """A model and a patch predictor with random weights, the same for a seed."""
     config = PairConfig(
-        vit="", vit_width=plan.width, vit_depth=plan.depth, vit_heads=4, patch=8, image=drawn.SIDE, text="",
+        vit="", vit_width=plan.width, vit_depth=plan.depth, vit_heads=4, patch=plan.patch,
+        image=drawn.SIDE, text="",
         vocabulary=drawn.FIRST_WORD + len(drawn.SHAPES), text_width=plan.width, text_heads=4,
         text_hidden=4 * plan.width, positions=16, text_layers=2, fusion_layers=1, decoder_layers=0,
         embed=plan.width, max_length=8, dropout=0.0, vit_attention_dropout=0.0,
@@ -204,7 +207,8 @@ def _regions(
     kinds = scenes.kinds[rows]
     same = kinds == kinds[np.arange(16), which][:, None]  # a phrase has all boxes of its kind
     masks = torch.stack([
-        rasterise(scenes.boxes[row][mine], drawn.SIDE, 8).any(0) for row, mine in zip(rows, same, strict=True)
+        rasterise(scenes.boxes[row][mine], drawn.SIDE, plan.patch).any(0)
+        for row, mine in zip(rows, same, strict=True)
     ])  # fmt: skip
     vision = model.vision
     tokens = vision.blocks(vision.embed(torch.from_numpy(scenes.images[rows])), 0, plan.block + 1)
@@ -246,7 +250,7 @@ def example_mix(
     """Mixed images as the trained model mixes them.
 
     Returns:
-        Images (count, 3, 48, 48) uint8, mixed images alike, the plan, captions, scores (count, 6, 6).
+        Images (count, 3, 48, 48) uint8, mixed images alike, the plan, captions, scores (count, Gh, Gw).
     """
     assert arm.region is not None
     model, images = trained.model.eval(), torch.from_numpy(scenes.images[:count])

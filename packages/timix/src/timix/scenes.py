@@ -106,8 +106,7 @@ def numbers(kinds: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def caption(kinds: NDArray[np.int64]) -> str:
     """Kinds (3,) to a sentence."""
-    first, *middle, last = (list(SHAPES)[kind] for kind in kinds)
-    return f"a {', a '.join([first, *middle])} and a {last}"
+    return " and ".join(f"a {list(SHAPES)[kind]}" for kind in kinds)
 
 
 def as_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
