@@ -189,7 +189,7 @@ def test_missing_images_are_listed_and_most_of_them_are_an_error(tmp_path):
 def test_images_are_found_in_another_case_folder_or_ending(tmp_path):
     picture(tmp_path / "deep" / "Photo.JPG")
     index = ImageIndex(tmp_path)
-    for name in ("deep/Photo.JPG", "photo.jpg", "C:\\\\old\\photo.png", "/home/pi/photo"):
+    for name in ("deep/Photo.JPG", "photo.jpg", "C:\\\\old\\photo.png", "/srv/pi/photo"):
         assert index.find(name) == tmp_path / "deep" / "Photo.JPG"
     assert index.find("other.jpg") is None
     assert ImageIndex(tmp_path, deep=False).find("photo.jpg") is None

@@ -232,6 +232,7 @@ def test_mistakes_are_named(model):
         run(losses("prefix"), tiny_model(decoder_layers=0), pairs(2))
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_and_gradients_of_one_with_the_whole_batch():
     one, sizes = two_ranks.InOneForward(), two_ranks.SIZES
     found = one(pairs(sum(sizes)), two_ranks.NAMES, 0)
@@ -241,7 +242,7 @@ def test_two_processes_have_the_losses_and_gradients_of_one_with_the_whole_batch
     means["itm"] = sum(total for total, _ in halves) / sum(count for _, count in halves)
     sum(means.values()).backward()
     wanted, losses_of_one = two_ranks.gradients(one), {n: float(value.detach()) for n, value in means.items()}
-    for averages, theirs, ids, taught in two_processes(two_ranks.on_a_process):
+    for averages, theirs, ids, taught in two_processes(two_ranks.on_a_process, timeout=480):
         assert averages == pytest.approx(losses_of_one, rel=1e-5)
         assert theirs.keys() == wanted.keys()
         for name, gradient in wanted.items():

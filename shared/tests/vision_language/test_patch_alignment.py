@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
@@ -125,3 +126,39 @@ def test_nothing_measured_gives_zeros_and_a_share_above_1_is_refused() -> None:
     assert set(PatchMeasures(keep=(0.5,)).result().values()) == {0.0}
     with pytest.raises(ValueError, match=r"keep is \[1\.5\]"):
         PatchMeasures(keep=(1.5,))
+
+
+def squares(random, count):
+    """Images of three coloured squares in a grid of 3 x 3 cells, a text for each, and its patches."""
+    images = 0.3 * random.random((count, 3, 48, 48))
+    masks = np.zeros((count, 3, 6, 6), bool)
+    for row in range(count):
+        for colour, cell in enumerate(random.permutation(9)[:3]):
+            y, x = divmod(int(cell), 3)
+            images[row, :, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = np.eye(3)[colour][:, None, None]
+            masks[row, colour, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] = True
+    ids = torch.tensor([[2, 5 + colour] for colour in range(3)] * count)
+    batch = {"images": torch.from_numpy(images).float() * 2 - 1, "input_ids": ids}
+    batch |= {"attention_mask": torch.ones_like(ids), "of_image": torch.arange(3 * count) // 3}
+    return batch, torch.from_numpy(masks.reshape(3 * count, 36))
+
+
+def test_the_detector_learns_which_patches_a_text_names():
+    """Each text names one square of three, so a detector that is deaf to it has an AP of about 1/3."""
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    config = dataclasses.replace(CONFIG, text_width=32, text_hidden=64, vit_attention_dropout=0)
+    model, detector = PairModel(config), PatchDetector(32)
+    parts = (model.vision.vit, model.text, detector)
+    optimizer = torch.optim.AdamW([value for part in parts for value in part.parameters()], lr=3e-3)
+    for _ in range(110):
+        batch, masks = squares(random, 10)
+        loss = patch_alignment_loss(region_logits(model, detector, batch, 0), masks).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    measures = PatchMeasures()
+    batch, masks = squares(random, 32)
+    with torch.no_grad():
+        measures.add(detector.score(region_logits(model.eval(), detector, batch, 0)), masks)
+    assert measures.result()["ap"] > 0.8

@@ -155,3 +155,11 @@ def test_another_layout_is_refused_with_file_and_line(folder, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.jsonl: no such file"):
         read_regions([tmp_path / "none.jsonl"])
+
+
+def test_images_stay_as_they_are_stored_whatever_exif_says(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture().save(folder / "turned.jpg", exif=exif)
+    table = read_regions([lines(folder / "r.jsonl", [{"image": "turned.jpg", "elems": [GOOD]}])])
+    assert table.open(0).size == (30, 20)

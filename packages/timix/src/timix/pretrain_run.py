@@ -14,7 +14,13 @@ from nonet.errors import RunFailed, UserError
 from nonet.report.run_page import run_page
 from nonet.runs import Run, folder_of, read_metrics
 from nonet.training.callbacks import last_good
-from nonet.training.checkpoints import StateOfRun, read_weights
+from nonet.training.checkpoints import (
+    SETTINGS,
+    StateOfRun,
+    read_checkpoint,
+    read_weights,
+    refuse_other_settings,
+)
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
 from nonet.training.trainer import build_trainer
@@ -188,7 +194,9 @@ def _fit(
         skip=0 if separate else options.skip_nonfinite,
     )  # fmt: skip
     last = run.checkpoints / "last.ckpt"
-    if not last.exists():
+    if last.exists():  # before Lightning finds that weights do not fit
+        refuse_other_settings(read_checkpoint(last, mmap=True).get(SETTINGS, {}), state)
+    else:
         run.rewind(0)  # lines of a session that was killed before its first checkpoint
     try:
         with warnings.catch_warnings():

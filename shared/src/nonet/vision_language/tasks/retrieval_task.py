@@ -152,5 +152,4 @@ def _top(row: Any, names: Sequence[str], count: int) -> list[tuple[str, float]]:
 
 
 def _rounded(found: RetrievalScores) -> dict[str, float]:
-    ties = {"ties TR": 100 * found.to_text.ties, "ties IR": 100 * found.to_image.ties}
-    return found.numbers() | {name: share for name, share in ties.items() if share}
+    return found.numbers() | {"ties TR": 100 * found.to_text.ties, "ties IR": 100 * found.to_image.ties}
