@@ -88,15 +88,27 @@ def test_a_short_demo_writes_its_numbers_page_and_pictures(tmp_path, monkeypatch
     assert run(Options(out=out)) == 0
     assert not (out / "old").exists()
     found = read(out, "updetr")
-    assert (found.package, found.better) == ("updetr", "lower")
+    assert (found.package, found.better) == ("updetr", "higher")
     for name in found.pictures:
         with Image.open(out / name) as picture:
             assert picture.width > toy.SIZE[0]
         assert f'src="{name}"' in (out / "report.html").read_text()
     located = json.loads((out / "demo.json").read_text())["located"]
+    assert (found.before, found.after) == (located[SCRATCH], located[PRETRAINED])
     assert set(located) == {SCRATCH, PRETRAINED, "constant box"}
     assert all(0 <= value <= 1 for value in located.values())
     assert f"{SCRATCH}, " in capsys.readouterr().out
+
+
+def test_a_demo_that_is_broken_off_leaves_nothing(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demonstration, "Plan", lambda: SHORT)
+    monkeypatch.setattr(demonstration, "train_backbone", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(Options(out=tmp_path / "demo"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_folder_is_not_overwritten(tmp_path):

@@ -63,7 +63,7 @@ class Plan(NamedTuple):
     test: int = 64
     """held-out pictures"""
     backbone_steps: int = 40
-    pretrain_steps: int = 400
+    pretrain_steps: int = 480
     finetune_steps: int = 160
     every: int = 40
     """steps between two scorings of a detector"""
@@ -155,13 +155,17 @@ def new_model(backbone: Backbone, plan: Plan, seed: int) -> PatchDetector:
 
 
 def pretrain(model: PatchDetector, pixels: Tensor, plan: Plan, seed: int) -> Curve:
-    """Teach a model to find patches of pictures without labels, in place; (step, loss)."""
+    """Teach a model to find patches of pictures without labels, in place; (step, loss).
+
+    Each group of queries answers for its own patch: matching over all queries, as in the original, needs
+    more steps than these before patches are found.
+    """
     rounds = [_patches(pixels, plan, number, seed) for number in range(plan.rounds)]
     with torch.no_grad():
         folded = model.detector.backbone.fold()
         maps = folded(normalise(pixels))[-1]
         features = [model.patch_features(patches, backbone=folded) for patches, _ in rounds]
-    loss_of = SetLoss(classes=1, group=model.detector.config.group)
+    loss_of = SetLoss(classes=1, group=model.detector.config.group, match="group")
     optimiser = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=1e-4
     )
