@@ -60,7 +60,7 @@ def main(
     ablated = (
         [] if len(arms) == len(ARMS) else rows(found, list(arms)[1:], (FEW,), seeds, "pre-trained", shown)
     )
-    pretext = patches_found(arms, seeds, work)
+    pretext = patches_found(setting, arms, seeds, work)
     print(table(told), table(ablated) if ablated else "", table(pretext), sep="\n\n")
     if not tiny:
         versions = ("torch", "transformers", "lightning")

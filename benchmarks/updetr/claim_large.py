@@ -56,7 +56,7 @@ def main(tiny: bool = False, work: Path = WORK, processes: int = 2) -> list[Row]
     shown = [max(1, round(setting.steps * share)) for share in (0.25, 0.5, 1)]
     told = rows(found, list(arms), setting.sizes, seeds, "scratch", sorted(set(shown)))
     speed = reached(found, list(arms), setting.sizes, seeds)
-    pretext = patches_found(arms, seeds, work)
+    pretext = patches_found(setting, arms, seeds, work)
     print(table(told), table(speed), table(pretext), sep="\n\n")
     if not tiny:
         for name, each in (("large", told), ("large-steps", speed), ("large-pretext", pretext)):

@@ -297,7 +297,7 @@ def rows(
     return out
 
 
-def patches_found(arms: Mapping[str, Arm], seeds: Sequence[int], work: Path) -> list[Row]:
+def patches_found(setting: Setting, arms: Mapping[str, Arm], seeds: Sequence[int], work: Path) -> list[Row]:
     """Whether patches were found in pre-training: overlaps beside the floor of a constant box."""
     out: list[Row] = []
     for name, arm in arms.items():
@@ -314,8 +314,28 @@ def patches_found(arms: Mapping[str, Arm], seeds: Sequence[int], work: Path) -> 
             ("own_group", "matched in the own group"),
         ):
             row[label] = f"{np.mean([each[key] for each in runs]):.2f}"
+        models = [work / f"pretrain-{slug(name)}-{seed}" / "model" for seed in seeds]
+        spreads = [spread(setting, model, work) for model in models]
+        row["spread of the queries' centres"] = f"{np.mean(spreads):.3f}"
         out.append(row)
     return out
+
+
+def spread(setting: Setting, model: Path, work: Path) -> float:
+    """How far apart the queries of a detector answer where nothing is shown to them: the standard deviation
+    of their boxes' centres, in shares of the image's sides, over the first eight test images."""
+    from updetr import detect, load_model
+
+    root = blood(setting, work)
+    paths = [root / "JPEGImages" / f"{name}.jpg" for name in _names(root, "test")[:8]]
+    detector = load_model(str(model), say=lambda _: None).detector
+    found = detect(detector, paths, scale=setting.scale, longest=round(setting.scale * 4 / 3))
+    sides = [np.array([image.width, image.height]) for image in found.images]
+    centres = [
+        (each.boxes[:, :2] + each.boxes[:, 2:]) / 2 / side
+        for each, side in zip(found.detections, sides, strict=True)
+    ]
+    return float(np.mean([each.std(0) for each in centres]))
 
 
 def _model(setting: Setting, arm: Arm, seed: int, work: Path) -> dict[str, Any]:
