@@ -331,10 +331,8 @@ def spread(setting: Setting, model: Path, work: Path) -> float:
     detector = load_model(str(model), say=lambda _: None).detector
     found = detect(detector, paths, scale=setting.scale, longest=round(setting.scale * 4 / 3))
     sides = [np.array([image.width, image.height]) for image in found.images]
-    centres = [
-        (each.boxes[:, :2] + each.boxes[:, 2:]) / 2 / side
-        for each, side in zip(found.detections, sides, strict=True)
-    ]
+    boxes = [np.asarray(each.boxes) for each in found.detections]
+    centres = [(each[:, :2] + each[:, 2:]) / 2 / side for each, side in zip(boxes, sides, strict=True)]
     return float(np.mean([each.std(0) for each in centres]))
 
 
