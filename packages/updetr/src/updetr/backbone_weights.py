@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nonet.errors import UserError
 from nonet.training.hub import Account, load_account
+from nonet.training.weight_files import named_tensors, read_pickle, read_safetensors
 from updetr.backbone_base import Backbone
-from updetr.state_files import read_pickle, read_safetensors, tensors_of
 
 WRAPPERS = ("state_dict", "model", "teacher", "student")  # keys under which weights are saved
 TEACHERS = ("encoder_k.", "momentum_encoder.", "teacher.")  # moving averages beside the weights themselves
@@ -64,7 +64,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    return tensors_of(found, file)
+    return named_tensors(found, file)
 
 
 def _of_backbone(weights: dict[str, Tensor], file: Path) -> tuple[dict[str, Tensor], str]:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from updetr.backbones import Backbone, build_backbone
-from updetr.batches import Images, Outputs
+from updetr.batches import Outputs
 from updetr.detector_config import DetectorConfig
 from updetr.positions import mask_of_map, sine_positions
+from updetr.set_detector import SetDetector
 from updetr.transformer import Transformer
 
 # Shapes: B images, H x W pixels, S = h w features of the backbone's last map, C their channels, N queries, d
@@ -49,7 +50,7 @@ class MLP(nn.Module):
         return x
 
 
-class Detector(nn.Module):
+class Detector(SetDetector):
     """A detection transformer, pre-norm or post-norm.
 
     Args:
@@ -90,21 +91,6 @@ class Detector(nn.Module):
         self.class_embed = nn.Linear(width, len(config.labels) + 1)
         self.bbox_embed = MLP(width, width, width, 4)
 
-    def forward(
-        self,
-        images: Images,
-        *,
-        query_extra: Tensor | None = None,
-        groups: int = 1,
-        queries: int | None = None,
-    ) -> Outputs:
-        """Boxes and classes after each decoder layer; `encode`, then `decode`."""
-        return self.decode(self.encode(images), query_extra=query_extra, groups=groups, queries=queries)
-
-    def encode(self, images: Images) -> Memory:
-        """Backbone and encoder."""
-        return self.encode_maps(self.backbone(images.pixels), images.mask)
-
     def encode_maps(self, maps: tuple[Tensor, ...], mask_BHW: Tensor) -> Memory:
         """The encoder on maps that the backbone gave before, of a cache for example.
 
@@ -120,21 +106,6 @@ class Detector(nn.Module):
         memory = self.transformer.encoder(source.flatten(2).transpose(1, 2).to(kind), positions, padding)
         return Memory(memory, positions, padding, maps)
 
-    def decode(
-        self,
-        memory: Memory,
-        *,
-        query_extra: Tensor | None = None,
-        groups: int = 1,
-        queries: int | None = None,
-        order: Tensor | None = None,
-    ) -> Outputs:
-        """Boxes and classes after each decoder layer; arguments as for `decode_with_states`."""
-        outputs, _ = self.decode_with_states(
-            memory, query_extra=query_extra, groups=groups, queries=queries, order=order
-        )
-        return outputs
-
     def decode_with_states(
         self,
         memory: Memory,
@@ -144,18 +115,7 @@ class Detector(nn.Module):
         queries: int | None = None,
         order: Tensor | None = None,
     ) -> tuple[Outputs, Tensor]:
-        """Boxes and classes after each decoder layer, and what the queries hold there.
-
-        Args:
-            memory: of `encode`.
-            query_extra: (B, n, d) added to what the n queries ask for.
-            groups: so many runs of n / groups queries do not see each other.
-            queries: n, how many queries are used, the first ones; all by default.
-            order: (N,) int64, the queries in another order, before anything is added to them.
-
-        Returns:
-            The answers of the heads, which all layers share, without features; and (L, B, n, d), normalised.
-        """
+        """As for every detector; the heads are shared by all layers, and the states are normalised."""
         asked = self.query_embed.weight if order is None else self.query_embed.weight[order]
         asked = asked[:queries].expand(len(memory.memory), -1, -1)
         places = asked if query_extra is None else asked + query_extra

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from nonet.errors import UserError
 from nonet.training.hub import load_account
 from updetr.backbone_base import Backbone
-from updetr.batches import Images, Outputs
 from updetr.detector_config import DetectorConfig
 from updetr.hf_levels import load_state, whole_state
-from updetr.level_memory import LevelMemory
+from updetr.set_detector import SetDetector
 from updetr.transfer import part_of, transfer, transfer_line
 
 # Shapes: B images, N queries, d their size, K classes, L decoder layers.
@@ -22,7 +21,7 @@ PRETEXT_LABELS = ("patch",)
 QUERIES = "model.query_position_embeddings.weight"
 
 
-class LevelDetector(nn.Module):
+class LevelDetector(SetDetector):
     """What Deformable-DETR and RT-DETR share.
 
     Args:
@@ -43,67 +42,6 @@ class LevelDetector(nn.Module):
         super().__init__()
         self.config, self.backbone, self.hf = config, backbone, hf
         self.hf.model.backbone = nn.Identity()
-
-    def forward(
-        self,
-        images: Images,
-        *,
-        query_extra: Tensor | None = None,
-        groups: int = 1,
-        queries: int | None = None,
-    ) -> Outputs:
-        """Boxes and classes after each decoder layer; `encode`, then `decode`."""
-        return self.decode(self.encode(images), query_extra=query_extra, groups=groups, queries=queries)
-
-    def encode(self, images: Images) -> LevelMemory:
-        """Backbone and encoder."""
-        return self.encode_maps(self.backbone(images.pixels), images.mask)
-
-    def encode_maps(self, maps: tuple[Tensor, ...], mask: Tensor) -> LevelMemory:
-        """The encoder on maps that the backbone gave before.
-
-        Args:
-            maps: of the backbone; the last three are encoded.
-            mask: (B, H, W) bool, True where there is an image, at the size of the pixels.
-        """
-        raise NotImplementedError
-
-    def decode(
-        self,
-        memory: LevelMemory,
-        *,
-        query_extra: Tensor | None = None,
-        groups: int = 1,
-        queries: int | None = None,
-        order: Tensor | None = None,
-    ) -> Outputs:
-        """Boxes and classes after each decoder layer; arguments as for `decode_with_states`."""
-        return self.decode_with_states(
-            memory, query_extra=query_extra, groups=groups, queries=queries, order=order
-        )[0]
-
-    def decode_with_states(
-        self,
-        memory: LevelMemory,
-        *,
-        query_extra: Tensor | None = None,
-        groups: int = 1,
-        queries: int | None = None,
-        order: Tensor | None = None,
-    ) -> tuple[Outputs, Tensor]:
-        """Boxes and classes after each decoder layer, and what the queries hold there.
-
-        Args:
-            memory: of `encode`.
-            query_extra: (B, n, d) added to the n queries, or what they are where they are none by themselves.
-            groups: so many runs of n / groups queries do not see each other.
-            queries: n, how many queries are used, the first ones; all by default.
-            order: (N,) int64, the queries in another order, before anything is added to them.
-
-        Returns:
-            The outputs, logits (L, B, n, K), and (L, B, n, d).
-        """
-        raise NotImplementedError
 
     def freeze_choice(self) -> None:
         """Let what chooses queries learn nothing: where queries are given, it has no part."""

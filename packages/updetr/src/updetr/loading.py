@@ -15,6 +15,7 @@ from torch import Tensor
 from nonet.errors import UserError
 from nonet.files import write_json
 from nonet.training.hub import load_account, save_folder
+from nonet.training.weight_files import WEIGHTS
 from updetr.backbones import RESNETS, TransformersBackbone
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
@@ -23,7 +24,6 @@ from updetr.hf_weights import to_hf
 from updetr.model_card import card
 from updetr.model_folders import FORMAT, NOTE, PRETEXT, Source, read_source
 from updetr.query_patches import PatchDetector
-from updetr.state_files import WEIGHTS
 
 _SIZES = ("arch", "backbone", "width", "heads", "encoder_layers", "decoder_layers", "hidden")
 """what a detector and the one that it begins with must agree on"""

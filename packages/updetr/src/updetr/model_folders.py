@@ -15,11 +15,11 @@ from torch import Tensor
 
 from nonet.errors import UserError
 from nonet.training.hub import local_folder
+from nonet.training.weight_files import read_folder, read_object, read_safetensors
 from updetr.backbones import RESNETS
 from updetr.detector_config import DetectorConfig
 from updetr.hf_configs import CLASSES, SIZES, FromConfig, read_config, sizes_of
 from updetr.hf_weights import class_of, from_hf
-from updetr.state_files import read_folder, read_object, read_safetensors
 
 NOTE = "updetr.json"
 PRETEXT = "pretext.safetensors"

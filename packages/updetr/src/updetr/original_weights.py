@@ -14,12 +14,12 @@ from torch import Tensor
 
 from nonet.errors import UserError
 from nonet.training.hub import load_account
+from nonet.training.weight_files import named_tensors, read_pickle, read_safetensors
 from updetr.backbones import RESNETS
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
 from updetr.hf_configs import patches_of
 from updetr.query_patches import PatchDetector
-from updetr.state_files import read_pickle, read_safetensors, tensors_of
 
 _HEAD_WIDTH = 32  # numbers of an attention head in every released model
 _PRETEXT = ("patch2query.", "feature_align.")
@@ -67,7 +67,7 @@ def convert_original(
     found = read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
     noted = found.get("args") if isinstance(found, Mapping) else None
     noted = dict(noted if isinstance(noted, Mapping) else vars(noted) if noted is not None else {})
-    state, left = our_names(tensors_of(found, path), path)
+    state, left = our_names(named_tensors(found, path), path)
     facts = {"tensors": f"{len(state)} read, {len(left)} left out"}
     if left:
         facts["left out"] = ", ".join(sorted({name.split(".")[0] for name in left}))

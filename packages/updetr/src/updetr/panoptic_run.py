@@ -18,6 +18,7 @@ from nonet.runs import Run, folder_of
 from nonet.training.checkpoints import read_weights
 from nonet.training.data import StepData
 from nonet.training.seeds import seed_all
+from nonet.training.weight_files import read_safetensors
 from updetr.batches import Targets
 from updetr.detector import Detector, parameter_count
 from updetr.file_notes import FileNotes
@@ -31,7 +32,6 @@ from updetr.module import SetModule
 from updetr.panoptic_data import SegmentedImages, collate, masks_of
 from updetr.panoptic_files import PanopticData, read_panoptic
 from updetr.query_patches import PatchDetector
-from updetr.state_files import read_safetensors
 from updetr.training import fit, length, suitable
 
 if TYPE_CHECKING:
