@@ -13,6 +13,7 @@ from nonet.testing import (
     needs,
     numbers,
     one_thread,
+    replaced,
     run_cli,
     threads,
     two_processes,
@@ -168,3 +169,14 @@ def breaks():
     with pytest.raises(ZeroDivisionError):
         call_cli("breaks")
     assert (list(sys.argv), sys.stdin, sys.stdout, os.getcwd(), dict(os.environ)) == before
+
+
+def test_flags_are_replaced_with_all_of_their_values():
+    words = ["train", "--data", "a", "b", "--steps", 3, "--lr=1", "--data.limit", 5]
+    assert replaced(words, "--data", "c") == [
+        "train", "--steps", "3", "--lr=1", "--data.limit", "5", "--data", "c",
+    ]  # fmt: skip
+    assert replaced(words, "--lr", 2, "--new") == [
+        "train", "--data", "a", "b", "--steps", "3", "--data.limit", "5", "--lr", "2", "--new",
+    ]  # fmt: skip
+    assert replaced(words) == list(map(str, words))

@@ -7,7 +7,7 @@ import torch
 
 from keyphrase_plm.cli import VERBS
 from nonet.cli import main
-from nonet.testing import numbers, one_thread
+from nonet.testing import numbers, one_thread, replaced
 from nonet.training.checkpoints import read_checkpoint
 
 SMALL = (
@@ -166,7 +166,7 @@ def test_a_model_is_gone_on_with(texts, tmp_path):
     ],
 )
 def test_mistakes_are_one_line_and_leave_no_folder(more, message, texts, tmp_path, capsys):
-    assert command("--data", texts, *SMALL, *more, "--out", tmp_path / "run") == 2
+    assert command(*replaced(["--data", texts, *SMALL], *more), "--out", tmp_path / "run") == 2
     said = capsys.readouterr().err.strip()
     assert message in said
     assert len(said.splitlines()) == 1

@@ -19,7 +19,7 @@ from keyphrase_plm.training_run import _documents
 from keyphrase_plm.vocabulary import train_vocabulary
 from nonet.cli import main
 from nonet.runs import read_metrics
-from nonet.testing import one_thread
+from nonet.testing import one_thread, replaced
 from nonet.training.checkpoints import read_checkpoint
 
 SHORT = (
@@ -80,7 +80,8 @@ def training(place, family, *more):
     start = {"seq2seq": ["--init", place / "bart"], "b2b": ["--encoder", place / "encoder"]}
     documents = ["--train", place / "train.jsonl", "--val", place / "val.jsonl"]
     init = start.get(family, ["--init", place / "encoder"])
-    return command("train", family, *init, *documents, *SHORT, *LENGTHS[family], *more)
+    given = ["train", family, *init, *documents, *SHORT, *LENGTHS[family]]
+    return command(*replaced(given, *more))
 
 
 @pytest.fixture(scope="module")

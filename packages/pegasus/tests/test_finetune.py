@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nonet.cli import main
-from nonet.testing import numbers, one_thread
+from nonet.testing import numbers, one_thread, replaced
 from pegasus.cli import VERBS
 from pegasus.data import PairData, collate
 from pegasus.losses import GapSentenceLoss
@@ -287,7 +287,7 @@ def test_summaries_longer_than_their_documents_are_counted(new, tmp_path):
 )
 def test_mistakes_are_one_line_and_leave_no_run(pairs, new, tmp_path, monkeypatch, capsys, changes, message):
     monkeypatch.chdir(tmp_path)
-    assert command(*pairs, *new, *changes, "--out", "run") == 2
+    assert command(*replaced([*pairs, *new], *changes), "--out", "run") == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1, error

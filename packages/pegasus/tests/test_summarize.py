@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nonet.cli import main
-from nonet.testing import one_thread, run_cli
+from nonet.testing import one_thread, replaced, run_cli
 from nonet.training.hub import save_folder
 from pegasus import summarize_texts
 from pegasus.cli import VERBS
@@ -262,7 +262,7 @@ def test_mistakes_are_one_line(folder, texts, tmp_path, monkeypatch, capsys, cha
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "docs.jsonl", texts[:2])
     (tmp_path / "there.txt").write_text("kept")
-    assert command(folder, "--input", "docs.jsonl", *changes) == 2
+    assert command(folder, *replaced(["--input", "docs.jsonl"], *changes)) == 2
     out, error = capsys.readouterr()
     assert message in error
     assert error.count("\n") == 1, error

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from nonet.cli import main
+from nonet.testing import replaced
 from prop_ir import toy
 from prop_ir.analysis import Analyser
 from prop_ir.bm25 import Bm25Index
@@ -190,7 +191,7 @@ def command(tmp_path, monkeypatch, capsys):
 
     def run(*more):
         words = "--before bm25.trec --after prop.trec --topics topics.tsv --corpus docs.jsonl --out page.html"
-        code = main("prop-ir", "", "0", VERBS, "prop_ir", ["compare", *words.split(), *map(str, more)])
+        code = main("prop-ir", "", "0", VERBS, "prop_ir", ["compare", *replaced(words.split(), *more)])
         return code, *capsys.readouterr()
 
     return run

@@ -10,7 +10,7 @@ from nonet.cli import main
 from nonet.errors import UserError
 from nonet.metrics.paired_tests import paired_t
 from nonet.metrics.stats import holm
-from nonet.testing import data_folder, needs
+from nonet.testing import data_folder, needs, replaced
 from prop_ir.cli import VERBS
 from prop_ir.evaluation import compare, conventions, evaluate, per_query, run_names
 from prop_ir.evaluation_page import as_json, comparison_rows, page, text
@@ -222,7 +222,7 @@ def test_mistakes_are_refused_before_anything_is_written(tmp_path, command, more
     words = files(tmp_path)
     (tmp_path / "other.trec").write_text("Q1 Q0 r 1 1.0 t\n")
     before = sorted(tmp_path.iterdir())
-    code, out, err = command(*words, *more, "--json", "a.json")
+    code, out, err = command(*replaced(words, *more), "--json", "a.json")
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from nonet.cli import main
-from nonet.testing import numbers, one_thread
+from nonet.testing import numbers, one_thread, replaced
 from prop_ir.cli import VERBS
 from prop_ir.commands.pretrain import Options
 from prop_ir.model import HEAD_FILE, load_prop, load_ranker
@@ -347,6 +347,6 @@ def test_a_store_of_another_tokenizer_is_refused(given, toy, tmp_path, capsys):
 
 def test_a_collection_of_one_document_is_too_few(given_corpus, tmp_path, capsys):
     (tmp_path / "one.jsonl").write_text(json.dumps({"id": "a", "text": "storm storm wind wind"}) + "\n")
-    words = [*given_corpus, "--corpus", tmp_path / "one.jsonl", "--sampler.floor", 1]
+    words = replaced(given_corpus, "--corpus", tmp_path / "one.jsonl", "--sampler.floor", 1)
     assert command(*words, "--out", tmp_path / "run") == 2
     assert "1 documents are too few to train on" in capsys.readouterr().err.splitlines()[-1]

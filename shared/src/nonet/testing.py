@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,28 @@ def run_cli(
         timeout=timeout,
         check=False,
     )
+
+
+def replaced(words: Iterable[object], *changes: object) -> list[str]:
+    """A command line with other values: the flags of `changes` stand in place of the same ones of `words`.
+
+    Args:
+        words: a command line, each flag followed by its values.
+        *changes: flags with the values they are to have, after words without a flag, if any.
+
+    Returns:
+        `words` without the flags that `changes` names and without their values, then `changes`.
+    """
+    new = [str(word) for word in changes]
+    flags = {word.partition("=")[0] for word in new if word.startswith("--")}
+    kept: list[str] = []
+    leaving = False
+    for word in map(str, words):
+        if word.startswith("--"):
+            leaving = word.partition("=")[0] in flags
+        if not leaving:
+            kept.append(word)
+    return kept + new
 
 
 def call_cli(
