@@ -1,0 +1,287 @@
+"""The parts of `timix demo`: the same small model trained on made-up scenes in several ways (ours).
+
+Some of the captions are wrong. Each way sees the same scenes in the same order with the same first weights;
+what differs is which images are mixed, and whether the patch predictor learns from the boxes of a few scenes.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nonet.data.batching import generator
+from nonet.vision_language.pair_config import PairConfig
+from nonet.vision_language.pair_model import PairModel
+from nonet.vision_language.patch_alignment import patch_alignment_loss
+from nonet.vision_language.patch_detector import PatchDetector
+from nonet.vision_language.patch_raster import rasterise
+from timix import scenes as drawn
+from timix.mixed_loss import mixed_itc
+from timix.mixed_targets import Mode, mix_targets
+from timix.mixgen import join_texts
+from timix.scoring import Passed, Score, patch_scores
+from timix.text_aware_mix import MixPlan, Region, TextAwareMix
+
+if TYPE_CHECKING:
+    from timix.scenes import Scenes
+
+# Shapes: B pairs, N patches, n held-out scenes, e shared space.
+
+
+class Plan(NamedTuple):
+    """How large and long everything is."""
+
+    train: int = 1500
+    """scenes to learn from"""
+    test: int = 400
+    """scenes to measure on"""
+    boxed: int = 75
+    """scenes whose boxes are known"""
+    wrong: float = 0.3
+    """share of wrong captions"""
+    patch: int = 16
+    """side of a patch, pixels: as large as a shape, or 8, a quarter of it"""
+    width: int = 64
+    depth: int = 3
+    block: int = 1
+    """vision block behind which the patch predictor looks, from 0"""
+    batch: int = 64
+    steps: int = 300
+    lr: float = 1e-3
+    ramp: float = 0.3
+    """share of the steps over which the weight of mixed images rises from 0"""
+    r_min: float = 0.34
+    r_max: float = 0.67
+    """sides of windows as shares of the grid: 1 or 2 of 3 patches, 2 to 4 of 6"""
+
+
+class Arm(NamedTuple):
+    """A way of training."""
+
+    region: Region | None = None
+    """how images are mixed; None: they are not"""
+    score: Score = "tpp"
+    """what says where, for regions that ask"""
+    labels: Mode = "hard"
+    predictor: bool = False
+    """the patch predictor learns from boxes"""
+
+
+PLAIN, RANDOM, GUIDED = "without mixed images", "windows at random", "windows where texts say"
+"""names of the ways of training in the demo"""
+
+ARMS = {PLAIN: Arm(), RANDOM: Arm("random"), GUIDED: Arm("maxmin", predictor=True)}
+
+
+class Trained(NamedTuple):
+    """What a way of training came to.
+
+    Attributes:
+        ranks: (n,) int64: of the right caption among the 220, 0 for the first, for each held-out scene.
+        losses: of unmixed pairs, by step.
+        seconds: of CPU time for the training.
+        model, predictor: with their weights.
+    """
+
+    ranks: NDArray[np.int64]
+    losses: list[float]
+    seconds: float
+    model: PairModel
+    predictor: PatchDetector
+
+
+def new_model(plan: Plan, seed: int) -> tuple[PairModel, PatchDetector]:
+    """A model and a patch predictor with random weights, the same for a seed."""
+    config = PairConfig(
+        vit="", vit_width=plan.width, vit_depth=plan.depth, vit_heads=4, patch=plan.patch,
+        image=drawn.SIDE, text="",
+        vocabulary=drawn.FIRST_WORD + len(drawn.SHAPES), text_width=plan.width, text_heads=4,
+        text_hidden=4 * plan.width, positions=16, text_layers=2, fusion_layers=1, decoder_layers=0,
+        embed=plan.width, max_length=8, dropout=0.0, vit_attention_dropout=0.0,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PairModel(config), PatchDetector(plan.width)
+
+
+def train(
+    arm: Arm,
+    scenes: "Scenes",
+    held_out: "Scenes",
+    plan: Plan,
+    *,
+    seed: int,
+    steps: int | None = None,
+    done: Callable[[], Any] = lambda: None,
+) -> Trained:
+    """Train one way.
+
+    Args:
+        arm: the way.
+        scenes: to learn from; the first `plan.boxed` may show their boxes.
+        held_out: to measure on.
+        plan: sizes and lengths.
+        seed: of weights, order and windows.
+        steps: None: those of the plan.
+        done: called after each step.
+    """
+    steps = plan.steps if steps is None else steps
+    model, predictor = new_model(plan, seed)
+    weights = [*model.parameters(), *(predictor.parameters() if arm.predictor else ())]
+    used = [each for each in weights if each.requires_grad]
+    optimizer = torch.optim.AdamW(used, lr=plan.lr, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps))
+    images, ids = torch.from_numpy(scenes.images), torch.from_numpy(drawn.words(scenes.told))
+    same = torch.from_numpy(drawn.numbers(scenes.told))
+    mixer = None
+    if arm.region is not None:
+        mixer = TextAwareMix(model.vision.grid, plan.r_min, plan.r_max, region=arm.region)
+    order, losses, start = _order(len(images), plan.batch, steps, seed), list[float](), time.process_time()
+    model.train()
+    for step, rows in enumerate(order):
+        batch = (images[rows], ids[rows], same[rows])
+        weight = min(1.0, step / max(1.0, plan.ramp * steps))
+        plain, mixed = _losses(model, predictor, mixer, arm, batch, plan, generator(seed, "mix", step))
+        loss = plain + weight * mixed
+        if arm.predictor:
+            loss = loss + _regions(model, predictor, scenes, plan, generator(seed, "boxes", step))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(used, 1.0)
+        optimizer.step()
+        schedule.step()
+        model.clamp_tau()
+        losses.append(plain.item())
+        done()
+    seconds = time.process_time() - start
+    return Trained(ranks(model, held_out), losses, seconds, model, predictor)
+
+
+def _losses(
+    model: PairModel, predictor: PatchDetector, mixer: TextAwareMix | None, arm: Arm,
+    batch: tuple[Tensor, Tensor, Tensor], plan: Plan, random: np.random.Generator,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The losses of pairs and of mixed images; the latter is 0 without."""
+    images, ids, same = batch
+    vision = model.vision
+    patches = vision.patches(images)
+    middle = vision.blocks(vision.from_patches(patches), 0, plan.block + 1)
+    tokens = vision.finish(vision.blocks(middle, plan.block + 1))
+    text_tokens = model.encode_text(ids)
+    seen, texts = model.image_features(tokens), model.text_features(text_tokens)
+    equal = (same[:, None] == same).float()
+    plain, _ = mixed_itc(seen, texts, equal / equal.sum(1, keepdim=True), model.tau)
+    if mixer is None:
+        return plain, plain.new_zeros(())
+    scores = patch_scores(
+        arm.score, model, Passed(middle, middle, tokens), text_tokens, block=plan.block, detector=predictor
+    )
+    mix = mixer.plan(scores, random)
+    mixed = model.image_features(_through(model, mixer, patches, mix))
+    if mix.kind == "joined":
+        joined, mask = join_texts(ids, torch.ones_like(ids), mix, max_length=model.config.positions)
+        texts = model.text_features(model.encode_text(joined, mask))
+    probs = None if arm.labels == "hard" else (seen @ texts.mT / model.tau).detach().softmax(1)
+    loss, _ = mixed_itc(mixed, texts, mix_targets(mix, arm.labels, probs, same), model.tau)
+    return plain, loss
+
+
+def _through(model: PairModel, mixer: TextAwareMix, patches: Tensor, mix: MixPlan) -> Tensor:
+    vision = model.vision
+    tokens: Tensor = vision.finish(vision.blocks(vision.from_patches(mixer.tokens(patches, mix))))
+    return tokens
+
+
+def _regions(
+    model: PairModel, predictor: PatchDetector, scenes: "Scenes", plan: Plan, random: np.random.Generator
+) -> Tensor:
+    """The predictor's loss on 16 boxes."""
+    rows = random.integers(0, min(plan.boxed, len(scenes.images)), 16)
+    which = random.integers(0, drawn.IN_SCENE, 16)
+    kinds = scenes.kinds[rows]
+    same = kinds == kinds[np.arange(16), which][:, None]  # a phrase has all boxes of its kind
+    masks = torch.stack([
+        rasterise(scenes.boxes[row][mine], drawn.SIDE, plan.patch).any(0)
+        for row, mine in zip(rows, same, strict=True)
+    ])  # fmt: skip
+    vision = model.vision
+    tokens = vision.blocks(vision.embed(torch.from_numpy(scenes.images[rows])), 0, plan.block + 1)
+    text = model.encode_text(torch.from_numpy(drawn.words(kinds[np.arange(16), which][:, None])))[:, 0]
+    return patch_alignment_loss(predictor(tokens[:, 1:], text), masks).loss
+
+
+@torch.inference_mode()  # type: ignore[untyped-decorator]
+def ranks(model: PairModel, held_out: "Scenes") -> NDArray[np.int64]:
+    """The place (n,) of the right caption among all 220; equal similarities count as better ones."""
+    model.eval()
+    texts = model.text_features(model.encode_text(torch.from_numpy(drawn.words(np.array(drawn.ALL)))))
+    images = torch.from_numpy(held_out.images)
+    seen = torch.cat([model.image_features(model.encode_image(part)) for part in images.split(128)])
+    similarity, right = seen @ texts.mT, torch.from_numpy(drawn.numbers(held_out.kinds))[:, None]
+    found: NDArray[np.int64] = ((similarity >= similarity.gather(1, right)).sum(1) - 1).numpy()
+    return found
+
+
+def recall(found: NDArray[np.int64], at: int) -> float:
+    """Percent of the ranks that are among the first `at`."""
+    return float(100 * (found < at).mean())
+
+
+def rows_of(found: dict[str, Trained], untrained: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """A row for each way of training, after one for the model before; recall in percent."""
+    ways = [("not trained", untrained, 0.0)] + [
+        (way, each.ranks, each.seconds) for way, each in found.items()
+    ]
+    return [
+        {"way": way, "R@1": recall(places, 1), "R@5": recall(places, 5), "CPU seconds": round(seconds, 1)}
+        for way, places, seconds in ways
+    ]
+
+
+def example_mix(
+    trained: Trained, arm: Arm, scenes: "Scenes", plan: Plan, *, count: int, seed: int
+) -> tuple[Tensor, Tensor, MixPlan, list[str], Tensor]:
+    """Mixed images as the trained model mixes them.
+
+    Returns:
+        Images (count, 3, 48, 48) uint8, mixed images alike, the plan, captions, scores (count, Gh, Gw).
+    """
+    assert arm.region is not None
+    model, images = trained.model.eval(), torch.from_numpy(scenes.images[:count])
+    vision = model.vision
+    with torch.inference_mode():
+        middle = vision.blocks(vision.embed(images), 0, plan.block + 1)
+        tokens = vision.finish(vision.blocks(middle, plan.block + 1))
+        text = model.encode_text(torch.from_numpy(drawn.words(scenes.told[:count])))
+        scores = patch_scores(
+            arm.score, model, Passed(middle, middle, tokens), text, block=plan.block,
+            detector=trained.predictor,
+        )  # fmt: skip
+        mixer = TextAwareMix(vision.grid, plan.r_min, plan.r_max, region=arm.region)
+        mix = mixer.plan(scores, generator(seed, "picture"))
+        mixed = mixer.pixels(images, mix)
+    shown = [torch.from_numpy(drawn.as_pixels(each.numpy())) for each in (images, mixed)]
+    return shown[0], shown[1], mix, [drawn.caption(told) for told in scenes.told[:count]], scores
+
+
+def _rate(steps: int, step: int) -> float:
+    """Share of the learning rate: it rises over 15 % of the steps, and falls along a cosine."""
+    return min((step + 1) / max(1.0, 0.15 * steps), 0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+
+def _order(count: int, batch: int, steps: int, seed: int) -> list[NDArray[np.int64]]:
+    """Rows of each batch: passes in random order, what is left over at a pass's end is left out."""
+    rows: list[NDArray[np.int64]] = []
+    size = min(batch, count)
+    epoch = 0
+    while len(rows) < steps:
+        mixed = generator(seed, "order", epoch).permutation(count)
+        rows += [mixed[start : start + size] for start in range(0, count - size + 1, size)]
+        epoch += 1
+    return rows[:steps]

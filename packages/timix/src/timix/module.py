@@ -1,0 +1,209 @@
+"""Pre-training with mixed images: the losses of pairs, of regions and of mixed images (paper; released code).
+
+One backward pass of their sum by default. `separate` takes the three optimiser steps of the released loop
+instead, one after the other with one AdamW: regions, pairs, mixed images, each with the weights that the one
+before left, the last with texts that are encoded anew.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nonet.data.batching import generator
+from nonet.errors import RunFailed
+from nonet.training.trainer import global_mean
+from nonet.vision_language.feature_queue import FeatureQueue
+from nonet.vision_language.momentum import Twin
+from nonet.vision_language.pair_losses import PairLosses, PairStep, Terms
+from nonet.vision_language.pair_model import PairModel
+from nonet.vision_language.pair_module import Moment, PairModule
+from nonet.vision_language.pair_optimizer import PairRates
+from nonet.vision_language.patch_alignment import patch_alignment_loss, region_logits
+from nonet.vision_language.patch_detector import PatchDetector
+from timix.mix_pass import MixPass
+from timix.zero_shot import ZeroShot
+
+# Shapes: B pairs, E regions, N patches.
+
+
+class MixModule(PairModule):
+    """An image-text model that also learns from mixed images, and its patch predictor from regions.
+
+    Logs, beside what `PairModule` does, `train/mix` and `train/mix_floor` (the weighted loss of mixed images,
+    and what it cannot go below; 0 in a step without any), `train/mix_weight`, `train/lam` (an image's share
+    in its own label; 1 without), `train/pta`, its accuracy and recall, `train/score_entropy` (of the
+    predictor on captions; ln 2 = 0.693 where it knows nothing), and `val/TR@1` ... `val/R-mean` of zero-shot
+    retrieval, percent.
+
+    Args:
+        model: what is trained.
+        losses: of pairs; its `see` is that of the mixed pass.
+        rates: of the optimiser.
+        steps: of the whole run.
+        steps_per_epoch: of a pass through the pairs.
+        mixed: how images are mixed; None: they are not.
+        mix_weight: (step, passes) to the weight of mixed images; 0: none in this step.
+        detector: the patch predictor; None: none.
+        pta_weight: of its loss.
+        block: vision block behind which it looks, from 0.
+        twin, queue, alpha, seed: as of `PairModule`.
+        separate: three optimiser steps a batch.
+        clip: with `separate`, the largest norm of a gradient; None: not clipped.
+    """
+
+    def __init__(
+        self,
+        model: PairModel,
+        losses: PairLosses,
+        rates: PairRates,
+        *,
+        steps: int,
+        steps_per_epoch: int,
+        mixed: MixPass | None,
+        mix_weight: Callable[[int, float], float],
+        detector: PatchDetector | None = None,
+        pta_weight: float = 1.0,
+        block: int = 0,
+        twin: Twin | None = None,
+        queue: FeatureQueue | None = None,
+        alpha: float = 0.4,
+        seed: int = 0,
+        separate: bool = False,
+        clip: float | None = None,
+    ) -> None:
+        super().__init__(
+            model, losses, rates, steps=steps, steps_per_epoch=steps_per_epoch, twin=twin, queue=queue,
+            alpha=alpha, seed=seed,
+        )  # fmt: skip
+        self.mixed, self.mix_weight, self.detector = mixed, mix_weight, detector
+        self.pta_weight, self.block, self.clip = pta_weight, block, clip
+        self.automatic_optimization = not separate
+        self.zero_shot = ZeroShot()
+
+    def extra_terms(self, batch: dict[str, Any], found: PairStep, moment: Moment) -> Terms:
+        """The losses of mixed images and of regions."""
+        terms: Terms = {}
+        weight = self.mix_weight(moment.step, moment.epochs)
+        if self.mixed is not None and weight > 0:
+            scores = self.mixed.scores(self.model, found, self.detector)
+            terms["mix"] = self._mix(batch, found, moment, scores, self.mixed.probabilities(found), weight)
+        elif self.mixed is not None:
+            _note_none(found)
+        if self.detector is not None and any(each.requires_grad for each in self.detector.parameters()):
+            terms["pta"] = self._regions(batch, found.logged)
+        return terms
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The sum of all losses; with `separate` the three steps are made here."""
+        if self.automatic_optimization:
+            return super().training_step(batch, batch_idx)
+        return self._three_steps(batch, batch_idx)
+
+    def validation_step(self, batch: dict[str, Any], _: int) -> None:
+        """Features of a batch of images and of their captions."""
+        self.zero_shot.add(self.model, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Zero-shot retrieval over all validation images."""
+        self.log_dict({f"val/{name}": value for name, value in self.zero_shot.take().items()}, batch_size=1)
+
+    def _mix(
+        self, batch: dict[str, Any], found: PairStep, moment: Moment, scores: Tensor, probs: Tensor | None,
+        weight: float,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        assert self.mixed is not None
+        plan = self.mixed.plan(scores, generator(self.seed, "mix", moment.step, moment.micro_batch))
+        loss, said = self.mixed.loss(
+            self.model, batch, found, plan, probs=probs, alpha=self.alpha * moment.first_epoch,
+            queue=self.queue,
+        )  # fmt: skip
+        count = torch.tensor(len(scores), device=loss.device)
+        for name, value in (
+            ("mix_floor", weight * said["floor"]), ("lam", said["lam"]),
+            ("mix_weight", loss.new_tensor(weight)),
+        ):  # fmt: skip
+            found.logged[name] = (value * count, count)
+        return weight * loss * count, count
+
+    def _regions(self, batch: dict[str, Any], logged: Terms) -> tuple[Tensor, Tensor]:
+        """The predictor's loss; a step without regions gives its weights a gradient of 0, which DDP wants."""
+        assert self.detector is not None
+        regions = batch.get("regions")
+        if regions is None:
+            nothing = torch.stack([each.sum() for each in self.detector.parameters()]).sum() * 0
+            return nothing, nothing.new_zeros((), dtype=torch.int64)
+        logits = region_logits(self.model, self.detector, regions, self.block)
+        found = patch_alignment_loss(logits, regions["masks"])
+        count = torch.tensor(len(logits), device=logits.device)
+        for name in ("accuracy", "recall"):
+            logged[f"pta_{name}"] = (found.aux[name] * count, count)
+        return self.pta_weight * found.loss * count, count
+
+    def _three_steps(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        moment, logged = self.moment(batch_idx), Terms()
+        optimizer: Any = self.optimizers()
+        weight = 0.0 if self.mixed is None else self.mix_weight(moment.step, moment.epochs)
+        means: dict[str, Tensor] = {}
+        learns = self.detector is not None and batch.get("regions") is not None
+        if learns and any(each.requires_grad for each in self.detector.parameters()):  # type: ignore[union-attr]
+            means["pta"] = global_mean(*self._regions(batch, logged))
+            self._one_step(optimizer.optimizer, means["pta"])
+        found = self.main_terms(batch, moment)
+        found.logged |= logged
+        terms = {name: global_mean(*pair) for name, pair in found.terms.items()}
+        scores = probs = None
+        if self.mixed is not None and weight > 0:
+            scores = self.mixed.scores(self.model, found, self.detector)
+            probs = self.mixed.probabilities(found)
+        means |= terms
+        self._one_step(
+            optimizer if scores is None else optimizer.optimizer, torch.stack(list(terms.values())).sum()
+        )
+        self.remember(found)
+        if scores is not None:
+            self.model.clamp_tau()
+            again = self._encoded_again(batch, found)
+            again.logged = found.logged
+            means["mix"] = global_mean(*self._mix(batch, again, moment, scores, probs, weight))
+            self._one_step(optimizer, means["mix"])
+        elif self.mixed is not None:
+            _note_none(found)
+        self.lr_schedulers().step()  # type: ignore[union-attr]
+        one = torch.ones((), device=found.tau.device)
+        return self.note({name: (value.detach(), one) for name, value in means.items()}, found, moment)
+
+    def _encoded_again(self, batch: dict[str, Any], found: PairStep) -> PairStep:
+        """What the mixed pass takes from the main one, with the weights of now and without its image part."""
+        text = self.model.encode_text(batch["input_ids"], batch["attention_mask"])
+        features = self.model.text_features(text)
+        return PairStep(
+            {}, {}, found.seen._replace(patches=None), text, found.image_features.detach(), features,
+            found.ranks, found.every_image.detach(), features.float(), found.every_id, self.model.tau,
+        )  # fmt: skip
+
+    def _one_step(self, optimizer: Any, loss: Tensor) -> None:
+        """Backward, clip, step. Lightning counts the steps of its own optimiser, one a batch.
+
+        Raises:
+            RunFailed: the loss is not finite.
+        """
+        if not bool(torch.isfinite(loss)):
+            raise RunFailed(
+                f"step {self.global_step + 1}: the loss is {float(loss)}: lower rates.lr, or set trainer.clip"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(loss)
+        if self.clip is not None:
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(weights, self.clip)
+        optimizer.step()
+
+
+def _note_none(found: PairStep) -> None:
+    """Log a step without mixed images, so that means over steps stay means."""
+    one = torch.ones((), device=found.tau.device)
+    found.logged |= {name: (0 * one, one) for name in ("mix", "mix_floor", "mix_weight")} | {
+        "lam": (one, one)
+    }

@@ -1,0 +1,81 @@
+"""The card of a pre-trained model, and what its training cost (ours)."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nonet.options import dump
+from nonet.runs import read_metrics
+from nonet.training.model_card import ModelCard, Score
+from nonet.vision_language.pair_config import PairConfig
+from timix.pretrain_notes import COST
+
+if TYPE_CHECKING:
+    from timix.commands.pretrain import Options
+
+_LOAD = """
+from nonet.vision_language.pair_folders import load_pair_model
+
+model, tokenizer, *_ = load_pair_model("{name}")
+"""
+
+
+def cost_of(folder: Path, batch: int) -> dict[str, Any]:
+    """What a run took so far.
+
+    Args:
+        folder: of the run.
+        batch: pairs of a step.
+
+    Returns:
+        steps, pairs (seen, with repetition), device_hours, and gmac_per_pair (of one pair in training: with
+        backward pass, momentum model and regions) where it was counted.
+    """
+    lines = read_metrics(folder)
+    last = lines[-1] if lines else {"step": 0, "seconds": 0.0}
+    counted = folder / COST
+    known = json.loads(counted.read_text(encoding="utf-8")) if counted.exists() else {}
+    hours = float(last.get("seconds", 0.0)) / 3600 * known.get("devices", 1)
+    found = {"steps": last["step"], "pairs": last["step"] * batch, "device_hours": round(hours, 4)}
+    if "gmac_per_pair" in known:
+        found["gmac_per_pair"] = round(known["gmac_per_pair"], 4)
+    return found
+
+
+def card_text(
+    name: str, config: PairConfig, options: "Options", scores: Mapping[str, float], cost: Mapping[str, Any],
+    images: int,
+) -> str:  # fmt: skip
+    """The text of README.md.
+
+    Args:
+        name: of the folder.
+        config: architecture.
+        options: of the training.
+        scores: of zero-shot retrieval, percent.
+        cost: from `cost_of`.
+        images: items that were learnt from.
+    """
+    mix = options.mix
+    how = "No images were mixed."
+    if mix.enabled:
+        where = f"where {mix.score} says so" if mix.guided else "without looking at texts"
+        how = f"Images were mixed ({mix.chosen}, {where}; labels {mix.labels})."
+    used = ", ".join(f"{value:g} {key.replace('_', ' ')}" for key, value in cost.items())
+    files, rows = ", ".join(path.name for path in options.pairs), scores.items()
+    limits = [f"Texts are cut off behind {config.max_length} word pieces."]
+    if options.corrupt_captions:
+        limits.append(f"{options.corrupt_captions:.0%} of its captions were wrong on purpose.")
+    return ModelCard(
+        title=name,
+        what=f"An image-text model, pre-trained on pairs with `timix pretrain`. {how}",
+        tags=("image-text-retrieval", "timix"),
+        library="timix",
+        base=options.init or (config.text if options.pretrained and config.text else None),
+        data=f"{images:,} images with captions ({files}). Cost: {used}.",
+        options=dump(options),
+        scores=[Score(key, value, data="images kept out, zero-shot, percent") for key, value in rows],
+        limits=limits,
+        load=_LOAD.format(name=name),
+    ).text()
