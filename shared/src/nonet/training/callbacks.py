@@ -247,7 +247,7 @@ class Metrics(L.Callback):  # type: ignore[misc]
         found = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val")}
         if trainer.is_global_zero and found and not trainer.sanity_checking:
             self.run.log(trainer.global_step, **found)
-            numbers = ", ".join(f"{name} {value:.4g}" for name, value in sorted(found.items()))
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
             self.run.say(f"step {trainer.global_step}: {numbers}")
 
     def _write(self, trainer: L.Trainer, step: int) -> None:

@@ -34,12 +34,13 @@ def run_parts(path: Path) -> Iterator[Part]:
     sessions = record.get("sessions") or []
     facts["sessions"] = len(sessions)
     if sessions:
-        facts["exit code"] = sessions[-1].get("exit_code", "none: it was killed, or still runs")
+        code = sessions[-1].get("exit")
+        facts["exit code"] = "none: it was killed, or still runs" if code is None else code
     yield "run", facts
     lines = read_metrics(path)
     if lines:
         numbers = {name: value for line in lines for name, value in line.items()}
-        yield "last numbers", {name: round(value, 4) for name, value in sorted(numbers.items())}
+        yield "last numbers", {name: _short(value) for name, value in numbers.items()}
 
 
 def weights_part(path: Path) -> Part:
@@ -70,3 +71,8 @@ def refuse_other(path: Path, config: str) -> UserError:
     """The error for a folder that has neither `config`, as models do, nor a run; says what is there."""
     held = ", ".join(sorted(each.name for each in path.iterdir())[:8]) or "nothing"
     return UserError(f"{path}: neither a model ({config}) nor a run (run.json); it holds {held}")
+
+
+def _short(value: float) -> float:
+    """Four decimals, of small numbers (learning rates) three digits instead."""
+    return round(value, 4) if not 0 < abs(value) < 0.1 else float(f"{value:.3g}")
