@@ -1,4 +1,4 @@
-"""Losses of mixed images and regions in training, on one process and two, in one step and in three."""
+"""Losses of mixed images and regions in training, in one step and in three."""
 
 import dataclasses
 import sys
@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from nonet.data.batching import RandomBatches, generator
-from nonet.options import build, read
-from nonet.testing import one_thread, two_processes
+from nonet.data.batching import generator
+from nonet.testing import one_thread
 from nonet.training.checkpoints import read_weights
-from nonet.training.seeds import seed_all, step_seed
+from nonet.training.seeds import step_seed
 from nonet.training.trainer import global_mean
 from nonet.vision_language.momentum import Twin
 from nonet.vision_language.pair_losses import PairLosses
@@ -23,42 +22,13 @@ from nonet.vision_language.pair_passes import look
 from nonet.vision_language.patch_alignment import patch_alignment_loss, region_logits
 from nonet.vision_language.patch_detector import PatchDetector
 from nonet.vision_language.word_mask import WordMask
-from timix.commands.pretrain import Options
 from timix.mixed_loss import mixed_itc
 from timix.mixed_targets import mix_targets
-from timix.pretrain_run import build_module, pretrain
-from timix.pretrain_start import start
+from timix.pretrain_run import pretrain
 from timix.text_aware_mix import TextAwareMix
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
-from square_pairs import config, write_squares
-
-BARE = {"queue": 0, "momentum": 0.0, "alpha": 0.0}
-ITC_ALONE = {"itm": 0.0, "mlm": 0.0, "prefix": 0.0}
-
-
-def options(folder, **values):
-    files = write_squares(folder)
-    lines = {"pairs": [str(files["pairs"])], "regions": [str(files["regions"])]} | values
-    return build(Options, [read(config(folder, **lines))])
-
-
-def built(given):
-    """The module of a run, and its batches by number."""
-    seed_all(given.trainer.seed)
-    begin = start(given, lambda line: None)
-    module = build_module(given, begin, 100, 4)
-    visits, collate = begin.visits(given), begin.collate(given)
-    visits.regions = None if begin.regions is None else begin.make_regions(given)(0, 1)
-    batches = RandomBatches(len(begin.train), given.batch, given.trainer.seed)
-
-    def batch(number):
-        epoch, place = divmod(number, batches.steps(0))
-        items = batches.epoch(epoch)[place]
-        return collate([visits[(epoch, int(item))] for item in items] + [visits[(number, -1)]])
-
-    return begin, module, batch
-
+from tiny_training import BARE, ITC_ALONE, built, options
 
 @pytest.mark.parametrize("space", ["tokens", "pixels"])
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
@@ -66,7 +36,7 @@ def test_mixed_loss_is_that_of_mixed_pixels_by_hand(tmp_path, space, fraction):
     given = options(
         tmp_path, itc=BARE, losses=ITC_ALONE, mix={"space": space, "fraction": fraction, "ramp": 0}
     )
-    begin, module, batch = built(given)
+    begin, module, batch = built(given, wide=True)
     data, moment = batch(0), Moment(3, 0, 0.75)
     found = module.main_terms(data, moment)
     total, count = module.extra_terms(data, found, moment)["mix"]
@@ -92,10 +62,8 @@ def test_mixed_loss_is_that_of_mixed_pixels_by_hand(tmp_path, space, fraction):
 
 def test_doubles_in_a_batch_share_what_is_right(tmp_path):
     given = options(tmp_path, itc=BARE, losses=ITC_ALONE, mix={"ramp": 0, "score": "random"}, regions=[])
-    begin, module, batch = built(given)
+    begin, module, batch = built(given, wide=True)
     model, data, moment = begin.model, batch(0), Moment(0, 0, 1.0)
-    with torch.no_grad():  # texts of a new model are hardly told apart
-        model.text.embeddings.words.weight.normal_(generator=torch.Generator().manual_seed(0))
     data["caption_ids"][1], data["image_ids"][3] = data["caption_ids"][0], data["image_ids"][2]
     found = module.main_terms(data, moment)
     total, count = module.extra_terms(data, found, moment)["mix"]
@@ -107,7 +75,7 @@ def test_doubles_in_a_batch_share_what_is_right(tmp_path):
         labels = mix_targets(plan, same=groups)
         losses.append(float(mixed_itc(features, found.text_features, labels, model.tau)[0].detach()))
     assert float((total / count).detach()) == pytest.approx(losses[0], rel=1e-5)
-    assert abs(losses[0] - losses[1]) > 1e-3
+    assert abs(losses[0] - losses[1]) > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -116,7 +84,7 @@ def test_doubles_in_a_batch_share_what_is_right(tmp_path):
 )
 def test_every_baseline_gives_a_finite_loss_with_a_gradient(tmp_path, region, labels):
     mix = {"region": region, "labels": labels, "ramp": 0, "score": "attn", "queue": True}
-    begin, module, batch = built(options(tmp_path, losses=ITC_ALONE, mix=mix))
+    begin, module, batch = built(options(tmp_path, losses=ITC_ALONE, mix=mix), wide=True)
     for number in (0, 1):
         data, moment = batch(number), Moment(number, 0, 0.5)
         found = module.main_terms(data, moment)
@@ -140,47 +108,6 @@ def test_steps_without_regions_give_the_predictor_a_gradient_of_zero(tmp_path):
     assert float(global_mean(*terms["pta"]).detach()) == 0
     torch.stack([global_mean(*term) for term in (terms | found.terms).values()]).sum().backward()
     assert all(weight.grad is not None and not weight.grad.any() for weight in begin.detector.parameters())
-
-
-def one_rank(given):
-    """Mean loss and gradients of this process's part of a batch."""
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    with one_thread():
-        begin, module, batch = built(given)
-        data, moment = batch(0), Moment(2, 0, 0.5)
-        keep = uneven(rank)
-        own = {name: data[name][keep] for name in
-               ("images", "input_ids", "attention_mask", "image_ids", "caption_ids")}  # fmt: skip
-        found = module.main_terms(own, moment)
-        loss = global_mean(*module.extra_terms(own, found, moment)["mix"])
-        loss.backward()
-    weight = begin.model.vision.vit.patch_embed.proj.weight
-    return float(loss.detach()), weight.grad, begin.model.tau.grad
-
-
-def uneven(rank):
-    return torch.tensor([[0, 1, 2, 3], [4, 5]][rank])
-
-
-def test_two_processes_have_the_loss_and_gradient_of_one(tmp_path):
-    """With windows anywhere and the same partners: the labels' columns, the gathered features, the mean."""
-    mix = {"score": "random", "region": "cutmix", "labels": "hard", "ramp": 0, "partner": "roll"}
-    given = options(tmp_path, itc=BARE, losses=ITC_ALONE, mix=mix, regions=[])
-    first, second = two_processes(one_rank, given)
-    begin, _module, batch = built(given)
-    data = batch(0)
-    model, mixer = begin.model, TextAwareMix(6, region="cutmix", partner="roll")
-    images, labels = [], torch.zeros(6, 6)
-    for rows in (uneven(0), uneven(1)):
-        plan = mixer.plan(torch.zeros(len(rows), 6, 6), generator(0, "mix", 2, 0))
-        images.append(mixer.pixels(data["images"][rows], plan))
-        labels[rows[:, None], rows] = mix_targets(plan)
-    text = model.text_features(model.encode_text(data["input_ids"], data["attention_mask"]))
-    loss, _ = mixed_itc(model.image_features(model.encode_image(torch.cat(images))), text, labels, model.tau)
-    loss.backward()
-    assert (first[0] + second[0]) / 2 == pytest.approx(float(loss.detach()), abs=1e-5)
-    for place, weight in ((1, model.vision.vit.patch_embed.proj.weight), (2, model.tau)):
-        torch.testing.assert_close((first[place] + second[place]) / 2, weight.grad, rtol=1e-3, atol=1e-5)
 
 
 def three_steps(given, steps):

@@ -1,16 +1,38 @@
-"""Two processes, each with its batch, against one that holds both."""
+"""Two processes, each with its batch, against one that holds both: losses, and whole runs.
+
+The processes are started once, as each imports torch anew.
+"""
+
+import dataclasses
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from nonet.testing import normal, seeded, two_processes
+from nonet.data.batching import generator
+from nonet.runs import read_metrics
+from nonet.testing import normal, numbers, one_thread, seeded, two_processes
+from nonet.training.checkpoints import read_checkpoint
+from nonet.training.trainer import global_mean
+from nonet.vision_language.pair_module import Moment
 from timix import TextAwareMix, mix_targets, mixed_itc
 from timix.hosts import mixed_term
 from timix.mixed_targets import text_targets
+from timix.module import MixModule
+from timix.pretrain_run import pretrain
+
+sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
+from tiny_training import BARE, ITC_ALONE, built, options
+
+pytestmark = pytest.mark.slow
 
 BATCH, WIDTH = 4, 6  # of each process; of the shared space
 MIX = TextAwareMix(4, 0.5, 0.5)
+ROWS = [torch.tensor([0, 1, 2, 3]), torch.tensor([4, 5])]  # of a batch of 6, unevenly shared out
+KEYS = ("images", "input_ids", "attention_mask", "image_ids", "caption_ids")
 
 
 def everything():
@@ -21,9 +43,8 @@ def everything():
     return normal(2 * BATCH, 4, 4), normal(2 * BATCH, 3, 4, 4), texts, probs, weights
 
 
-def of_a_rank():
+def in_a_loop_of_others(rank):
     """Loss and gradient of a process, and its hard and soft labels of images and texts."""
-    rank = torch.distributed.get_rank()
     *parts, weights = everything()
     scores, images, texts, probs = (part[rank * BATCH : (rank + 1) * BATCH] for part in parts)
     plan = MIX.plan(scores, seeded())
@@ -33,9 +54,83 @@ def of_a_rank():
     return term.item(), weights.grad, [(part, text_targets(part, (rank, 2))) for part in labels]
 
 
-@pytest.mark.slow
-def test_two_processes_have_the_labels_the_loss_and_the_gradient_of_one():
-    ranks = two_processes(of_a_rank)
+def contrast_alone(folder, **values):
+    """Options without what differs between processes: regions, and windows by the place in the batch."""
+    return options(folder, itc=BARE, losses=ITC_ALONE, regions=[], **values)
+
+
+def in_a_module(rank, folder):
+    """A process's mean loss of mixed images, and gradients of the first and the last weight."""
+    mix = {"score": "random", "region": "cutmix", "labels": "hard", "ramp": 0, "partner": "roll"}
+    begin, module, batch = built(contrast_alone(folder, mix=mix), wide=True)
+    data = batch(0)
+    own = {name: data[name][ROWS[rank]] for name in KEYS}
+    moment = Moment(2, 0, 0.5)
+    found = module.main_terms(own, moment)
+    loss = global_mean(*module.extra_terms(own, found, moment)["mix"])
+    loss.backward()
+    return loss.item(), begin.model.vision.vit.patch_embed.proj.weight.grad, begin.model.tau.grad
+
+
+def of_length(given, out, devices):
+    """Four steps on so many devices."""
+    trainer = dataclasses.replace(given.trainer, devices=devices)
+    return dataclasses.replace(given, out=out, trainer=trainer)
+
+
+def plain(folder, devices):
+    """A run without mixed images, which any number of devices makes alike."""
+    given = options(
+        folder, losses=ITC_ALONE, regions=[], mix={"enabled": False}, val_size=2, itc={"queue": 16}
+    )
+    return pretrain(of_length(given, folder / f"plain-{devices}", devices))
+
+
+def mixed(folder, rank):
+    """A run with all losses; and another, which a signal to one process ends and which is resumed."""
+    given = options(folder, val_size=2)
+    pretrain(of_length(given, folder / "whole", 2))
+    step = MixModule.training_step
+
+    def interrupted(self, batch, number):
+        if rank == 1 and self.global_step == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, batch, number)
+
+    MixModule.training_step = interrupted
+    stopped = False
+    try:
+        pretrain(of_length(given, folder / "part", 2))
+    except KeyboardInterrupt:
+        stopped = True
+    MixModule.training_step = step
+    again = dataclasses.replace(of_length(given, None, 2), resume=folder / "part")
+    pretrain(again)
+    return stopped
+
+
+def in_a_process(folder):
+    rank = torch.distributed.get_rank()
+    own = folder / f"files-{rank}"
+    own.mkdir()
+    found = {"loop": in_a_loop_of_others(rank), "module": in_a_module(rank, own)}
+    plain(folder, 2)
+    return found | {"stopped": mixed(folder, rank)}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def ranks(runs):
+    options(runs)  # pictures that both read
+    return two_processes(in_a_process, runs)
+
+
+def test_labels_loss_and_gradient_are_those_of_one_process(ranks):
+    ranks = [rank["loop"] for rank in ranks]
     scores, images, texts, probs, weights = everything()
     partner = [3, 2, 1, 0, 7, 6, 5, 4]  # within each process, where the released code takes 7, 6, 5, ...
     for number, own in enumerate((torch.eye(2 * BATCH), probs)):
@@ -52,3 +147,47 @@ def test_two_processes_have_the_labels_the_loss_and_the_gradient_of_one():
     wanted.backward()
     assert sum(rank[0] for rank in ranks) / 2 == pytest.approx(wanted.item())
     torch.testing.assert_close(sum(rank[1] for rank in ranks) / 2, weights.grad)
+
+
+def test_the_module_has_the_loss_and_the_gradient_of_one_process_with_uneven_shares(ranks, tmp_path):
+    """The labels' columns, the gathered features, the mean over unequal counts."""
+    first, second = (rank["module"] for rank in ranks)
+    with one_thread():
+        begin, _module, batch = built(contrast_alone(tmp_path, mix={"score": "random"}), wide=True)
+        data = batch(0)
+        model, mixer = begin.model, TextAwareMix(6, region="cutmix", partner="roll")
+        images, labels = [], torch.zeros(6, 6)
+        for rows in ROWS:
+            plan = mixer.plan(torch.zeros(len(rows), 6, 6), generator(0, "mix", 2, 0))
+            images.append(mixer.pixels(data["images"][rows], plan))
+            labels[rows[:, None], rows] = mix_targets(plan)
+        text = model.text_features(model.encode_text(data["input_ids"], data["attention_mask"]))
+        image = model.image_features(model.encode_image(torch.cat(images)))
+        loss, _ = mixed_itc(image, text, labels, model.tau)
+        loss.backward()
+    assert (first[0] + second[0]) / 2 == pytest.approx(float(loss.detach()), rel=1e-5)
+    for place, weight in ((1, model.vision.vit.patch_embed.proj.weight), (2, model.tau)):
+        assert weight.grad.abs().max() > 1e-2
+        torch.testing.assert_close((first[place] + second[place]) / 2, weight.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_without_mixed_images_is_that_of_one_device(ranks, runs):
+    with one_thread():
+        alone = numbers(plain(runs, 1))
+    both = numbers(runs / "plain-2")
+    assert len(both) == len(alone) == 5  # four steps, and what was validated
+    for mine, theirs in zip(both, alone, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+
+
+def test_a_run_that_a_signal_to_one_process_ends_goes_on_to_the_bit(ranks, runs):
+    assert [rank["stopped"] for rank in ranks] == [True, True]
+    assert numbers(runs / "part") == numbers(runs / "whole")
+    trained = [line for line in read_metrics(runs / "whole") if "train/mix" in line]
+    assert [line["train/mix"] > line["train/mix_floor"] for line in trained] == [False, True, True, True]
+    one, two = (read_checkpoint(runs / name / "checkpoints/last.ckpt") for name in ("whole", "part"))
+    assert one["processes"] == 2
+    assert one["state_dict"].keys() == two["state_dict"].keys()
+    for name, value in one["state_dict"].items():
+        same = value == two["state_dict"][name]
+        assert bool(same if isinstance(same, bool) else same.all()), name

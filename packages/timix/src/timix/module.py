@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from nonet.data.batching import generator
-from nonet.errors import RunFailed
 from nonet.training.trainer import global_mean
 from nonet.vision_language.feature_queue import FeatureQueue
 from nonet.vision_language.momentum import Twin
@@ -51,6 +51,8 @@ class MixModule(PairModule):
         twin, queue, alpha, seed: as of `PairModule`.
         separate: three optimiser steps a batch.
         clip: with `separate`, the largest norm of a gradient; None: not clipped.
+        skips: with `separate`, leave out what is not finite, and what comes behind it in the batch, as
+            `FiniteLoss(skip=...)` does and expects.
     """
 
     def __init__(
@@ -72,13 +74,15 @@ class MixModule(PairModule):
         seed: int = 0,
         separate: bool = False,
         clip: float | None = None,
+        skips: bool = False,
     ) -> None:
         super().__init__(
             model, losses, rates, steps=steps, steps_per_epoch=steps_per_epoch, twin=twin, queue=queue,
             alpha=alpha, seed=seed,
         )  # fmt: skip
         self.mixed, self.mix_weight, self.detector = mixed, mix_weight, detector
-        self.pta_weight, self.block, self.clip = pta_weight, block, clip
+        self.pta_weight, self.block = pta_weight, block
+        self.clip, self.skips = clip, skips
         self.automatic_optimization = not separate
         self.zero_shot = ZeroShot()
 
@@ -94,6 +98,18 @@ class MixModule(PairModule):
         if self.detector is not None and any(each.requires_grad for each in self.detector.parameters()):
             terms["pta"] = self._regions(batch, found.logged)
         return terms
+
+    def learns(self) -> list[str]:
+        """Names of the losses that a run has."""
+        taught = self.detector is not None and any(each.requires_grad for each in self.detector.parameters())
+        extra = {"mix": self.mixed is not None, "pta": taught}
+        return [*self.losses.weights, *(name for name, there in extra.items() if there)]
+
+    def kind_of_step(self, batch: dict[str, Any], batch_idx: int) -> str:
+        """Of the batches with mixed images and of those without one is counted each."""
+        moment, kind = self.moment(batch_idx), super().kind_of_step(batch, batch_idx)
+        mixes = self.mixed is not None and self.mix_weight(moment.step, moment.epochs) > 0
+        return f"{kind}, mixed" if mixes else kind
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The sum of all losses; with `separate` the three steps are made here."""
@@ -146,10 +162,11 @@ class MixModule(PairModule):
         optimizer: Any = self.optimizers()
         weight = 0.0 if self.mixed is None else self.mix_weight(moment.step, moment.epochs)
         means: dict[str, Tensor] = {}
+        sound = True
         learns = self.detector is not None and batch.get("regions") is not None
         if learns and any(each.requires_grad for each in self.detector.parameters()):  # type: ignore[union-attr]
             means["pta"] = global_mean(*self._regions(batch, logged))
-            self._one_step(optimizer.optimizer, means["pta"])
+            sound = self._one_step(optimizer.optimizer, means["pta"], sound)
         found = self.main_terms(batch, moment)
         found.logged |= logged
         terms = {name: global_mean(*pair) for name, pair in found.terms.items()}
@@ -158,16 +175,15 @@ class MixModule(PairModule):
             scores = self.mixed.scores(self.model, found, self.detector)
             probs = self.mixed.probabilities(found)
         means |= terms
-        self._one_step(
-            optimizer if scores is None else optimizer.optimizer, torch.stack(list(terms.values())).sum()
-        )
+        last = optimizer if scores is None else optimizer.optimizer
+        sound = self._one_step(last, torch.stack(list(terms.values())).sum(), sound)
         self.remember(found)
         if scores is not None:
             self.model.clamp_tau()
             again = self._encoded_again(batch, found)
             again.logged = found.logged
             means["mix"] = global_mean(*self._mix(batch, again, moment, scores, probs, weight))
-            self._one_step(optimizer, means["mix"])
+            self._one_step(optimizer, means["mix"], sound)
         elif self.mixed is not None:
             _note_none(found)
         self.lr_schedulers().step()  # type: ignore[union-attr]
@@ -183,22 +199,34 @@ class MixModule(PairModule):
             found.ranks, found.every_image.detach(), features.float(), found.every_id, self.model.tau,
         )  # fmt: skip
 
-    def _one_step(self, optimizer: Any, loss: Tensor) -> None:
-        """Backward, clip, step. Lightning counts the steps of its own optimiser, one a batch.
+    def _one_step(self, optimizer: Any, loss: Tensor, sound: bool) -> bool:
+        """Backward, clip, step. Lightning counts the steps of its own optimiser, one a batch: the last one.
 
-        Raises:
-            RunFailed: the loss is not finite.
+        Args:
+            optimizer: Lightning's in the last step, torch's in those before.
+            loss: of this step.
+            sound: whether all was finite in the steps before.
+
+        Returns:
+            Whether all was finite so far. What is not is not stepped with, where steps are to be skipped; the
+            last step of such a batch gets a gradient of NaN, by which `FiniteLoss` knows it.
         """
-        if not bool(torch.isfinite(loss)):
-            raise RunFailed(
-                f"step {self.global_step + 1}: the loss is {float(loss)}: lower rates.lr, or set trainer.clip"
-            )
         optimizer.zero_grad(set_to_none=True)
         self.manual_backward(loss)
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         if self.clip is not None:
-            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-            nn.utils.clip_grad_norm_(weights, self.clip)
+            nn.utils.clip_grads_with_norm_(weights, self.clip, norm)
+        if self.skips:
+            sound = sound and bool(torch.isfinite(loss) & torch.isfinite(norm))
+            if not sound:
+                for gradient in gradients:
+                    gradient.fill_(torch.nan)
+                if not isinstance(optimizer, LightningOptimizer):
+                    return sound
         optimizer.step()
+        return sound
 
 
 def _note_none(found: PairStep) -> None:

@@ -120,8 +120,9 @@ class TextAwareMix:
         self.region: Region = region
         self.per_sample_k = per_sample_k
         self.bad_scores = 0
-        """scores that were NaN or infinite so far, as far as was looked"""
+        """scores that were NaN or infinite so far, as far as was looked (`look`)"""
         self._bad: Tensor | None = None
+        self._warned = False
         self._seen, self._plans = 0, 0
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -148,7 +149,9 @@ class TextAwareMix:
             )
         count, device = len(scores), scores.device
         if count < 2:
-            warnings.warn("a batch of one image is not mixed: there is no partner", stacklevel=2)
+            if count and not self._warned:
+                self._warned = True
+                warnings.warn("a batch of one image is not mixed: there is no partner", stacklevel=3)
             return self._nothing(count, device)
         random = _numpy_generator(generator)
         sides = random.integers(self.sides[0], self.sides[1] + 1, count if self.per_sample_k else 1)
@@ -168,6 +171,23 @@ class TextAwareMix:
         k = torch.from_numpy(sides)
         lam = 1 - k.square() / math.prod(self.grid)
         return MixPlan(paste, cut, k.to(device), partner, lam.to(device), rows, count, self.grid)
+
+    def look(self) -> int:
+        """How many scores were NaN or infinite so far. On a GPU this waits; on the CPU it is up to date.
+
+        Raises:
+            RunFailed: more than 1 % of those since the last look are.
+        """
+        if self._bad is not None:
+            found, seen = int(self._bad), self._seen
+            self._bad, self._seen, self._plans = None, 0, 0
+            self.bad_scores += found
+            if found > BAD_SHARE * seen:
+                raise RunFailed(
+                    f"{found} of {seen} patch scores are NaN or infinite: a scorer in float16 overflows; "
+                    "take bfloat16, or another score"
+                )
+        return self.bad_scores
 
     def pixels(self, images: Tensor, plan: MixPlan) -> Tensor:
         """The mixed images.
@@ -258,14 +278,7 @@ class TextAwareMix:
         self._seen += bad.numel()
         self._plans += 1
         if bad.is_cpu or self._plans >= CHECKED_EACH:
-            found, seen = int(self._bad), self._seen
-            self._bad, self._seen, self._plans = None, 0, 0
-            self.bad_scores += found
-            if found > BAD_SHARE * seen:
-                raise RunFailed(
-                    f"{found} of {seen} patch scores are NaN or infinite: a scorer in float16 overflows; "
-                    "take bfloat16, or another score"
-                )
+            self.look()
 
 
 def _blend(images: Tensor, plan: MixPlan) -> Tensor:
