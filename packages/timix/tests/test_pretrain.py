@@ -1,44 +1,71 @@
-"""The verb `pretrain`: runs, resuming, regions, noise, what cannot be."""
+"""The verb `pretrain`: a run, resuming it, its batches, and what is kept out of it."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from nonet.data.batching import RandomBatches, StepSampler, loader
-from nonet.options import build, read
+from nonet.data.batching import RandomBatches, StepSampler, generator, loader
 from nonet.runs import read_metrics
-from nonet.testing import call_cli, numbers, one_thread
+from nonet.testing import numbers
 from nonet.training.checkpoints import read_checkpoint
 from nonet.vision_language.pair_folders import load_extra, load_pair_model
 from nonet.vision_language.patch_detector import PatchDetector
-from timix.commands.pretrain import Options
+from timix.module import MixModule
 from timix.pretrain_data import _Numbered
 from timix.pretrain_start import start
+from timix.text_aware_mix import TextAwareMix
 from timix.zero_shot import recalls
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
-from square_pairs import config, write_squares
+from square_pairs import write_squares
+from tiny_runs import plain_pages, pretrain
+from tiny_training import options
+
+MORE = ("--corrupt-captions", 0.3)
 
 
-@pytest.fixture
-def files(tmp_path):
-    return write_squares(tmp_path)
-
-
-def pretrain(tmp_path, files, *words, regions=True, **options):
-    given = ["--pairs", files["pairs"], *(["--regions", files["regions"]] if regions else [])]
-    with one_thread():
-        return call_cli("timix", "pretrain", "--config", config(tmp_path, **options), *given, *words)
-
-
-def test_a_run_leaves_a_model_its_predictor_a_card_and_a_page(tmp_path, files):
-    found = pretrain(tmp_path, files, "--out", tmp_path / "run", "--corrupt-captions", 0.3, val_size=2)
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Pairs and regions; the run `one` of four steps, and `half`, one like it that was stopped after two."""
+    folder = tmp_path_factory.mktemp("work")
+    files = write_squares(folder)
+    found = pretrain(folder, files, "--out", folder / "one", *MORE, val_size=2)
     assert found.returncode == 0, found.stderr
-    run = tmp_path / "run"
-    assert found.stdout.strip().endswith("run")
+    assert found.stdout.strip().endswith("one")
+    step = MixModule.training_step
+
+    def stops(self, batch, number):
+        if self.global_step == 2:
+            raise KeyboardInterrupt
+        return step(self, batch, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MixModule, "training_step", stops)
+        stopped = pretrain(folder, files, "--out", folder / "half", *MORE, val_size=2)
+    assert stopped.returncode == 130
+    return folder, files
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(work):  # those of the run `one` are drawn
+    with plain_pages():
+        yield
+
+
+def resumed(work, tmp_path, *words):
+    """Go on with a copy of `half`."""
+    folder, files = work
+    shutil.copytree(folder / "half", tmp_path / "run")
+    return pretrain(folder, files, "--resume", tmp_path / "run", *MORE, *words, val_size=2)
+
+
+def test_a_run_leaves_a_model_its_predictor_a_card_and_a_page(work):
+    run = work[0] / "one"
     loaded = load_pair_model(run)
     detector = PatchDetector(32)
     assert load_extra(loaded.folder, "patch_detector", detector)
@@ -46,6 +73,7 @@ def test_a_run_leaves_a_model_its_predictor_a_card_and_a_page(tmp_path, files):
     lines = read_metrics(run)
     trained = [line for line in lines if "train/loss" in line]
     assert [line["train/mix_weight"] for line in trained] == pytest.approx([0, 1 / 4, 1 / 2, 3 / 4])
+    assert [line["train/alpha"] for line in trained] == pytest.approx([0, 0.1, 0.2, 0.3])
     assert [line["train/lam"] == 1 for line in trained] == [True, False, False, False]
     assert all(line["train/pta"] > 0 for line in trained)
     assert {"val/TR@1", "val/IR@10", "val/R-mean"} <= lines[-1].keys()
@@ -57,146 +85,86 @@ def test_a_run_leaves_a_model_its_predictor_a_card_and_a_page(tmp_path, files):
     card = (run / "model" / "README.md").read_text()
     assert "30% of its captions were wrong on purpose" in card
     assert "device hours" in card
-    assert "gmac_per_pair" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "gmac_per_pair" in page
+    assert page.count("<svg") > 10
 
 
-def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(tmp_path, files, monkeypatch):
-    from timix.module import MixModule
-
-    straight = pretrain(tmp_path, files, "--out", tmp_path / "one")
-    assert straight.returncode == 0, straight.stderr
-    step = MixModule.training_step
-
-    def stops(self, batch, number):
-        if self.global_step == 2:
-            raise KeyboardInterrupt
-        return step(self, batch, number)
-
-    monkeypatch.setattr(MixModule, "training_step", stops)
-    assert pretrain(tmp_path, files, "--out", tmp_path / "two").returncode == 130
-    monkeypatch.undo()
-    again = pretrain(tmp_path, files, "--resume", tmp_path / "two")
+def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(work, tmp_path):
+    again = resumed(work, tmp_path)
     assert again.returncode == 0, again.stderr
-    assert numbers(tmp_path / "one") == numbers(tmp_path / "two")
-    one, two = (read_checkpoint(tmp_path / name / "checkpoints/last.ckpt") for name in ("one", "two"))
-    assert one["state_dict"].keys() == two["state_dict"].keys()
-    parts = {name.split(".")[0] for name in one["state_dict"]}
+    one, two = work[0] / "one", tmp_path / "run"
+    assert numbers(one) == numbers(two)
+    first, second = (read_checkpoint(run / "checkpoints/last.ckpt") for run in (one, two))
+    assert first["state_dict"].keys() == second["state_dict"].keys()
+    parts = {name.split(".")[0] for name in first["state_dict"]}
     assert parts == {"model", "twin", "queue", "detector"}
-    for name, value in one["state_dict"].items():
-        same = value == two["state_dict"][name]
+    for name, value in first["state_dict"].items():
+        same = value == second["state_dict"][name]
         assert bool(same if isinstance(same, bool) else same.all()), name
 
 
-def test_a_run_does_not_go_on_with_another_queue_or_size(tmp_path, files):
-    assert pretrain(tmp_path, files, "--out", tmp_path / "run").returncode == 0
-    queue = ("--itc.queue", 8, "--resume", tmp_path / "run")
-    longer = pretrain(tmp_path, files, *queue)
-    assert longer.returncode == 2
-    assert "queue has 16 pairs" in longer.stderr
-    assert pretrain(tmp_path, files, *queue, "--reset-queue").returncode == 0
-    larger = pretrain(tmp_path, files, "--resume", tmp_path / "run", "--model.image", 64)
-    assert larger.returncode == 2
-    assert "model.image is 64 here but 48 in the checkpoint" in larger.stderr
+def test_a_run_does_not_go_on_with_another_queue_unless_that_is_said(work, tmp_path):
+    refused = resumed(work, tmp_path / "kept", "--itc.queue", 8)
+    assert refused.returncode == 2
+    assert "the checkpoint's queue has 16 pairs of 16 numbers, this one 8 of 16" in refused.stderr
+    done = resumed(work, tmp_path / "reset", "--itc.queue", 8, "--reset-queue")
+    assert done.returncode == 0, done.stderr
+    state = read_checkpoint(tmp_path / "reset/run/checkpoints/last.ckpt")["state_dict"]
+    assert state["queue.images"].shape == (8, 16)
+    assert state["queue._extra_state"] == {"filled": 8, "next": 2}  # of a batch of 6 and one of 4
 
 
-def test_a_loss_that_is_not_finite_skips_the_step_and_names_the_pairs(tmp_path, files, monkeypatch):
-    from timix.module import MixModule
-
-    extra = MixModule.extra_terms
-
-    def spoiled(self, batch, found, moment):
-        terms = extra(self, batch, found, moment)
-        if moment.step == 1:
-            terms["mix"] = (terms["mix"][0] * torch.nan, terms["mix"][1])
-        return terms
-
-    monkeypatch.setattr(MixModule, "extra_terms", spoiled)
-    found = pretrain(tmp_path, files, "--out", tmp_path / "run")
-    assert found.returncode == 0
-    assert "step 2: the loss is nan; the step is skipped" in found.stderr
-    named = json.loads((tmp_path / "run" / "nonfinite.json").read_text())["ids"]
-    assert len(named) == 6
-    assert all("pairs.jsonl:" in place for place in named)
-    ended = pretrain(tmp_path, files, "--out", tmp_path / "run2", "--skip-nonfinite", 1)
-    assert ended.returncode == 1
-    assert "1 steps in succession were skipped" in ended.stderr
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--model.image", 64), "model.image is 64 here but 48 in the checkpoint"),
+        (("--model.patch", 16), "model.patch is 16 here but 8 in the checkpoint"),
+        (("--batch", 8), "batch is 8 here but 6 in the checkpoint"),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_size(work, tmp_path, words, text):
+    refused = resumed(work, tmp_path, *words)
+    assert refused.returncode == 2
+    assert text in refused.stderr
 
 
-def test_what_cannot_work_is_refused_before_there_is_a_run(tmp_path, files):
-    run = tmp_path / "run"
-    for words, text in (
-        (("--mix.r-max", 1.0), "would paste a whole picture"),
-        (("--mix.r-min", 0.01), "is less than one"),
-        (("--tpp.loc", 7), "blocks 0 to 1; set tpp.loc"),
-        (("--rates.warmup", 4), "leaves nothing of 4 steps"),
-        (("--val", files["pairs"]), "of the validation data are in the training data too"),
-        (("--init", tmp_path), "no image-text model"),
-        (("--model.image", 50), "nearest: 48 or 56"),
-    ):
-        found = pretrain(tmp_path, files, "--out", run, *words)
-        assert (found.returncode, run.exists()) == (2, False), (words, found.stderr)
-        assert text in found.stderr, found.stderr
-
-
-def test_a_model_without_predictor_cannot_score_with_it(tmp_path, files):
-    plain = pretrain(tmp_path, files, "--out", tmp_path / "run", "--mix.score", "itc", regions=False)
-    assert plain.returncode == 0, plain.stderr
-    model = ("--init", tmp_path / "run", "--out", tmp_path / "run2")
-    found = pretrain(tmp_path, files, *model, regions=False)
-    assert found.returncode == 2
-    assert "no patch predictor in it, and there is no --regions file: take mix.score attn" in found.stderr
-    larger = pretrain(
-        tmp_path, files, *model, "--mix.score", "attn", "--resize", 64, "--keep", "best", regions=False,
-        val_size=2,
-    )  # fmt: skip
+def test_another_size_of_images_resamples_the_positions_of_a_model(work, tmp_path):
+    folder, files = work
+    words = ("--init", folder / "one", "--resize", 64, "--keep", "best", "--mix.score", "attn")
+    larger = pretrain(tmp_path, files, *words, "--out", tmp_path / "run", regions=False, val_size=2)
     assert larger.returncode == 0, larger.stderr
-    assert load_pair_model(tmp_path / "run2").model.vision.grid == (8, 8)
     assert "positions: resampled from 6 x 6 to 8 x 8" in larger.stderr
+    assert load_pair_model(tmp_path / "run").model.vision.grid == (8, 8)
 
 
-def test_pictures_that_cannot_be_read_are_replaced_and_too_many_end_the_run(tmp_path, files):
-    (tmp_path / "3.png").write_bytes(b"not a picture")
-    found = pretrain(tmp_path, files, "--out", tmp_path / "run", "--mix.score", "itc", regions=False)
-    assert found.returncode == 0, found.stderr
-    assert found.stderr.count("another image takes its place") == 1
-    (tmp_path / "4.png").unlink()
-    found = pretrain(tmp_path, files, "--out", tmp_path / "run2", "--mix.score", "itc", regions=False)
-    assert found.returncode == 1
-    assert "images cannot be read, more than" in found.stderr
-
-
-def test_fewer_pairs_than_a_batch_are_one_batch(tmp_path, files):
-    found = pretrain(tmp_path, files, "--out", tmp_path / "run", "--batch", 64)
-    assert found.returncode == 2  # a warm-up of one step leaves nothing of one
-    found = pretrain(tmp_path, files, "--out", tmp_path / "run", "--batch", 64, "--rates.warmup", 0)
-    assert found.returncode == 0, found.stderr
-    assert "batch is 64, and there are 24 items" in found.stderr
-
-
-def test_batches_are_the_same_for_any_number_of_workers(tmp_path, files):
-    lines = {"pairs": [str(files["pairs"])], "regions": [str(files["regions"])]}
-    given = build(Options, [read(config(tmp_path, **lines))])
+def test_mixed_batches_are_the_same_for_any_number_of_workers(work, tmp_path):
+    given = options(tmp_path)
     begin = start(given, lambda line: None)
-    seen = []
-    for workers in (0, 2):
+    mixer, seen = TextAwareMix(6), []
+    for workers in (0, 1, 2):
         visits = begin.visits(given)
         visits.regions = begin.make_regions(given)(0, 1)
         sampler = _Numbered(RandomBatches(20, 6, 0), start=2, steps=3)
-        seen.append(list(loader(visits, sampler, begin.collate(given), workers=workers)))
+        batches = list(loader(visits, sampler, begin.collate(given), workers=workers))
+        for step, batch in enumerate(batches, 2):
+            scores = batch["images"].mean(1).unflatten(1, (6, 8)).unflatten(3, (6, 8)).mean((2, 4))
+            batch["mixed"] = mixer.pixels(batch["images"], mixer.plan(scores, generator(0, "mix", step, 0)))
+        seen.append(batches)
     assert len(seen[0]) == 3
-    for one, two in zip(*seen, strict=True):
-        for name in ("images", "input_ids", "image_ids", "target_ids"):
-            assert torch.equal(one[name], two[name])
-        assert torch.equal(one["regions"]["images"], two["regions"]["images"])
-        assert torch.equal(one["regions"]["masks"], two["regions"]["masks"])
+    for one, *others in zip(*seen, strict=True):
+        assert not torch.equal(one["mixed"], one["images"])
         assert len(one["regions"]["masks"]) == 6
+        for other in others:
+            for name in ("images", "mixed", "input_ids", "image_ids", "target_ids"):
+                assert torch.equal(one[name], other[name])
+            assert torch.equal(one["regions"]["images"], other["regions"]["images"])
+            assert torch.equal(one["regions"]["masks"], other["regions"]["masks"])
     plain = StepSampler(RandomBatches(20, 6, 0), start=2, steps=1)
     assert next(iter(_Numbered(RandomBatches(20, 6, 0), start=2, steps=1)))[:-1] == next(iter(plain))
 
 
 def test_recalls_do_not_depend_on_the_order_of_the_parts():
-    import numpy as np
-
     e = np.eye(4, dtype=np.float32)
     wrong = (e[1] * 0.9 + e[3]).astype(np.float32)  # a text of image 7 that is nearer to image 9
     parts = [
@@ -208,17 +176,3 @@ def test_recalls_do_not_depend_on_the_order_of_the_parts():
     assert found["TR@1"] == pytest.approx(200 / 3)  # the wrong text stands before the own one of image 9
     assert found["IR@1"] == pytest.approx(75)
     assert found["TR@10"] == found["IR@10"] == 100
-
-
-@pytest.mark.slow
-def test_two_processes_train_and_resume(tmp_path, files):
-    from nonet.testing import run_cli
-
-    words = ["--pairs", files["pairs"], "--regions", files["regions"], "--trainer.devices", 2]
-    path = config(tmp_path, val_size=2)
-    found = run_cli("timix", "pretrain", "--config", path, *words, "--out", tmp_path / "run")
-    assert found.returncode == 0, found.stderr
-    trained = [line for line in read_metrics(tmp_path / "run") if "train/mix" in line]
-    assert len(trained) == 4
-    assert all(line["train/loss"] > 0 for line in trained)
-    assert "val/R-mean" in read_metrics(tmp_path / "run")[-1]

@@ -9,6 +9,7 @@ from nonet.options import dump
 from nonet.runs import read_metrics
 from nonet.training.model_card import ModelCard, Score
 from nonet.vision_language.pair_config import PairConfig
+from nonet.vision_language.training_stages import told
 from timix.pretrain_notes import COST
 
 if TYPE_CHECKING:
@@ -30,17 +31,31 @@ def cost_of(folder: Path, batch: int) -> dict[str, Any]:
 
     Returns:
         steps, pairs (seen, with repetition), device_hours, and gmac_per_pair (of one pair in training: with
-        backward pass, momentum model and regions) where it was counted.
+        backward pass, momentum model, mixed images and regions, as a mean over all steps) where it was
+        counted.
     """
     lines = read_metrics(folder)
     last = lines[-1] if lines else {"step": 0, "seconds": 0.0}
     counted = folder / COST
     known = json.loads(counted.read_text(encoding="utf-8")) if counted.exists() else {}
     hours = float(last.get("seconds", 0.0)) / 3600 * known.get("devices", 1)
-    found = {"steps": last["step"], "pairs": last["step"] * batch, "device_hours": round(hours, 4)}
+    found = {"steps": last["step"], "pairs": last["step"] * batch, "device_hours": round(hours, 5)}
     if "gmac_per_pair" in known:
         found["gmac_per_pair"] = round(known["gmac_per_pair"], 4)
     return found
+
+
+def stage_of(cost: Mapping[str, Any], losses: list[str]) -> dict[str, Any]:
+    """A pre-training as `nonet.vision_language.training_stages` keeps it.
+
+    Args:
+        cost: from `cost_of`.
+        losses: names of what was learnt.
+    """
+    return {
+        "verb": "pretrain", "losses": losses, "steps": cost["steps"], "examples": cost["pairs"],
+        "device_hours": cost["device_hours"], "gmac_per_example": cost.get("gmac_per_pair"),
+    }  # fmt: skip
 
 
 def card_text(
@@ -62,7 +77,7 @@ def card_text(
     if mix.enabled:
         where = f"where {mix.score} says so" if mix.guided else "without looking at texts"
         how = f"Images were mixed ({mix.chosen}, {where}; labels {mix.labels})."
-    used = ", ".join(f"{value:g} {key.replace('_', ' ')}" for key, value in cost.items())
+    used = told(stage_of(cost, []))
     files, rows = ", ".join(path.name for path in options.pairs), scores.items()
     limits = [f"Texts are cut off behind {config.max_length} word pieces."]
     if options.corrupt_captions:
@@ -73,7 +88,7 @@ def card_text(
         tags=("image-text-retrieval", "timix"),
         library="timix",
         base=options.init or (config.text if options.pretrained and config.text else None),
-        data=f"{images:,} images with captions ({files}). Cost: {used}.",
+        data=f"{images:,} images with captions ({files}). Cost of {used}.",
         options=dump(options),
         scores=[Score(key, value, data="images kept out, zero-shot, percent") for key, value in rows],
         limits=limits,

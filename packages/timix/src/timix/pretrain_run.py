@@ -27,15 +27,16 @@ from nonet.training.trainer import build_trainer
 from nonet.vision_language.feature_queue import FeatureQueue
 from nonet.vision_language.momentum import Twin
 from nonet.vision_language.pair_data import TextBatch
-from nonet.vision_language.pair_folders import save_pair_model
+from nonet.vision_language.pair_folders import pair_folder, save_pair_model
 from nonet.vision_language.pair_losses import PairLosses
+from nonet.vision_language.training_stages import TRAINING, as_json, read_stages
 from nonet.vision_language.word_mask import WordMask
 from timix.mix_pass import MixPass
 from timix.mix_schedule import mix_weight
 from timix.module import MixModule
-from timix.pretrain_card import card_text, cost_of
+from timix.pretrain_card import card_text, cost_of, stage_of
 from timix.pretrain_data import MixData
-from timix.pretrain_notes import PairNotes, StepCost
+from timix.pretrain_notes import PairNotes, ScoreNotes, StepCost
 from timix.pretrain_start import Start, start
 from timix.scoring import PREDICTOR, check_block
 from timix.text_aware_mix import TextAwareMix
@@ -141,6 +142,7 @@ def build_module(options: "Options", begin: Start, steps: int, steps_per_epoch: 
         mix_weight=partial(mix_weight, mix), detector=begin.detector, pta_weight=tpp.loss_weight,
         block=tpp.loc, twin=twin, queue=queue, alpha=itc.alpha, seed=options.trainer.seed,
         separate=mix.optim_steps == "separate", clip=options.trainer.clip,
+        skips=options.skip_nonfinite > 0,
     )  # fmt: skip
 
 
@@ -188,10 +190,13 @@ def _fit(
         "model.image": config.image, "model.patch": config.patch, "mix.optim_steps": options.mix.optim_steps,
     }  # fmt: skip
     monitor = "val/R-mean" if options.keep == "best" and data.val_dataset is not None else None
+    notes = [PairNotes(run, count, options.unreadable), StepCost(run, module.kind_of_step)]
+    if module.mixed is not None:
+        notes.append(ScoreNotes(run, module.mixed.mixer))
     engine = build_trainer(
         replace(trainer, clip=None) if separate else trainer, run, monitor=monitor, mode="max",
-        callbacks=[StateOfRun(**state), PairNotes(run, count, options.unreadable), StepCost(run)],
-        skip=0 if separate else options.skip_nonfinite,
+        callbacks=[StateOfRun(**state), *notes],
+        skip=options.skip_nonfinite,
     )  # fmt: skip
     last = run.checkpoints / "last.ckpt"
     if last.exists():  # before Lightning finds that weights do not fit
@@ -221,7 +226,9 @@ def _finish(options: "Options", run: Run, begin: Start, module: MixModule, overw
     cost = cost_of(run.folder, options.batch * options.trainer.accumulate)
     extras = {} if module.detector is None else {PREDICTOR: module.detector.to("cpu")}
     text = card_text(run.model.name, model.config, options, scores, cost, len(begin.train))
-    save_pair_model(model, begin.tokenizer, run.model, text, extras=extras, overwrite=overwrite)
+    before = read_stages(pair_folder(options.init), options.init) if options.init else []
+    files = {TRAINING: as_json([*before, stage_of(cost, module.learns())])}
+    save_pair_model(model, begin.tokenizer, run.model, text, extras=extras, files=files, overwrite=overwrite)
     page = run_page(run.folder)
     page.table([cost | scores], "What it cost, and zero-shot retrieval of images kept out (percent)")
     page.save(run.folder / "report.html")

@@ -4,6 +4,7 @@ pair_model.json       architecture, image size, normalisation
 model.safetensors     weights; tables that parts share are written once
 tokenizer.json ...    the tokenizer
 NAME.safetensors      weights of an added part, such as a patch detector or a task's head
+training.json         what its training took (`training_stages`)
 nonet.json, README.md what was written, and the card
 """
 

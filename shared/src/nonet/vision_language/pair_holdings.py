@@ -8,6 +8,7 @@ from typing import Any
 from nonet.training.folder_holdings import Part, check_folder, refuse_other, run_parts, weights_part
 from nonet.training.weight_files import read_object
 from nonet.vision_language.pair_config import CONFIG, read_config
+from nonet.vision_language.training_stages import read_stages, told
 
 _EXPORTED = ("image.onnx", "projections.safetensors")
 
@@ -19,7 +20,8 @@ def holdings(path: Path) -> dict[str, dict[str, Any]]:
         path: the folder.
 
     Returns:
-        Part -> name -> value: `run`, `last numbers` of a run; `model`, `settings`, `weights` of a model.
+        Part -> name -> value: `run`, `last numbers` of a run; `model`, `settings`, `training`, `weights` of a
+        model.
 
     Raises:
         UserError: no such folder, one of something else, or a damaged file; the text names it.
@@ -65,4 +67,6 @@ def _model(path: Path) -> Iterator[Part]:
             for name, value in dataclasses.asdict(config).items()
         },
     )
+    stages = read_stages(path)
+    yield "training", {str(number): told(stage) for number, stage in enumerate(stages, 1)}
     yield weights_part(path)

@@ -108,6 +108,10 @@ class PairModule(L.LightningModule):  # type: ignore[misc]
         micro = batch_idx % accumulate
         return Moment(self.global_step, micro, (self.global_step + micro / accumulate) / self.steps_per_epoch)
 
+    def kind_of_step(self, batch: dict[str, Any], batch_idx: int) -> str:
+        """What a batch's operations are counted under: batches of one kind take as many."""
+        return "pairs" if batch.get("regions") is None else "pairs and regions"
+
     def generator(self, moment: Moment, device: torch.device) -> torch.Generator:
         """Random numbers of this process that depend on seed, step and micro-batch alone."""
         seed = step_seed(self.seed, moment.step, moment.micro_batch, self.global_rank)

@@ -11,7 +11,7 @@ from nonet.data.batching import OrderedBatches, RandomBatches
 from nonet.errors import RunFailed
 from nonet.files import write_json
 from nonet.options import dump
-from nonet.runs import Run, folder_of
+from nonet.runs import Run, folder_of, read_metrics
 from nonet.training.callbacks import last_good
 from nonet.training.checkpoints import StateOfRun, read_weights
 from nonet.training.data import StepData
@@ -21,13 +21,14 @@ from nonet.training.seeds import seed_all
 from nonet.training.strategies import choose_accelerator, device_count
 from nonet.training.trainer import build_trainer
 from nonet.vision_language.pair_data import UnreadableImages
-from nonet.vision_language.pair_folders import save_pair_model, tensors_of
+from nonet.vision_language.pair_folders import pair_folder, save_pair_model, tensors_of
 from nonet.vision_language.pair_optimizer import PairRates
 from nonet.vision_language.tasks.starting import start_task
 from nonet.vision_language.tasks.task import Task, TrainingItems, reading_of, said
 from nonet.vision_language.tasks.task_module import TaskModule
 from nonet.vision_language.tasks.task_options import FinetuneOptions
 from nonet.vision_language.tasks.task_settings import SETTINGS
+from nonet.vision_language.training_stages import TRAINING, as_json, read_stages
 
 SCORES = "scores.json"
 """in a run's folder, what the weights that were kept reach on the validation data"""
@@ -174,9 +175,22 @@ def _finish(
     ).text()  # fmt: skip
     task.cpu().eval()
     heads = {name: head for name, head in task.heads.items() if tensors_of(head)}
-    files = {SETTINGS: task.settings.as_json()}
+    stages = [*read_stages(pair_folder(options.model), options.model), _stage(run, options, module)]
+    files = {SETTINGS: task.settings.as_json(), TRAINING: as_json(stages)}
     save_pair_model(
         task.model, task.tokenizer, run.model, card, extras=heads, files=files, overwrite=overwrite
     )
     for name, value in scores.items():
         run.say(f"{name} {value:.2f}")
+
+
+def _stage(run: Run, options: FinetuneOptions, module: TaskModule) -> dict[str, Any]:
+    """What this fine-tuning took."""
+    lines = read_metrics(run.folder)
+    names = {name.removeprefix("train/") for line in lines for name in line if name.startswith("train/")}
+    steps, seconds = lines[-1]["step"], float(lines[-1]["seconds"])
+    return {
+        "verb": f"finetune {options.task}", "losses": sorted(names - {"loss"}), "steps": steps,
+        "examples": steps * module.batch * options.trainer.accumulate,
+        "device_hours": round(seconds / 3600 * module.trainer.world_size, 5),
+    }  # fmt: skip

@@ -20,6 +20,7 @@ from nonet.vision_language.tasks.task_files import read_answers
 from nonet.vision_language.tasks.task_options import FinetuneOptions, PredictOptions, UseOptions
 from nonet.vision_language.tasks.task_settings import DEFAULTS, TaskName, TaskSettings, read_settings
 from nonet.vision_language.tasks.vqa import VqaTask
+from nonet.vision_language.training_stages import learnt, read_stages, told
 
 Say = Callable[[str], None]
 
@@ -29,6 +30,8 @@ KINDS: dict[TaskName, type[Task]] = {
 }  # fmt: skip
 
 WRITING = ("vqa", "caption")  # tasks that take a decoder
+
+RERANK = 256  # candidates of a query for a matching head that has learnt, as in mPLUG's configurations
 
 
 def start_task(options: FinetuneOptions, say: Say) -> Task:
@@ -74,8 +77,11 @@ def load_task(options: UseOptions, say: Say) -> Task:
         UserError: no such model, one for another task, or one that lacks a part.
     """
     folder = pair_folder(options.model)
+    stages = read_stages(folder, options.model)
+    for stage in stages:
+        say(told(stage))
     kept = read_settings(folder, options.task)
-    settings = kept or _untrained(options.task)
+    settings = kept or _untrained(options.task, read_config(folder).max_length)
     given = {name: getattr(options, name) for name in ("max_length", "beams", "shortest", "longest")}
     settings = dataclasses.replace(
         settings, **{name: value for name, value in given.items() if value is not None}
@@ -91,7 +97,7 @@ def load_task(options: UseOptions, say: Say) -> Task:
                 "the model on it first"
             )
     if isinstance(task, RetrievalTask):
-        task.rerank = options.rerank
+        task.rerank = _candidates(options, learnt(stages, "itm"), say)
         task.top = options.top if isinstance(options, PredictOptions) else task.top
     task.eval()
     return task
@@ -125,9 +131,21 @@ def with_decoder(model: PairModel, layers: int | None, say: Say) -> PairModel:
     return made
 
 
-def _untrained(task: TaskName) -> TaskSettings:
-    """Settings for a model that was only pre-trained: it has learnt to write from fused tokens."""
-    settings = DEFAULTS[task].settings
+def _candidates(options: UseOptions, matches: bool, say: Say) -> int:
+    """How many candidates the matching head scores: none, unless asked for, where it has learnt nothing."""
+    if matches:
+        return RERANK if options.rerank is None else options.rerank
+    if options.rerank is None:
+        say(f"{options.model}: its matching head was not trained: cosines alone are compared (rerank 0)")
+    elif options.rerank:
+        say(f"warning: {options.model}: its matching head was not trained, and rerank asks it to score")
+    return options.rerank or 0
+
+
+def _untrained(task: TaskName, max_length: int) -> TaskSettings:
+    """Settings for a model that was only pre-trained: its texts are as long as there, and it has learnt to
+    write from fused tokens."""
+    settings = dataclasses.replace(DEFAULTS[task].settings, max_length=max_length)
     return dataclasses.replace(settings, look="fused") if task == "caption" else settings
 
 

@@ -132,15 +132,16 @@ class UseOptions:
     image: int | None = None
     """height and width of an image, pixels; none: as the model was trained"""
     max_length: int | None = None
-    """word pieces of a text with both ends; none: as the model was fine-tuned"""
+    """word pieces of a text with both ends; none: as the model was trained"""
     beams: int | None = None
     """sequences that are searched at once; none: as the model was fine-tuned, else 5"""
     shortest: int | None = None
     """word pieces of an answer or a caption, at least; none: likewise, else vqa 1, caption 8"""
     longest: int | None = None
     """word pieces of an answer or a caption, at most; none: likewise, else vqa 10, caption 25"""
-    rerank: int = 256
-    """retrieval: candidates of each query that the matching head scores; 0: cosines alone"""
+    rerank: int | None = None
+    """retrieval: candidates of each query that the matching head scores; 0: cosines alone; none: 256, or 0
+    where no training taught it"""
     batch: int = 32
     """examples at once"""
     workers: int = 0
@@ -149,7 +150,7 @@ class UseOptions:
     """cpu, cuda, cuda:1; auto: the first GPU, else the CPU"""
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.workers < 0 or self.rerank < 0:
+        if self.batch < 1 or self.workers < 0 or (self.rerank or 0) < 0:
             raise UserError("batch is at least 1; workers and rerank are 0 or more")
         if self.answers is not None and self.task != "vqa":
             raise UserError(f"answers are for vqa, not for {self.task}")

@@ -10,9 +10,12 @@ from typing import Any
 from nonet.errors import UserError
 from nonet.files import write_json, write_text
 from nonet.training.devices import pick_device
+from nonet.vision_language.pair_folders import pair_folder
+from nonet.vision_language.tasks.retrieval_task import RetrievalTask
 from nonet.vision_language.tasks.starting import load_task
 from nonet.vision_language.tasks.task import Evaluation, Task, reading_of, said
 from nonet.vision_language.tasks.task_options import EvaluateOptions, PredictOptions
+from nonet.vision_language.training_stages import read_stages
 
 Say = Callable[[str], None]
 
@@ -25,7 +28,8 @@ def evaluate_task(options: EvaluateOptions, say: Say) -> dict[str, float]:
         say: takes lines on the weights.
 
     Returns:
-        Percent by name, and `seconds` and `examples per second`: no number without its cost.
+        Percent by name, and `seconds` and `examples per second`; `scores.json` has what the model's training
+        took, too: no number without its cost.
 
     Raises:
         UserError: no such model or data, an image that cannot be read, or a folder that is not empty.
@@ -43,6 +47,7 @@ def evaluate_task(options: EvaluateOptions, say: Say) -> dict[str, float]:
         _write_lines(options.out / "predictions.jsonl", found)
         record: dict[str, Any] = {"task": options.task, "model": options.model, "data": list(options.data)}
         record |= {"examples": len(examples), "scores": scores, "settings": _settings(task, options)}
+        record |= {"training": read_stages(pair_folder(options.model), options.model)}
         write_json(options.out / "scores.json", record)
     return scores
 
@@ -87,7 +92,7 @@ def _answer(
 def _settings(task: Task, options: EvaluateOptions) -> dict[str, Any]:
     config = task.model.config
     settings = dataclasses.asdict(task.settings) | {"image": list(config.image_size), "patch": config.patch}
-    return settings | ({"rerank": options.rerank} if options.task == "retrieval" else {})
+    return settings | ({"rerank": task.rerank} if isinstance(task, RetrievalTask) else {})
 
 
 def _write_lines(path: Path, found: Evaluation) -> None:
