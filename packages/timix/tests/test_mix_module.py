@@ -30,6 +30,7 @@ from timix.text_aware_mix import TextAwareMix
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from tiny_training import BARE, ITC_ALONE, built, options
 
+
 @pytest.mark.parametrize("space", ["tokens", "pixels"])
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
 def test_mixed_loss_is_that_of_mixed_pixels_by_hand(tmp_path, space, fraction):

@@ -25,6 +25,7 @@ from timix.module import MixModule
 from timix.pretrain_run import pretrain
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
+from tiny_runs import plain_pages
 from tiny_training import BARE, ITC_ALONE, built, options
 
 pytestmark = pytest.mark.slow
@@ -114,8 +115,9 @@ def in_a_process(folder):
     own = folder / f"files-{rank}"
     own.mkdir()
     found = {"loop": in_a_loop_of_others(rank), "module": in_a_module(rank, own)}
-    plain(folder, 2)
-    return found | {"stopped": mixed(folder, rank)}
+    with plain_pages():
+        plain(folder, 2)
+        return found | {"stopped": mixed(folder, rank)}
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ranks(runs):
     options(runs)  # pictures that both read
-    return two_processes(in_a_process, runs)
+    return two_processes(in_a_process, runs, timeout=500)
 
 
 def test_labels_loss_and_gradient_are_those_of_one_process(ranks):
@@ -172,7 +174,7 @@ def test_the_module_has_the_loss_and_the_gradient_of_one_process_with_uneven_sha
 
 
 def test_a_run_without_mixed_images_is_that_of_one_device(ranks, runs):
-    with one_thread():
+    with one_thread(), plain_pages():
         alone = numbers(plain(runs, 1))
     both = numbers(runs / "plain-2")
     assert len(both) == len(alone) == 5  # four steps, and what was validated

@@ -31,9 +31,7 @@ def options(folder: Path, **values: Any) -> Options:
     return build(Options, [read(config(folder, **lines))])
 
 
-def built(
-    given: Options, *, wide: bool = False
-) -> tuple[Start, MixModule, Callable[[int], dict[str, Any]]]:
+def built(given: Options, *, wide: bool = False) -> tuple[Start, MixModule, Callable[[int], dict[str, Any]]]:
     """What the run begins with, its module, and its batches by number.
 
     Args:

@@ -33,9 +33,20 @@ class WholeFiles(TorchCheckpointIO):  # type: ignore[misc]
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write it at once or not at all."""
-        with replacing(path) as part:
-            torch.save(checkpoint, part)
+        """Write it at once or not at all.
+
+        Raises:
+            RunFailed: it could not be written; what was there before is still there.
+        """
+        try:
+            with replacing(path) as part:
+                torch.save(checkpoint, part)
+        except (OSError, RuntimeError) as error:  # of a full disk torch says "unexpected pos 576 vs 534"
+            there = "the last good one is still there" if Path(path).exists() else "there is none yet"
+            raise RunFailed(
+                f"{path}: the checkpoint could not be written ({str(error).splitlines()[0]}), {there}: "
+                "make room on the disk, and resume the run"
+            ) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
