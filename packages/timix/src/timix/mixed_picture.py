@@ -99,7 +99,7 @@ def draw_mixed(
     columns = 3 if scores is None else 5
     wide, high = columns * (width * zoom + GAP) - GAP, height * zoom + 2 * LINE + GAP
     sheet = Image.new("RGB", (wide + 2 * GAP, len(mixed) * (high + GAP) + LINE + 2 * GAP), "white")
-    heads = ["image", "partner", "mixed", "scores, image", "scores, partner"][:columns]
+    heads = ["image", "partner", "mixed", "scores of the image", "of the partner (light: more)"][:columns]
     for place, head in enumerate(heads):
         _write(sheet, GAP + place * (width * zoom + GAP), GAP, head, (90, 90, 90))
     for row in range(len(mixed)):
