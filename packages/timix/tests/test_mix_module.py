@@ -28,24 +28,29 @@ from timix.pretrain_run import pretrain
 from timix.text_aware_mix import TextAwareMix
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
+from square_pairs import MODEL
+from tiny_runs import plain_pages
 from tiny_training import BARE, ITC_ALONE, built, options
 
 
-@pytest.mark.parametrize("space", ["tokens", "pixels"])
-@pytest.mark.parametrize("fraction", [1.0, 0.5])
-def test_mixed_loss_is_that_of_mixed_pixels_by_hand(tmp_path, space, fraction):
-    given = options(
-        tmp_path, itc=BARE, losses=ITC_ALONE, mix={"space": space, "fraction": fraction, "ramp": 0}
-    )
+@pytest.mark.parametrize(
+    ("space", "fraction", "width"),
+    [("tokens", 1.0, 48), ("tokens", 0.5, 48), ("pixels", 1.0, 48), ("pixels", 0.5, 48), ("tokens", 1.0, 64)],
+)
+def test_mixed_loss_is_that_of_mixed_pixels_by_hand(tmp_path, space, fraction, width):
+    mix = {"space": space, "fraction": fraction, "ramp": 0}
+    given = options(tmp_path, itc=BARE, losses=ITC_ALONE, mix=mix, model=MODEL | {"image_width": width})
     begin, module, batch = built(given, wide=True)
     data, moment = batch(0), Moment(3, 0, 0.75)
+    assert data["images"].shape == (6, 3, 48, width)
     found = module.main_terms(data, moment)
     total, count = module.extra_terms(data, found, moment)["mix"]
 
-    model, mixer = begin.model, TextAwareMix(6)
+    model, grid = begin.model, (6, width // 8)
+    mixer = TextAwareMix(grid)
     tokens = model.vision.blocks(model.vision.embed(data["images"]), 0, 1)
     text = model.encode_text(data["input_ids"], data["attention_mask"])
-    scores = PatchDetector.log_score(begin.detector(tokens[:, 1:], text[:, 0])).unflatten(1, (6, 6))
+    scores = PatchDetector.log_score(begin.detector(tokens[:, 1:], text[:, 0])).unflatten(1, grid)
     random = generator(0, "mix", 3, 0)
     plan = mixer.plan(scores, random)
     images, labels = mixer.pixels(data["images"], plan), mix_targets(plan)
@@ -171,7 +176,7 @@ def test_separate_steps_are_those_of_a_plain_loop_to_the_bit(tmp_path):
     given = options(tmp_path, itc={"queue": 0}, mix=mix, trainer={"seed": 3})
     given = dataclasses.replace(given, out=tmp_path / "run", epochs=0.0)
     given = dataclasses.replace(given, trainer=dataclasses.replace(given.trainer, steps=4))
-    with one_thread():
+    with one_thread(), plain_pages():
         expected = three_steps(given, 4)
         folder = pretrain(given)
     found = read_weights(folder / "checkpoints" / "last.ckpt")

@@ -1,11 +1,14 @@
 """Labels of mixed images in plain sums."""
 
+import dataclasses
+
 import pytest
 import torch
+from torch.nn.functional import cross_entropy, normalize
 
 from nonet.errors import UserError
 from nonet.testing import normal, seeded
-from timix import TextAwareMix, mix_targets
+from timix import TextAwareMix, mix_targets, mixed_itc
 from timix.mixed_targets import text_targets
 
 
@@ -33,6 +36,17 @@ def test_hard_labels_are_the_areas(partner, each):
     torch.testing.assert_close(found.sum(1), torch.ones(4))
     if partner == "flip" and not each:
         assert torch.equal(found, found.mT)
+
+
+def test_an_image_that_keeps_all_of_its_label_has_its_own_text_alone():
+    plan = dataclasses.replace(plan_for(), lam=torch.ones(4))
+    assert torch.equal(mix_targets(plan), torch.eye(4))
+    images, texts = (normalize(normal(4, 8, seed=seed), dim=1) for seed in (0, 1))
+    found, said = mixed_itc(images, texts, mix_targets(plan), 0.07)
+    logits = images @ texts.T / 0.07
+    wanted = (cross_entropy(logits, torch.arange(4)) + cross_entropy(logits.T, torch.arange(4))) / 2
+    torch.testing.assert_close(found, wanted)
+    assert said["floor"] == 0
 
 
 def test_soft_labels_mix_probabilities_and_blended_ones_lie_between():

@@ -84,4 +84,14 @@ def test_one_pair_or_sizes_that_do_not_divide_are_refused(tmp_path):
     found = call_cli("timix", "preview", "--pairs", files["pairs"], "--image", 50)
     assert found.returncode == 2
     assert "do not divide into patches of 16" in found.stderr
+    files = write_squares(tmp_path, 2)
+    for words, text in (
+        (("--mix.r-max", 1.0), "would paste a whole picture"),
+        (("--mix.r-min", 0.01), "r_min 0.01 of 16 patches is less than one"),
+    ):
+        found = call_cli(
+            "timix", "preview", "--pairs", files["pairs"], *words, "--out", tmp_path / "mixed.png"
+        )
+        assert found.returncode == 2
+        assert text in found.stderr
     assert not (tmp_path / "mixed.png").exists()

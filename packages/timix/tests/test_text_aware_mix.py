@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from nonet.errors import RunFailed, UserError
 from nonet.testing import normal, seeded
@@ -23,6 +24,29 @@ def mixed_in_loops(images, plan, patch):
             for b in range(k * patch):
                 mixed[i, :, y * patch + a, x * patch + b] = images[j, :, v * patch + a, u * patch + b]
     return mixed
+
+
+def mixed_by_unfolding(images, scores, k, patch):
+    """The operator as the paper's code has it, in other words: all scores of every window laid out and added,
+    images as rows of patches, and the partner the batch's mirror image."""
+    (count, grid, _), size = scores.shape, images.shape[-1]
+    spread = (scores - scores.mean((1, 2), keepdim=True)) / scores.flatten(1).std(1)[:, None, None]
+    sums = F.unfold(spread[:, None], k).sum(1)
+    places = F.unfold(torch.arange(1.0 * grid * grid).view(1, 1, grid, grid), k)[0].long()  # k^2, windows
+    rows = F.unfold(images, patch, stride=patch).mT
+    mixed = rows.clone()
+    for i in range(count):
+        j = count - 1 - i
+        mixed[i, places[:, sums[i].argmin()]] = rows[j, places[:, sums[j].argmax()]]
+    return F.fold(mixed.mT, size, patch, stride=patch)
+
+
+@pytest.mark.parametrize("k", [5, 8, 12])
+def test_pixels_are_those_of_the_released_operator_bit_by_bit(k):
+    mix, scores, images = TextAwareMix(16, k / 16, k / 16), normal(6, 16, 16, seed=k), normal(6, 3, 64, 64)
+    plan = mix.plan(scores, seeded())
+    assert plan.k.tolist() == [k] * 6
+    assert torch.equal(mix.pixels(images, plan), mixed_by_unfolding(images, scores, k, 4))
 
 
 def test_two_images_of_four_by_four_patches_by_hand():
@@ -96,20 +120,28 @@ def test_windows_at_16_patches_have_sides_5_to_12_and_cover_three_tenths():
     assert (areas[0], areas[-1], sum(areas) / 8) == pytest.approx((0.0977, 0.5625, 0.303), abs=5e-4)
 
 
-def test_scale_and_offset_of_scores_change_nothing():
-    scores, mix = normal(4, 9, 9), TextAwareMix(9)
-    plan = mix.plan(scores, seeded())
-    spread = (scores - scores.mean((1, 2), keepdim=True)) / scores.flatten(1).std(1)[:, None, None]
-    for other in (3 * scores + 7, spread):
-        found = mix.plan(other, seeded())
-        assert torch.equal(plan.paste_yx, found.paste_yx)
-        assert torch.equal(plan.cut_yx, found.cut_yx)
+@settings(max_examples=25, deadline=None)
+@given(factor=st.floats(1e-3, 1e3), offset=st.floats(-100, 100), seed=st.integers(0, 99))
+def test_scale_and_offset_of_scores_change_nothing(factor, offset, seed):
+    scores, mix = normal(4, 9, 9, seed=seed, dtype=torch.float64), TextAwareMix(9)
+    plan = mix.plan(scores, seeded(seed))
+    found = mix.plan(factor * scores + offset, seeded(seed))
+    assert torch.equal(plan.paste_yx, found.paste_yx)
+    assert torch.equal(plan.cut_yx, found.cut_yx)
 
 
-def test_equal_scores_take_the_first_window():
-    plan = TextAwareMix(5).plan(torch.full((2, 5, 5), 0.3), seeded())
+def test_of_equal_windows_the_first_one_row_by_row_is_taken():
+    mix = TextAwareMix(5, 0.4, 0.4)
+    plan = mix.plan(torch.full((2, 5, 5), 0.3), seeded())  # the released code divides by a deviation of 0
     assert not plan.paste_yx.any()
     assert not plan.cut_yx.any()
+    scores = torch.zeros(2, 5, 5)
+    scores[:, 3:, :2] = scores[:, 1:3, 3:] = 0.1  # the greatest sum twice, lower left and upper right
+    scores[:, 0, :] = scores[:, 3:, 3:] = -0.7  # the least one at the right below
+    scores[:, 0, 0] = scores[:, 0, 2] = 0.0
+    plan = mix.plan(scores, seeded())
+    assert plan.cut_yx.tolist() == [[1, 3], [1, 3]]
+    assert plan.paste_yx.tolist() == [[3, 3], [3, 3]]
 
 
 def test_a_plan_is_that_of_its_generator():
@@ -139,6 +171,7 @@ def test_one_image_is_not_mixed_and_a_warning_says_so():
     mix, images = TextAwareMix(4), normal(1, 3, 8, 8)
     with pytest.warns(UserWarning, match="one image is not mixed"):
         plan = mix.plan(normal(1, 4, 4), seeded())
+    mix.plan(normal(1, 4, 4), seeded())  # another warning would be an error
     assert torch.equal(mix.pixels(images, plan), images)
     assert plan.lam.tolist() == [1.0]
 
@@ -172,7 +205,7 @@ def test_few_scores_that_are_not_finite_count_as_0_and_many_end_the_run():
     sound = scores.nan_to_num(0, 0, 0)
     plan, wanted = mix.plan(scores, seeded()), TextAwareMix(16).plan(sound, seeded())
     assert torch.equal(plan.cut_yx, wanted.cut_yx)
-    assert mix.bad_scores == 2
+    assert mix.bad_scores == mix.look() == 2
     scores[0, :2] = torch.nan
     with pytest.raises(RunFailed, match="33 of 512 patch scores are NaN or infinite"):
         mix.plan(scores, seeded())
