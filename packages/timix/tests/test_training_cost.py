@@ -12,8 +12,15 @@ from nonet.vision_language.training_stages import TRAINING, learnt, read_stages,
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import config, write_squares
+from tiny_runs import plain_pages
 
 HALVES = {"mix": {"every": 2, "ramp": 0.0}, "losses": {"itm": 0.0, "mlm": 0.0, "prefix": 0.0}}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_curves():
+    with plain_pages():
+        yield
 
 
 @pytest.fixture(scope="module")
