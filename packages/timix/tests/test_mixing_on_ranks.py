@@ -55,15 +55,24 @@ def in_a_loop_of_others(rank):
     return term.item(), weights.grad, [(part, text_targets(part, (rank, 2))) for part in labels]
 
 
-def contrast_alone(folder, **values):
-    """Options without what differs between processes: regions, and windows by the place in the batch."""
-    return options(folder, itc=BARE, losses=ITC_ALONE, regions=[], **values)
+def every_option(folder):
+    """Options of a module, of a run without mixed images, and of one with all losses.
 
-
-def in_a_module(rank, folder):
-    """A process's mean loss of mixed images, and gradients of the first and the last weight."""
+    The first two have nothing that differs between processes, such as regions and the words that are masked.
+    """
     mix = {"score": "random", "region": "cutmix", "labels": "hard", "ramp": 0, "partner": "roll"}
-    begin, module, batch = built(contrast_alone(folder, mix=mix), wide=True)
+    alone = {"losses": ITC_ALONE, "regions": []}
+    plain = {"mix": {"enabled": False}, "val_size": 2, "itc": {"queue": 16}}
+    return (
+        options(folder, mix=mix, itc=BARE, **alone),
+        options(folder, **alone, **plain),
+        options(folder, val_size=2),
+    )
+
+
+def in_a_module(rank, given):
+    """A process's mean loss of mixed images, and gradients of the first and the last weight."""
+    begin, module, batch = built(given, wide=True)
     data = batch(0)
     own = {name: data[name][ROWS[rank]] for name in KEYS}
     moment = Moment(2, 0, 0.5)
@@ -73,24 +82,14 @@ def in_a_module(rank, folder):
     return loss.item(), begin.model.vision.vit.patch_embed.proj.weight.grad, begin.model.tau.grad
 
 
-def of_length(given, out, devices):
-    """Four steps on so many devices."""
+def on_devices(given, out, devices):
+    """Options of the same run on so many devices."""
     trainer = dataclasses.replace(given.trainer, devices=devices)
     return dataclasses.replace(given, out=out, trainer=trainer)
 
 
-def plain(folder, devices):
-    """A run without mixed images, which any number of devices makes alike."""
-    given = options(
-        folder, losses=ITC_ALONE, regions=[], mix={"enabled": False}, val_size=2, itc={"queue": 16}
-    )
-    return pretrain(of_length(given, folder / f"plain-{devices}", devices))
-
-
-def mixed(folder, rank):
-    """A run with all losses; and another, which a signal to one process ends and which is resumed."""
-    given = options(folder, val_size=2)
-    pretrain(of_length(given, folder / "whole", 2))
+def resumed_after_a_signal(given, folder, rank):
+    """A run that a signal to one process ends after a step, and the rest of it; whether it was ended."""
     step = MixModule.training_step
 
     def interrupted(self, batch, number):
@@ -101,34 +100,34 @@ def mixed(folder, rank):
     MixModule.training_step = interrupted
     stopped = False
     try:
-        pretrain(of_length(given, folder / "part", 2))
+        pretrain(on_devices(given, folder, 2))
     except KeyboardInterrupt:
         stopped = True
     MixModule.training_step = step
-    again = dataclasses.replace(of_length(given, None, 2), resume=folder / "part")
-    pretrain(again)
+    pretrain(dataclasses.replace(on_devices(given, None, 2), resume=folder))
     return stopped
 
 
-def in_a_process(folder):
+def in_a_process(folder, module, plain, mixed):
     rank = torch.distributed.get_rank()
-    own = folder / f"files-{rank}"
-    own.mkdir()
-    found = {"loop": in_a_loop_of_others(rank), "module": in_a_module(rank, own)}
+    found = {"loop": in_a_loop_of_others(rank), "module": in_a_module(rank, module)}
     with plain_pages():
-        plain(folder, 2)
-        return found | {"stopped": mixed(folder, rank)}
+        pretrain(on_devices(plain, folder / "plain", 2))
+        pretrain(on_devices(mixed, folder / "mixed", 2))
+        return found | {"stopped": resumed_after_a_signal(mixed, folder / "resumed", rank)}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
+    """The folder of runs, and their options."""
+    folder = tmp_path_factory.mktemp("runs")
+    return folder, every_option(folder)
 
 
 @pytest.fixture(scope="module")
 def ranks(runs):
-    options(runs)  # pictures that both read
-    return two_processes(in_a_process, runs, timeout=500)
+    folder, given = runs
+    return two_processes(in_a_process, folder, *given, timeout=500)
 
 
 def test_labels_loss_and_gradient_are_those_of_one_process(ranks):
@@ -151,11 +150,11 @@ def test_labels_loss_and_gradient_are_those_of_one_process(ranks):
     torch.testing.assert_close(sum(rank[1] for rank in ranks) / 2, weights.grad)
 
 
-def test_the_module_has_the_loss_and_the_gradient_of_one_process_with_uneven_shares(ranks, tmp_path):
+def test_the_module_has_the_loss_and_the_gradient_of_one_process_with_uneven_shares(ranks, runs):
     """The labels' columns, the gathered features, the mean over unequal counts."""
     first, second = (rank["module"] for rank in ranks)
     with one_thread():
-        begin, _module, batch = built(contrast_alone(tmp_path, mix={"score": "random"}), wide=True)
+        begin, _module, batch = built(runs[1][0], wide=True)
         data = batch(0)
         model, mixer = begin.model, TextAwareMix(6, region="cutmix", partner="roll")
         images, labels = [], torch.zeros(6, 6)
@@ -174,20 +173,22 @@ def test_the_module_has_the_loss_and_the_gradient_of_one_process_with_uneven_sha
 
 
 def test_a_run_without_mixed_images_is_that_of_one_device(ranks, runs):
+    folder, (_, given, _) = runs
     with one_thread(), plain_pages():
-        alone = numbers(plain(runs, 1))
-    both = numbers(runs / "plain-2")
+        alone = numbers(pretrain(on_devices(given, folder / "alone", 1)))
+    both = numbers(folder / "plain")
     assert len(both) == len(alone) == 5  # four steps, and what was validated
     for mine, theirs in zip(both, alone, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
 
 
 def test_a_run_that_a_signal_to_one_process_ends_goes_on_to_the_bit(ranks, runs):
+    whole, part = runs[0] / "mixed", runs[0] / "resumed"
     assert [rank["stopped"] for rank in ranks] == [True, True]
-    assert numbers(runs / "part") == numbers(runs / "whole")
-    trained = [line for line in read_metrics(runs / "whole") if "train/mix" in line]
+    assert numbers(part) == numbers(whole)
+    trained = [line for line in read_metrics(whole) if "train/mix" in line]
     assert [line["train/mix"] > line["train/mix_floor"] for line in trained] == [False, True, True, True]
-    one, two = (read_checkpoint(runs / name / "checkpoints/last.ckpt") for name in ("whole", "part"))
+    one, two = (read_checkpoint(run / "checkpoints/last.ckpt") for run in (whole, part))
     assert one["processes"] == 2
     assert one["state_dict"].keys() == two["state_dict"].keys()
     for name, value in one["state_dict"].items():
