@@ -22,12 +22,12 @@ model, tokenizer, *_ = load_pair_model("{name}")
 """
 
 
-def cost_of(folder: Path, batch: int) -> dict[str, Any]:
+def cost_of(folder: Path, batch: float) -> dict[str, Any]:
     """What a run took so far.
 
     Args:
         folder: of the run.
-        batch: pairs of a step.
+        batch: pairs of a step, in the mean.
 
     Returns:
         steps, pairs (seen, with repetition), device_hours, and gmac_per_pair (of one pair in training: with
@@ -39,7 +39,7 @@ def cost_of(folder: Path, batch: int) -> dict[str, Any]:
     counted = folder / COST
     known = json.loads(counted.read_text(encoding="utf-8")) if counted.exists() else {}
     hours = float(last.get("seconds", 0.0)) / 3600 * known.get("devices", 1)
-    found = {"steps": last["step"], "pairs": last["step"] * batch, "device_hours": round(hours, 5)}
+    found = {"steps": last["step"], "pairs": round(last["step"] * batch), "device_hours": round(hours, 5)}
     if "gmac_per_pair" in known:
         found["gmac_per_pair"] = round(known["gmac_per_pair"], 4)
     return found

@@ -223,7 +223,8 @@ def _finish(options: "Options", run: Run, begin: Start, module: MixModule, overw
     best = options.keep == "best"
     last = (max(lines, key=lambda line: float(line["val/R-mean"])) if best else lines[-1]) if lines else {}
     scores = {name.removeprefix("val/"): value for name, value in last.items() if name.startswith("val/")}
-    cost = cost_of(run.folder, options.batch * options.trainer.accumulate)
+    passing = RandomBatches(len(begin.train), min(options.batch, len(begin.train)), 0).steps(0)
+    cost = cost_of(run.folder, len(begin.train) / passing * options.trainer.accumulate)
     extras = {} if module.detector is None else {PREDICTOR: module.detector.to("cpu")}
     text = card_text(run.model.name, model.config, options, scores, cost, len(begin.train))
     before = read_stages(pair_folder(options.init), options.init) if options.init else []

@@ -189,8 +189,10 @@ def _stage(run: Run, options: FinetuneOptions, module: TaskModule) -> dict[str, 
     lines = read_metrics(run.folder)
     names = {name.removeprefix("train/") for line in lines for name in line if name.startswith("train/")}
     steps, seconds = lines[-1]["step"], float(lines[-1]["seconds"])
+    batches = module.trainer.datamodule.train_batches
+    batch = batches.count / batches.steps(0) * options.trainer.accumulate
     return {
         "verb": f"finetune {options.task}", "losses": sorted(names - {"loss"}), "steps": steps,
-        "examples": steps * module.batch * options.trainer.accumulate,
+        "examples": round(steps * batch),
         "device_hours": round(seconds / 3600 * module.trainer.world_size, 5),
     }  # fmt: skip
