@@ -18,7 +18,10 @@ HOUSE = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the setting `skips_allowed`."""
+    """Add the setting `skips_allowed` and the option `--twice`."""
+    parser.addoption(
+        "--twice", action="store_true", help="run every demo again: it must give the same numbers (minutes)"
+    )
     parser.addini(
         "skips_allowed",
         "how many skipped tests CI accepts when it runs all tests; those that need a GPU are not counted",
