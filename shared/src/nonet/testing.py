@@ -4,8 +4,10 @@ pytest is imported where it is used, so that nonet does not depend on it.
 """
 
 import contextlib
+import functools
 import importlib.util
 import io
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -15,10 +17,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 DATA = "NONET_DATA"  # the folder with real data; by default `shared/data` beside the checkout
 
@@ -291,7 +296,7 @@ def two_processes(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _child(folder: Path, rank: int, world: int, port: int) -> "subprocess.Popen[bytes]":
+def _child(folder: Path, rank: int, world: int, port: int) -> "BaseProcess":
     variables = {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -300,37 +305,39 @@ def _child(folder: Path, rank: int, world: int, port: int) -> "subprocess.Popen[
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     if sys.platform == "linux":
         variables["GLOO_SOCKET_IFNAME"] = "lo"
-    code = "import sys; from nonet.testing import _serve; _serve(sys.argv[1])"
-    with open(folder / f"output-{rank}", "wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-c", code, str(folder)],
-            env=os.environ | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    here = (os.environ | variables, Path.cwd(), [path for path in sys.path if path])
+    child = _server().Process(target=_serve, args=(folder, rank, *here), daemon=True)
+    child.start()
+    return child
 
 
-def _wait(children: "list[subprocess.Popen[bytes]]", folder: Path, deadline: float) -> None:
+@functools.cache
+def _server() -> Any:
+    """Makes processes by a fork of one that has imported what nearly all of them need: that takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torch.distributed", "lightning", "transformers"])
+    return context
+
+
+def _wait(children: "list[BaseProcess]", folder: Path, deadline: float) -> None:
     """Wait for all; at the first failure, or after the deadline, kill the rest and say what they printed."""
     trouble = ""
-    while not trouble and any(child.poll() is None for child in children):
-        failed = [rank for rank, child in enumerate(children) if child.poll() not in (None, 0)]
+    while not trouble and any(child.exitcode is None for child in children):
+        failed = [rank for rank, child in enumerate(children) if child.exitcode not in (None, 0)]
         if failed:
             trouble = f"process {failed[0]} failed"
         elif time.monotonic() > deadline:
             trouble = "the processes took too long"
         else:
             time.sleep(0.02)
-    broken = [rank for rank, child in enumerate(children) if child.returncode]
+    broken = [rank for rank, child in enumerate(children) if child.exitcode]
     trouble = trouble or (f"process {broken[0]} failed" if broken else "")
     for child in children:
         child.kill()
-        child.wait()
+        child.join()
     if trouble:
         printed = [
             f"--- process {rank} ---\n{(folder / f'output-{rank}').read_text(errors='replace')[-4000:]}"
@@ -339,12 +346,19 @@ def _wait(children: "list[subprocess.Popen[bytes]]", folder: Path, deadline: flo
         raise AssertionError("\n".join([trouble, *printed]))
 
 
-def _serve(folder: str) -> None:
+def _serve(root: Path, rank: int, variables: Mapping[str, str], here: Path, paths: Sequence[str]) -> None:
     """What each of the processes does."""
+    with open(root / f"output-{rank}", "wb") as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(here)
+    sys.path[:] = paths
     import torch
     import torch.distributed as distributed
 
-    root, rank, world = Path(folder), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    world = int(variables["WORLD_SIZE"])
     torch.set_num_threads(1)
     name, file, qualname = pickle.loads((root / "job").read_bytes())
     target: Any = _module(name, file)
@@ -358,6 +372,7 @@ def _serve(folder: str) -> None:
     except BaseException:
         traceback.print_exc()
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(1)  # the other process may wait for this one: no tidy end
     (root / f"result-{rank}").write_bytes(pickle.dumps(result))
     distributed.barrier()
