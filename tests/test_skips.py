@@ -1,4 +1,4 @@
-"""CI fails a whole run that skips more tests than it may."""
+"""CI fails a whole run that skips more tests than it may, those that need a GPU aside."""
 
 import os
 import shutil
@@ -14,6 +14,11 @@ import pytest
 def test_skipped(number):
     pytest.skip("needs the moon")
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("number", range(5))
+def test_needs_a_gpu(number):
+    pytest.skip("needs a CUDA device")
+
 def test_passes():
     pass
 """
@@ -23,7 +28,9 @@ def run(folder, root, skipped, *words, allowed=2, **environment):
     """Run one passing and some skipped tests below the root's conftest.py."""
     shutil.copy(root / "conftest.py", folder)
     (folder / "test_few.py").write_text(TESTS.format(skipped=skipped), encoding="utf-8")
-    (folder / "pytest.ini").write_text(f"[pytest]\naddopts = -rs\ntestpaths = .\nskips_allowed = {allowed}\n")
+    (folder / "pytest.ini").write_text(
+        f"[pytest]\naddopts = -rs\ntestpaths = .\nskips_allowed = {allowed}\nmarkers = gpu\n"
+    )
     kept = {
         name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST")
     }
@@ -36,7 +43,7 @@ def test_a_skip_too_many_fails_in_ci_and_says_why(root, tmp_path):
     assert done.returncode == 1
     assert "3 tests were skipped, and 2 may be" in done.stdout
     assert "needs the moon" in done.stdout
-    assert "1 passed, 3 skipped" in done.stdout.splitlines()[-1]
+    assert "1 passed, 8 skipped" in done.stdout.splitlines()[-1]
 
 
 def test_workers_side_by_side_are_counted_together(root, tmp_path):

@@ -16,8 +16,8 @@ from nonet.testing import (
     replaced,
     run_cli,
     threads,
-    two_processes,
 )
+from nonet.testing_ranks import two_processes
 
 torch = pytest.importorskip("torch")
 

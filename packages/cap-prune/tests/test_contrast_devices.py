@@ -10,7 +10,8 @@ from cap_prune.criteria import CRITERIA
 from cap_prune.distillation import teacher_logits
 from cap_prune.objective import Objective
 from cap_prune.representations import encode
-from nonet.testing import two_processes, whole
+from nonet.testing import whole
+from nonet.testing_ranks import two_processes
 
 N = 12
 CUTS = (slice(0, 5), slice(5, 8))  # the devices' shares of a batch of 8; they differ

@@ -22,7 +22,7 @@ from cap_prune.training import train, train_batches
 from cap_prune.unstructured import MaskSchedule, prune_masked, snapshot_count
 from nonet.errors import RunFailed
 from nonet.runs import Run, read_metrics
-from nonet.testing import two_processes
+from nonet.testing_ranks import two_processes
 from nonet.training.options import OptimizerOptions, TrainerOptions
 
 COUNT, BATCH = 24, 6

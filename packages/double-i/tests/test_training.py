@@ -12,7 +12,8 @@ from double_i.training import fit
 from double_i.tune_options import LoraOptions
 from nonet.errors import UserError
 from nonet.runs import Run, read_metrics
-from nonet.testing import one_thread, two_processes
+from nonet.testing import one_thread
+from nonet.testing_ranks import two_processes
 from nonet.training.checkpoints import read_checkpoint
 from nonet.training.options import OptimizerOptions, TrainerOptions
 

@@ -15,7 +15,8 @@ from keyphrase_plm.documents import Document
 from keyphrase_plm.training import best_of, fit
 from nonet.errors import RunFailed, UserError
 from nonet.runs import Run, read_metrics
-from nonet.testing import numbers, one_thread, two_processes
+from nonet.testing import numbers, one_thread
+from nonet.testing_ranks import two_processes
 from nonet.training.options import OptimizerOptions, TrainerOptions
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))

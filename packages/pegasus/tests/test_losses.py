@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from nonet.data.batching import OrderedBatches, RandomBatches
 from nonet.runs import Run, read_metrics
-from nonet.testing import one_thread, two_processes
+from nonet.testing import one_thread
+from nonet.testing_ranks import two_processes
 from nonet.training.checkpoints import read_weights
 from nonet.training.options import OptimizerOptions, TrainerOptions
 from pegasus.data import collate

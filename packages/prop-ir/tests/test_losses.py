@@ -13,7 +13,8 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 
 from nonet.data.batching import OrderedBatches, RandomBatches
 from nonet.runs import Run, read_metrics
-from nonet.testing import one_thread, two_processes
+from nonet.testing import one_thread
+from nonet.testing_ranks import two_processes
 from nonet.training.checkpoints import read_weights
 from nonet.training.options import OptimizerOptions, TrainerOptions
 from prop_ir.data import Example, Row, collate

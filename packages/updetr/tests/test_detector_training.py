@@ -17,7 +17,8 @@ from nonet.data.images import find_images
 from nonet.errors import UserError
 from nonet.report import Page
 from nonet.runs import Run, read_metrics
-from nonet.testing import call_cli, numbers, one_thread, two_processes
+from nonet.testing import call_cli, numbers, one_thread
+from nonet.testing_ranks import two_processes
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all

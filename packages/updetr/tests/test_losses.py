@@ -11,7 +11,8 @@ from transformers.loss.loss_deformable_detr import (
 )
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
 
-from nonet.testing import normal, two_processes
+from nonet.testing import normal
+from nonet.testing_ranks import two_processes
 from updetr.batches import Outputs, Targets
 from updetr.losses import SetLoss
 from updetr.matching import Costs, match

@@ -1,4 +1,4 @@
-"""Helpers for tests of every package: real data, optional requirements, devices, commands, two processes.
+"""Helpers for tests of every package: real data, optional requirements, devices, commands.
 
 pytest is imported where it is used, so that nonet does not depend on it.
 """
@@ -7,14 +7,8 @@ import contextlib
 import importlib.util
 import io
 import os
-import pickle
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -256,135 +250,6 @@ def call_cli(
     return subprocess.CompletedProcess(
         [command, *map(str, arguments)], code or 0, out.getvalue(), err.getvalue()
     )
-
-
-def two_processes(
-    function: Callable[..., Any], *arguments: Any, processes: int = 2, timeout: float = 240
-) -> list[Any]:
-    """Call a function in two processes that torch.distributed joins (gloo, CPU), and collect what it returns.
-
-    `RANK`, `LOCAL_RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` are set, and the process group is
-    there.
-
-    Args:
-        function: a module-level function, of a test file or of an installed module.
-        *arguments: what to call it with, in both processes; must pickle.
-        processes: how many.
-        timeout: seconds after which all are killed.
-
-    Returns:
-        What each returned, by rank.
-
-    Raises:
-        AssertionError: a process failed or took too long; the text has its traceback.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="nonet-"))
-    try:
-        module = sys.modules[function.__module__]
-        job = (function.__module__, getattr(module, "__file__", None), function.__qualname__)
-        (folder / "job").write_bytes(pickle.dumps(job))
-        (folder / "arguments").write_bytes(pickle.dumps(arguments))
-        port = _free_port()
-        children = [_child(folder, rank, processes, port) for rank in range(processes)]
-        _wait(children, folder, time.monotonic() + timeout)
-        return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in range(processes)]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _child(folder: Path, rank: int, world: int, port: int) -> "subprocess.Popen[bytes]":
-    variables = {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    if sys.platform == "linux":
-        variables["GLOO_SOCKET_IFNAME"] = "lo"
-    code = "import sys; from nonet.testing import _serve; _serve(sys.argv[1])"
-    with open(folder / f"output-{rank}", "wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-c", code, str(folder)],
-            env=os.environ | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def _wait(children: "list[subprocess.Popen[bytes]]", folder: Path, deadline: float) -> None:
-    """Wait for all; at the first failure, or after the deadline, kill the rest and say what they printed."""
-    trouble = ""
-    while not trouble and any(child.poll() is None for child in children):
-        failed = [rank for rank, child in enumerate(children) if child.poll() not in (None, 0)]
-        if failed:
-            trouble = f"process {failed[0]} failed"
-        elif time.monotonic() > deadline:
-            trouble = "the processes took too long"
-        else:
-            time.sleep(0.02)
-    broken = [rank for rank, child in enumerate(children) if child.returncode]
-    trouble = trouble or (f"process {broken[0]} failed" if broken else "")
-    for child in children:
-        child.kill()
-        child.wait()
-    if trouble:
-        printed = [
-            f"--- process {rank} ---\n{(folder / f'output-{rank}').read_text(errors='replace')[-4000:]}"
-            for rank in range(len(children))
-        ]
-        raise AssertionError("\n".join([trouble, *printed]))
-
-
-def _serve(folder: str) -> None:
-    """What each of the processes does."""
-    import torch
-    import torch.distributed as distributed
-
-    root, rank, world = Path(folder), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    torch.set_num_threads(1)
-    name, file, qualname = pickle.loads((root / "job").read_bytes())
-    target: Any = _module(name, file)
-    for part in qualname.split("."):
-        target = getattr(target, part)
-    arguments = pickle.loads((root / "arguments").read_bytes())
-    meeting = f"file://{root / 'meeting'}"
-    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
-    try:
-        result = target(*arguments)
-    except BaseException:
-        traceback.print_exc()
-        sys.stdout.flush()
-        os._exit(1)  # the other process may wait for this one: no tidy end
-    (root / f"result-{rank}").write_bytes(pickle.dumps(result))
-    distributed.barrier()
-    distributed.destroy_process_group()
-
-
-def _module(name: str, file: str | None) -> Any:
-    """The module by name, or from its file: pytest gives test files names that nobody else can import."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        if file is None:
-            raise
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"no module {name} in {file}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _cuda() -> bool:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from nonet.testing import one_thread, two_processes
+from nonet.testing import one_thread
+from nonet.testing_ranks import two_processes
 from nonet.training.strategies import RunningMeans, global_mean
 
 STEPS, OPTIMIZERS = 8, ("adamw", "adafactor")

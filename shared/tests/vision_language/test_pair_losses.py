@@ -12,7 +12,8 @@ import two_ranks
 from tiny_pairs import BEGIN, MASK, WORDS, every_third, pairs, queue_of, tiny_model
 
 from nonet.errors import UserError
-from nonet.testing import seeded, two_processes
+from nonet.testing import seeded
+from nonet.testing_ranks import two_processes
 from nonet.vision_language.feature_queue import FeatureQueue
 from nonet.vision_language.momentum import Twin
 from nonet.vision_language.objectives.objective import IGNORE
