@@ -14,7 +14,8 @@ from torch.nn.functional import normalize
 
 from nonet.data.batching import generator
 from nonet.runs import read_metrics
-from nonet.testing import normal, numbers, one_thread, seeded, two_processes
+from nonet.testing import normal, numbers, one_thread, seeded
+from nonet.testing_ranks import two_processes
 from nonet.training.checkpoints import read_checkpoint
 from nonet.training.trainer import global_mean
 from nonet.vision_language.pair_module import Moment
