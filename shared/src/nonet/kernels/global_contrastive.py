@@ -14,9 +14,10 @@ Cost, for B queries, N keys and e numbers each, with float32:
 
     flops   2 B N e without gradients, 4 B N e with that of the queries, 6 B N e with the keys' too; 2 B N e
             more with a teacher.
-    memory  three chunks of similarities (`CHUNK_BYTES` each) besides the gradients, 4 e (B + C) bytes, where
-            torch's own calls hold similarities, probabilities, targets and gradients whole, 4 B N bytes each.
-            4,096 queries and 65,536 keys: 1,024 MiB each, and a chunk 128.
+    memory  four chunks of similarities (`CHUNK_BYTES` each, on a CPU `CPU_CHUNK_BYTES`) besides the
+            gradients, 4 e (B + C) bytes, where torch's own calls hold similarities, probabilities, targets
+            and gradients whole, 4 B N bytes each. 4,096 queries and 65,536 keys: 1,024 MiB each, and a chunk
+            128 or 8.
 """
 
 from typing import Any, NamedTuple
@@ -29,6 +30,9 @@ from torch import Tensor
 
 CHUNK_BYTES = 128 * 2**20
 """similarities held at a time, in bytes; a chunk of 512 queries has 65,536 float32 keys"""
+
+CPU_CHUNK_BYTES = 8 * 2**20
+"""the same on a CPU, whose caches hold a chunk of that size: it is worked off in less time than a larger one"""
 
 
 class Contrast(NamedTuple):
@@ -81,7 +85,7 @@ def global_contrastive(
         queue_labels: (M,) int64: None: no key of the queue is right.
         teacher: None: what is right is known from labels alone.
         alpha: share of the teacher in the targets, in 0..1.
-        chunk: queries at a time; without it as many as `CHUNK_BYTES` allow.
+        chunk: queries at a time; without it as many as `CHUNK_BYTES` or `CPU_CHUNK_BYTES` allow.
 
     Returns:
         Their sum, with gradients of first order for queries, keys and tau; and hits. A query without a right
@@ -150,7 +154,8 @@ class _Contrast(torch.autograd.Function):  # type: ignore[misc]
         d_queries = torch.empty_like(queries) if wanted[0] or wanted[2] else None
         d_keys = torch.zeros_like(keys) if wanted[1] else None
         N = len(keys) + (0 if queue is None else len(queue))
-        rows = chunk or max(1, CHUNK_BYTES // max(1, N * queries.element_size()))
+        room = CPU_CHUNK_BYTES if queries.is_cpu else CHUNK_BYTES
+        rows = chunk or max(1, room // max(1, N * queries.element_size()))
         losses, hits = (
             queries.new_empty(len(queries)),
             labels.queries.new_empty(len(queries), dtype=torch.bool),
