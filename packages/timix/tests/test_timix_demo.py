@@ -3,6 +3,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from nonet.testing import call_cli
 from timix import demonstration, scenes
@@ -61,6 +62,14 @@ def test_the_rank_counts_what_is_better_and_what_is_equal():
     model.text_proj.weight.data.zero_()  # all captions are equal: the right one comes last
     assert (found < 219).any()
     assert ranks(model, made).tolist() == [219] * 6
+
+
+@torch.no_grad()
+def test_the_last_block_for_the_whole_image_alone_gives_the_same():
+    vision = new_model(TINY, 0)[0].vision
+    tokens = vision.blocks(vision.embed(torch.from_numpy(scenes.make_scenes(3, 0).images)), 0, 1)
+    found = demonstration._whole(vision, tokens, TINY)
+    torch.testing.assert_close(found, vision.finish(vision.blocks(tokens, 1))[:, :1])
 
 
 def test_recall_counts_the_first_places():

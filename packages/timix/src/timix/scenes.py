@@ -36,7 +36,11 @@ SHAPES: dict[str, list[list[tuple[float, float]]]] = {
 SIDE = 48
 """of a scene, pixels"""
 CELL = 16
-"""side of a shape's cell, pixels; a scene has 3 x 3 of them"""
+"""side of a shape's cell, pixels"""
+CELLS = (SIDE // CELL) ** 2
+"""of a scene, 3 x 3"""
+NOISE = 0.15
+"""deviation of what is added to each pixel, where 1 is white"""
 IN_SCENE = 3
 """shapes of a scene"""
 FIRST_WORD = 3
@@ -75,16 +79,34 @@ def make_scenes(count: int, seed: int, *, part: str = "train", wrong: float = 0.
     """
     random = generator(seed, "scenes", part)
     kinds = random.integers(0, len(SHAPES), (count, IN_SCENE))
-    cells = random.random((count, (SIDE // CELL) ** 2)).argsort(1)
-    drawn = np.concatenate([_shapes(kinds, random), _fragments(count, cells.shape[1] - IN_SCENE, random)], 1)
+    cells = random.random((count, CELLS)).argsort(1)
+    contents = np.concatenate([_shapes(kinds, random), _fragments(count, CELLS - IN_SCENE, random)], 1)
+    return compose(kinds, contents, cells, random, wrong=wrong)
+
+
+def compose(
+    kinds: NDArray[np.int64], contents: NDArray[np.float32], cells: NDArray[np.int64],
+    random: np.random.Generator, *, wrong: float = 0.0, noise: float = NOISE,
+) -> Scenes:  # fmt: skip
+    """Put scenes together: contents into cells, noise over them, captions beside them.
+
+    Args:
+        kinds: (n, 3) in 0..9, of the first three contents.
+        contents: (n, 9, 16, 16) in 0..1.
+        cells: (n, 9), the cell of each, row by row.
+        random: what is left to chance.
+        wrong: share of the captions that are drawn at random, 0..1.
+        noise: deviation of what is added to each pixel.
+    """
+    count = len(kinds)
     y, x = cells // 3 * CELL, cells % 3 * CELL
     boxes = np.full((count, IN_SCENE, 4), CELL, np.float32)
     boxes[..., 0], boxes[..., 1] = x[:, :IN_SCENE], y[:, :IN_SCENE]
     canvas = np.zeros((count, SIDE, SIDE), np.float32)
-    for place in range(cells.shape[1]):
+    for place in range(CELLS):
         rows, columns = y[:, place, None] + np.arange(CELL), x[:, place, None] + np.arange(CELL)
-        canvas[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None]] = drawn[:, place]
-    canvas += random.normal(0, 0.15, canvas.shape).astype(np.float32)
+        canvas[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None]] = contents[:, place]
+    canvas += random.normal(0, noise, canvas.shape).astype(np.float32)
     told = random.permuted(kinds, axis=1)
     bad = np.zeros(count, np.bool_)
     bad[random.permutation(count)[: round(wrong * count)]] = True
