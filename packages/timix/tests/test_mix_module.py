@@ -22,12 +22,12 @@ from nonet.vision_language.pair_optimizer import rate_at, rate_groups
 from nonet.vision_language.pair_passes import look
 from nonet.vision_language.patch_alignment import patch_alignment_loss, region_logits
 from nonet.vision_language.patch_detector import PatchDetector
+from nonet.vision_language.pretraining.running import begin_with
 from nonet.vision_language.word_mask import WordMask
 from timix.commands.pretrain import Options
+from timix.mix_training import build_module, method, pretrain
 from timix.mixed_loss import mixed_itc
 from timix.mixed_targets import mix_targets
-from timix.pretrain_run import build_module, pretrain
-from timix.pretrain_start import start
 from timix.text_aware_mix import TextAwareMix
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
@@ -46,7 +46,7 @@ def options(folder, **values):
 def built(given):
     """The module of a run, and its batches by number."""
     seed_all(given.trainer.seed)
-    begin = start(given, lambda line: None)
+    begin = begin_with(given, method(given), lambda line: None)
     module = build_module(given, begin, 100, 4)
     visits, collate = begin.visits(given), begin.collate(given)
     visits.regions = None if begin.regions is None else begin.make_regions(given)(0, 1)

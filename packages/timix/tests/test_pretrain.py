@@ -14,10 +14,11 @@ from nonet.testing import call_cli, numbers, one_thread
 from nonet.training.checkpoints import read_checkpoint
 from nonet.vision_language.pair_folders import load_extra, load_pair_model
 from nonet.vision_language.patch_detector import PatchDetector
+from nonet.vision_language.pretraining.pairs_and_regions import NumberedBatches
+from nonet.vision_language.pretraining.running import begin_with
+from nonet.vision_language.pretraining.zero_shot import recalls
 from timix.commands.pretrain import Options
-from timix.pretrain_data import _Numbered
-from timix.pretrain_start import start
-from timix.zero_shot import recalls
+from timix.mix_training import method
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import config, write_squares
@@ -176,12 +177,12 @@ def test_fewer_pairs_than_a_batch_are_one_batch(tmp_path, files):
 def test_batches_are_the_same_for_any_number_of_workers(tmp_path, files):
     lines = {"pairs": [str(files["pairs"])], "regions": [str(files["regions"])]}
     given = build(Options, [read(config(tmp_path, **lines))])
-    begin = start(given, lambda line: None)
+    begin = begin_with(given, method(given), lambda line: None)
     seen = []
     for workers in (0, 2):
         visits = begin.visits(given)
         visits.regions = begin.make_regions(given)(0, 1)
-        sampler = _Numbered(RandomBatches(20, 6, 0), start=2, steps=3)
+        sampler = NumberedBatches(RandomBatches(20, 6, 0), start=2, steps=3)
         seen.append(list(loader(visits, sampler, begin.collate(given), workers=workers)))
     assert len(seen[0]) == 3
     for one, two in zip(*seen, strict=True):
@@ -191,7 +192,7 @@ def test_batches_are_the_same_for_any_number_of_workers(tmp_path, files):
         assert torch.equal(one["regions"]["masks"], two["regions"]["masks"])
         assert len(one["regions"]["masks"]) == 6
     plain = StepSampler(RandomBatches(20, 6, 0), start=2, steps=1)
-    assert next(iter(_Numbered(RandomBatches(20, 6, 0), start=2, steps=1)))[:-1] == next(iter(plain))
+    assert next(iter(NumberedBatches(RandomBatches(20, 6, 0), start=2, steps=1)))[:-1] == next(iter(plain))
 
 
 def test_recalls_do_not_depend_on_the_order_of_the_parts():
