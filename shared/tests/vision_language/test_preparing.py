@@ -118,7 +118,7 @@ def test_wrong_captions_are_logged_and_the_tokenizer_learns_the_true_ones(pairs,
 
 
 def test_shards_hold_the_same_files_and_captions(pairs, tmp_path):
-    said = prepare("--pairs", pairs, "--out", tmp_path / "out", "--shard-size", 8)
+    prepare("--pairs", pairs, "--out", tmp_path / "out", "--shard-size", 8)
     before, after = read_pairs([pairs]), read_pairs([tmp_path / "out/shards"])
     assert len(list((tmp_path / "out/shards").glob("*.tar"))) == 3
     for item in range(20):
@@ -216,7 +216,7 @@ def test_regions_on_images_that_are_measured_on_are_refused(pairs, tmp_path):
 def test_cocos_objects_become_regions(tmp_path):
     coco = data_folder("coco-mini", "annotations")
     files = ",".join(str(coco / f"{kind}_val2017.json") for kind in ("instances", "captions"))
-    said = prepare("--regions", f"coco:{files}", "--out", tmp_path / "out")
+    prepare("--regions", f"coco:{files}", "--out", tmp_path / "out")
     found = [json.loads(line) for line in (tmp_path / "out/regions.jsonl").read_text().splitlines()]
     truth = json.loads((coco / "instances_val2017.json").read_text())
     wanted = [entry for entry in truth["annotations"] if not entry["iscrowd"]]
