@@ -19,7 +19,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nonet.kernels.dispatch import backend
+
 # Shapes: B images, E rows of scores (pairs of image and text), N patches, S = 1 + N, d width, L tokens out.
+
+
+FAR = 1e15  # what infinity counts as: its square is still a float32
 
 
 class PatchSelected(NamedTuple):
@@ -49,7 +54,7 @@ def patch_select(
 
     Args:
         tokens_BSd: (B, 1 + N, d) float, CLS first; a gradient passes, once.
-        scores_EN: (E, N) float, of any scale; NaN counts as least. No gradient.
+        scores_EN: (E, N) float, of any scale; NaN counts as -infinity. No gradient.
         k: in 1..N.
         fuse: append the weighted mean of the dropped patches; with k = N there are none, and no token.
         of_image: (E,) int64 in 0..B-1, the image of each row of scores; None: E = B, row i is of image i.
@@ -67,13 +72,17 @@ def patch_select(
         raise ValueError(f"{E} rows of scores do not fit {rows}")
     scores = scores_EN.detach()
     scores = scores if scores.dtype == torch.float64 else scores.float()
-    kept, weights = _choose(scores.nan_to_num(float("-inf"), float("inf"), float("-inf")), k, fuse and k < N)
+    kept, weights = _choose(scores.nan_to_num(-FAR, FAR, -FAR), k, fuse and k < N)
     found: Tensor = _Move.apply(tokens_BSd, kept, weights, of_image)
     return PatchSelected(found, kept)
 
 
 def _choose(scores: Tensor, k: int, fuse: bool) -> tuple[Tensor, Tensor | None]:
     """Kept patches (E, k), ascending, and weights (E, N) of the dropped ones, 0 at kept ones."""
+    if backend(scores) == "triton":
+        from nonet.kernels.patch_select_triton import choose
+
+        return choose(scores, k, fuse)
     best = scores.sort(dim=-1, descending=True, stable=True).indices[:, :k]
     kept = best.sort(dim=-1).values
     if not fuse:
@@ -87,12 +96,15 @@ class _Move(torch.autograd.Function):  # type: ignore[misc]
     def forward(
         ctx: Any, tokens: Tensor, kept: Tensor, weights: Tensor | None, of_image: Tensor | None
     ) -> Tensor:
-        B, S, d = tokens.shape
-        E = len(kept)
         ctx.save_for_backward(kept, weights, of_image)
         ctx.size = tokens.shape
+        if backend(tokens) == "triton":
+            from nonet.kernels.patch_select_triton import move
+
+            return move(tokens, kept, weights, of_image)
+        B, S, d = tokens.shape
         index = _index(kept, weights, of_image, S)
-        found = tokens.reshape(B * S, d).index_select(0, index.flatten()).view(E, -1, d)
+        found = tokens.reshape(B * S, d).index_select(0, index.flatten()).view(*index.shape, d)
         if weights is not None:
             found[:, -1] = _fused(tokens, weights, of_image)
         return found
@@ -101,8 +113,11 @@ class _Move(torch.autograd.Function):  # type: ignore[misc]
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         kept, weights, of_image = ctx.saved_tensors
-        B, S, d = ctx.size
-        k = kept.shape[1]
+        if backend(gradient) == "triton":
+            from nonet.kernels.patch_select_triton import move_backward
+
+            return move_backward(gradient, kept, weights, of_image, ctx.size), None, None, None
+        (B, S, d), k = ctx.size, kept.shape[1]
         found = gradient.new_zeros(B * S, d)
         index = _index(kept, None, of_image, S)
         found.index_add_(0, index.flatten(), gradient[:, : 1 + k].reshape(-1, d))
