@@ -1,0 +1,153 @@
+"""Patch selection put into the tasks of `nonet.vision_language.tasks` (ours; TiMix's released call sites).
+
+vqa, grounding, nlvr2  the text is there first: the trunk runs once per image of a batch, the rest per text
+retrieval              by text: the tower runs at full length, and each candidate keeps its patches behind it
+                       (`late_selection`); by attention: the tower itself drops patches
+caption                there is no text: patches are kept by the attention of CLS
+
+In the released code retrieval and captions have no selection at all. What differs from what the user asked
+for is said, once.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nonet.errors import UserError
+from nonet.vision_language.pair_folders import load_extra
+from nonet.vision_language.pair_model import PairModel
+from nonet.vision_language.pair_passes import Seen, look
+from nonet.vision_language.patch_detector import PREDICTOR
+from nonet.vision_language.tasks.retrieval_task import RetrievalTask
+from nonet.vision_language.tasks.task import Task
+from pta_vlp.late_selection import LateMatching
+from pta_vlp.model_folders import SELECT, detector_for, read_select, select_json
+from pta_vlp.pruned_vision import PrunedVision
+from pta_vlp.select_options import SelectOptions
+from pta_vlp.task_options import Choice
+
+Say = Callable[[str], None]
+
+TEXTLESS = ("caption",)  # tasks whose images are seen before there is a text
+
+
+class Pruning:
+    """Puts a selection into a task: an `Equip` of `nonet.vision_language.tasks.starting`.
+
+    Args:
+        choice: what the user says about the selection.
+        keep: share of the patches; None: the model's.
+
+    Attributes:
+        options: of the selection, once a task is equipped: what its folder keeps.
+        kept: numbers of kept patches (E, k), batch by batch, while `record` is set.
+        record: whether to take them down.
+    """
+
+    def __init__(self, choice: Choice, keep: float | None = None) -> None:
+        self.choice, self.keep = choice, keep
+        self.options = SelectOptions()
+        self.kept: list[Tensor] = []
+        self.record = False
+        self._pruned: PrunedVision | None = None
+
+    def __call__(self, task: Task, folder: Path, say: Say) -> None:
+        """Equip a task.
+
+        Args:
+            task: whose images are seen from now on as the selection says.
+            folder: of its model; has the detector, and how patches were selected in training.
+            say: takes what is selected by what.
+
+        Raises:
+            UserError: the selection asks a detector that is not there, or looks behind another block.
+        """
+        model, detector = task.model, detector_for(task.model)
+        found = load_extra(folder, PREDICTOR, detector, say=say)
+        trained = read_select(folder, model.vision.depth, with_detector=found)
+        self.options = self.choice.on(trained, self.keep)
+        if found:
+            if self.options.by_text and self.options.block != trained.block and (folder / SELECT).is_file():
+                raise UserError(
+                    f"block {self.options.block}: the patch detector of {folder} has learnt to look behind "
+                    f"block {trained.block}; leave out block, or take selection attention"
+                )
+            task.parts[PREDICTOR] = detector.requires_grad_(False)  # it learns from boxes alone
+        elif self.choice.selection is None and not (folder / SELECT).is_file():
+            say(f"{folder}: no patch detector in it, so patches are kept by the attention of CLS")
+        task.files[SELECT] = select_json(self.options)
+        self._pruned = PrunedVision(model.vision, detector if found else None, self.options)
+        self.use(task, self.options.keep)
+        say(self.said(task))
+
+    def use(self, task: Task, keep: float) -> None:
+        """Keep another share of the patches from now on.
+
+        Args:
+            task: that was equipped.
+            keep: share of the patches.
+
+        Raises:
+            UserError: it is not above 0 and at most 1.
+        """
+        assert self._pruned is not None
+        options = dataclasses.replace(self.options, keep=keep)
+        late = isinstance(task, RetrievalTask) and options.by_text
+        if keep == 1:
+            options = dataclasses.replace(options, selection="off")
+        elif task.name in TEXTLESS and options.by_text:
+            options = dataclasses.replace(options, selection="attention")
+        self._pruned.options = options
+        everything = options.selection == "off"
+        task.see = None if everything or late else self._see
+        if isinstance(task, RetrievalTask):
+            task.matching = LateMatching(task.model, self._pruned) if late and not everything else None
+            task.pair_losses.see = look if everything or late else Seeing(options)
+
+    @property
+    def patches(self) -> int:
+        """How many patches of an image are kept."""
+        assert self._pruned is not None
+        return self._pruned.kept()
+
+    def said(self, task: Task) -> str:
+        """A line on what is kept, by what, and where."""
+        assert self._pruned is not None
+        options, grid = self._pruned.options, task.model.vision.grid
+        if options.selection == "off":
+            return f"{task.name}: all {grid[0] * grid[1]} patches are kept"
+        how = f"{self.patches} of {grid[0] * grid[1]} patches are kept by {options.selection}"
+        if isinstance(task, RetrievalTask) and options.by_text:
+            return (
+                f"{task.name}: features of images cannot know the text, so the vision tower runs at full "
+                f"length, and for the matching head {how}"
+            )
+        line = f"{task.name}: {how}, behind block {options.block} of 0 to {task.model.vision.depth - 1}"
+        if options.selection != self.options.selection:
+            line += f"; selection {self.options.selection} has no text to ask here"
+        return line
+
+    def _see(self, images: Tensor, text: Tensor | None, of_image: Tensor | None) -> Tensor:
+        assert self._pruned is not None
+        found = self._pruned(images, text, of_image)
+        if self.record and found.kept is not None:
+            self.kept.append(found.kept.cpu())
+        return found.tokens
+
+
+class Seeing:
+    """What the vision tower makes of a batch for the losses of pairs, where no text is asked.
+
+    Args:
+        options: of a selection that does not ask the text.
+    """
+
+    def __init__(self, options: SelectOptions) -> None:
+        self.options = options
+
+    def __call__(self, model: PairModel, batch: dict[str, Any]) -> Seen:
+        """Tokens of `batch["images"]`, by the model or its momentum twin."""
+        return Seen(PrunedVision(model.vision, None, self.options)(batch["images"], None).tokens)
