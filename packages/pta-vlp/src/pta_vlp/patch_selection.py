@@ -14,15 +14,13 @@ Of equal scores the patch further up and left is kept. Scores have no gradient: 
 (patch-text alignment), not through what it drops.
 """
 
-import math
-import warnings
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nonet.errors import UserError
 from nonet.kernels.patch_select import patch_select, standardised
+from pta_vlp.select_options import kept_count as kept_count
 
 # Shapes: B images, E pairs of one image and one text, N patches, S tokens, d width.
 
@@ -39,27 +37,6 @@ class Selected(NamedTuple):
     tokens: Tensor
     kept: Tensor
     scores: Tensor
-
-
-def kept_count(keep: float, patches: int) -> int:
-    """How many of an image's patches are kept: floor(keep N), but one at least, of which a warning tells.
-
-    Args:
-        keep: share in 0..1, 0 excepted.
-        patches: N.
-
-    Returns:
-        k in 1..N; 98 for half of 196.
-
-    Raises:
-        UserError: a share outside that.
-    """
-    if not 0 < keep <= 1:
-        raise UserError(f"keep is {keep:g}; it is above 0 and at most 1, which keeps all patches")
-    count = math.floor(keep * patches + 1e-6)  # 0.29 * 100 is 28.999999999999996
-    if count == 0:
-        warnings.warn(f"keep {keep:g} of {patches} patches is none: one is kept", stacklevel=2)
-    return max(count, 1)
 
 
 def selection_scores(log_scores: Tensor | None, attention: Tensor | None, alpha: float = 1.0) -> Tensor:

@@ -4,6 +4,8 @@ Sources: the paper (Jiang et al. 2023, COPA) for the detector behind a middle bl
 TiMix's released code for block 5 and half of the patches; the names are ours.
 """
 
+import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,3 +44,24 @@ class SelectOptions:
     def by_text(self) -> bool:
         """Whether the detector and a text are asked."""
         return self.selection in BY_TEXT
+
+
+def kept_count(keep: float, patches: int) -> int:
+    """How many of an image's patches are kept: floor(keep N), but one at least, of which a warning tells.
+
+    Args:
+        keep: share in 0..1, 0 excepted.
+        patches: N.
+
+    Returns:
+        k in 1..N; 98 for half of 196.
+
+    Raises:
+        UserError: a share outside that.
+    """
+    if not 0 < keep <= 1:
+        raise UserError(f"keep is {keep:g}; it is above 0 and at most 1, which keeps all patches")
+    count = math.floor(keep * patches + 1e-6)  # 0.29 * 100 is 28.999999999999996
+    if count == 0:
+        warnings.warn(f"keep {keep:g} of {patches} patches is none: one is kept", stacklevel=2)
+    return max(count, 1)
