@@ -90,7 +90,17 @@ class RegionModule(PairModule):
         count = torch.tensor(len(logits), device=logits.device)
         for name in ("accuracy", "recall"):
             logged[f"pta_{name}"] = (found.aux[name] * count, count)
+        logged |= self.region_notes(logits.detach(), regions["masks"])
         return self.pta_weight * found.loss * count, count
+
+    def region_notes(self, logits: Tensor, masks: Tensor) -> Terms:
+        """What else is worth logging of a batch of regions, as sums and counts by name; nothing here.
+
+        Args:
+            logits: (E, N, 2) of the detector.
+            masks: (E, N) bool, the patches of each text.
+        """
+        return {}
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         """Features of a batch of images and of their captions."""

@@ -29,7 +29,7 @@ from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.pair_folders import save_pair_model
 from nonet.vision_language.pair_losses import PairLosses
 from nonet.vision_language.pair_model import PairModel
-from nonet.vision_language.pair_passes import See
+from nonet.vision_language.pair_passes import See, SeePairs
 from nonet.vision_language.patch_detector import PREDICTOR
 from nonet.vision_language.pretraining.card import card_text, cost_of
 from nonet.vision_language.pretraining.notes import PairNotes, StepCost
@@ -54,6 +54,7 @@ class Method:
         box_free: what to do without regions, for the error.
         build: (model, tokenizer and detector; steps of the run; steps of a pass) to what is trained.
         how: a sentence for the model's card.
+        remarks: lines for the user, when the run begins.
         limits: for the card.
         settings: what a resumed run must share, by the names of the options.
         files: texts to save with the model, by file name.
@@ -67,6 +68,7 @@ class Method:
     box_free: str
     build: Callable[[Start, int, int], RegionModule]
     how: str
+    remarks: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     settings: Mapping[str, Plain] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
@@ -111,7 +113,7 @@ def pretrain(options: PretrainOptions, method: Method) -> Done:
         UserError: what cannot work is refused before there is a run folder.
         RunFailed: losses are not finite, memory does not suffice, or too many images cannot be read.
     """
-    resumed, notes = folder_of(options.resume), list[str]()
+    resumed, notes = folder_of(options.resume), list(method.remarks)
     seed_all(options.trainer.seed)
     begin = begin_with(options, method, notes.append)
     length = _length(options, method, len(begin.train), notes)
@@ -142,13 +144,16 @@ def begin_with(options: PretrainOptions, method: Method, say: Callable[[str], No
     return start(options, say, boxes=method.boxes, guided=method.guided, box_free=method.box_free)
 
 
-def build_losses(options: PretrainOptions, begin: Start, see: See | None = None) -> PairLosses:
+def build_losses(
+    options: PretrainOptions, begin: Start, see: See | None = None, see_pairs: SeePairs | None = None
+) -> PairLosses:
     """The losses of pairs.
 
     Args:
         options: of the verb.
         begin: the model and its tokenizer.
         see: what the vision tower makes of a batch; None: all of its tokens.
+        see_pairs: what it makes of it for the pairs of matching; None: the same.
     """
     weights = dataclasses.asdict(options.losses)
     share = weights.pop("masked")
@@ -161,7 +166,9 @@ def build_losses(options: PretrainOptions, begin: Start, see: See | None = None)
             begin.model.config.vocabulary, mask_id=tokenizer.mask_token_id, begin_id=tokenizer.cls_token_id,
             share=share,
         )  # fmt: skip
-    return PairLosses(mask, weights=weights, online_keys=options.itc.online_keys, see=see)
+    return PairLosses(
+        mask, weights=weights, online_keys=options.itc.online_keys, see=see, see_pairs=see_pairs
+    )
 
 
 def twin_and_queue(
