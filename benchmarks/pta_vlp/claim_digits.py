@@ -11,9 +11,9 @@ right in about 63 % (the row "commonest degree").
 `--seeds`, `--arms` (parts of names) and `--processes` choose; finished arms are kept and not run again. All
 seeds are stored in benchmarks/results/pta-vlp.json.
 
-Said before it was run: text with boxes > all patches with boxes > CLS attention > random, about as all patches
-without; text without boxes is near random. All patches are undertrained in this time, so the gap to them
-becomes smaller with four times the steps.
+Said before it was run: text with boxes > all patches with boxes > CLS attention > random, about as all
+patches without; text without boxes is near random. All patches are undertrained in this time, so the gap to
+them becomes smaller with four times the steps.
 """
 
 from collections.abc import Sequence

@@ -85,7 +85,7 @@ def tokens_behind(arm: Arm, plan: Plan) -> int:
 
 
 def commonest(setting: Setting, seed: int) -> float:
-    """Percent right for one who sees all three degrees but not which digit has which, and says the commonest."""
+    """Percent right for one who sees the degrees but not which digit has which, and says the commonest."""
     answers = digit_scenes(setting.test, seed, part="test").answers
     counts = np.stack([(answers == level).sum(1) for level in range(setting.plan.answers)], 1)
     return 100 * float((counts.max(1) / answers.shape[1]).mean())

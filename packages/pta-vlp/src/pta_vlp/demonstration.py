@@ -1,4 +1,4 @@
-"""The parts of `pta-vlp demo` and of the experiment on digits: one small model, trained in several ways (ours).
+"""Parts of `pta-vlp demo` and of the experiment on digits: one small model, trained in several ways (ours).
 
 A scene shows three things, and a question names one of them; its answer is a quality of that thing alone.
 Each way of training sees the same scenes and questions in the same order with the same first weights. What
@@ -120,7 +120,7 @@ class Answerer(nn.Module):
     def forward(
         self, images: Tensor, ids: Tensor, of_image: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Answer questions; an image goes through the first blocks once, whatever the number of its questions.
+        """Answer questions; an image goes through the first blocks once, for all of its questions.
 
         Args:
             images: (n, 3, S, S).
