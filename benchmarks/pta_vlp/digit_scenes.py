@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonet.data.batching import generator
-from pta_vlp.demonstration import Scenes
+from pta_vlp.scenes import Scenes
 
 SIDE = 48
 """of a scene, pixels"""

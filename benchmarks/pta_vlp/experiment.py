@@ -12,6 +12,7 @@ from benchmarks.harness import Row
 from benchmarks.pta_vlp.digit_scenes import SIDE, digit_scenes
 
 from pta_vlp.demonstration import Arm, Plan, train
+from pta_vlp.select_options import kept_count
 
 FULL = "all patches"
 ALIGNED = "all patches, boxes"
@@ -78,8 +79,6 @@ def run_arm(setting: Setting, name: str, seed: int) -> dict[str, Any]:
 
 def tokens_behind(arm: Arm, plan: Plan) -> int:
     """Tokens of an image behind the selection: CLS, and all patches or those kept with the fused one."""
-    from pta_vlp.patch_selection import kept_count
-
     patches = (SIDE // plan.patch) ** 2
     return 1 + patches if arm.selection == "off" else 2 + kept_count(plan.keep, patches)
 

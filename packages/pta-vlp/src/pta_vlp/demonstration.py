@@ -25,28 +25,13 @@ from nonet.vision_language.patch_alignment import patch_alignment_loss
 from nonet.vision_language.patch_detector import PatchDetector
 from nonet.vision_language.patch_raster import rasterise
 from pta_vlp.pruned_vision import PrunedVision
+from pta_vlp.scenes import Scenes
 from pta_vlp.select_options import Selection, SelectOptions
 
 # Shapes: n scenes of M things, B questions in a batch, E all questions, N patches, k kept, d width.
 
 FIRST_WORD = 3
 """number of the first name's word; before it are padding, [CLS] and [SEP]"""
-
-
-class Scenes(NamedTuple):
-    """Scenes in arrays, with a question for each thing in them.
-
-    Attributes:
-        images: (n, 3, S, S) float32, about 0 with deviation about 1.
-        kinds: (n, M) int64, what each thing is: the question's word. No two of a scene are alike.
-        answers: (n, M) int64, the quality that is asked for.
-        boxes: (n, M, 4) float32 xywh pixels.
-    """
-
-    images: NDArray[np.float32]
-    kinds: NDArray[np.int64]
-    answers: NDArray[np.int64]
-    boxes: NDArray[np.float32]
 
 
 class Plan(NamedTuple):

@@ -14,7 +14,7 @@ from nonet.files import replacing, write_text
 from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.patch_pictures import (
     LINE,
-    ORANGE,
+    WHITE,
     faded,
     heat_over,
     shortened,
@@ -130,11 +130,7 @@ def explain(options: "Options") -> list[str]:
     if options.numbers is not None:
         write_text(options.numbers, json.dumps(as_numbers(found, list(options.text)), indent=1) + "\n")
     reasons = [_reason(found, row, text, chosen) for row, text in enumerate(options.text or [""])]
-    return [
-        *said,
-        *reasons,
-        f"{options.out}: {len(reasons)} of them, {'x'.join(map(str, sheet.size))} pixels",
-    ]
+    return [*said, *reasons, f"{options.out}: {sheet.width} x {sheet.height} pixels"]
 
 
 def draw_heat_map(image: "Image", found: HeatMap, texts: list[str]) -> "Image":
@@ -232,5 +228,7 @@ def _ranked(shown: "Image", found: HeatMap, row: int) -> "Image":
         ranks = found.rank(row)
         for patch in found.kept[row].tolist():
             y, x = divmod(patch, columns)
-            write(picture, round(x * wide) + 3, round(y * high) + 2, str(int(ranks[patch])), ORANGE)
+            write(
+                picture, round(x * wide) + 3, round(y * high) + 2, str(int(ranks[patch])), WHITE, edged=True
+            )
     return picture

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 Colour = tuple[int, int, int]
 
-ORANGE, BLUE, GREY = (230, 159, 0), (0, 114, 178), (90, 90, 90)
-"""Okabe and Ito's, told apart by most colour-blind eyes; and that of what stands beside them"""
+ORANGE, BLUE = (230, 159, 0), (0, 114, 178)
+"""Okabe and Ito's, told apart by most colour-blind eyes"""
+GREY, WHITE = (90, 90, 90), (255, 255, 255)
+"""of what is written beside pictures, and on them"""
 FONT = 12
 """height of letters, pixels"""
 LINE = 15
@@ -84,7 +86,7 @@ def faded(picture: "Image", kept: "Tensor") -> "Image":
 
 
 def write(sheet: "Image", x: int, y: int, text: str, colour: Colour = GREY, *, edged: bool = False) -> None:
-    """A line of text on a picture, its upper left corner at x and y; edged in black, to be read on anything."""
+    """A line of text on a picture, its upper left corner at x and y; edged, it can be read on anything."""
     from PIL import ImageDraw, ImageFont
 
     ImageDraw.Draw(sheet).text(
