@@ -45,9 +45,9 @@ def pretrain(options: "Options") -> Path:
 def method(options: "Options") -> running.Method:
     """What selecting patches brings to pre-training."""
     select = selection(options)
-    how, remarks = "All patches were kept.", ()
+    how, remarks = "All patches were kept.", tuple[str, ...]()
     if select.selection != "off":
-        by = "the attention of CLS" if options.select.by_text else select.selection
+        by: str = "the attention of CLS" if options.select.by_text else select.selection
         if options.score_alpha:
             by = f"the patch detector ({options.score_alpha:g}) and {by} ({1 - options.score_alpha:g})"
         how = f"Behind block {select.block} {select.keep:g} of the patches were kept, by {by}."

@@ -40,7 +40,7 @@ See = Callable[[PairModel, dict[str, Any]], Seen]
 """(model, batch) to what it sees; also called with the twin's model, without gradient"""
 
 SeePairs = Callable[[PairModel, Seen, Tensor, Tensor], Tensor]
-"""(model, what it saw, numbers of images (P,), text tokens (P, L, d)) to image tokens (P, S, d) for each pair"""
+"""(model, what it saw, numbers of images (P,), text tokens (P, L, d)) to the pairs' image tokens (P, S, d)"""
 
 
 def look(model: PairModel, batch: dict[str, Any], middle: int | None = None) -> Seen:

@@ -1,4 +1,4 @@
-"""Whole images with all of their regions, without crop or chance: what a patch detector is measured on (ours)."""
+"""Whole images with all of their regions, without crop or chance: what detectors are measured on (ours)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +20,8 @@ from nonet.vision_language.region_samples import RegionImages, RegionItem, moved
 class WholeRegions:
     """The images of a table with every region that lies in its image; `whole[(epoch, index)]`.
 
-    A region has its first text, behind its first attribute if it has any. The image's caption is left out: its
-    patches are all of them.
+    A region has its first text, behind its first attribute if it has any. The image's caption is left out:
+    its patches are all of them.
 
     Args:
         table: the regions.
