@@ -1,9 +1,9 @@
-"""Token merging (Bolya et al. 2023, ToMe), told again in our words on timm's transformer: the text-free rival.
+"""Token merging (Bolya et al. 2023, ToMe), told again in our words on timm's transformer: the text-free one.
 
-In each block, between attention and feed-forward, tokens are dealt alternately into two sets; each of the first
-knows its most similar of the second, by keys averaged over heads; the r most similar pairs become one token,
-weighted by how many patches stand behind each. Attention counts a merged token as often. CLS is never merged.
-No line is copied from the released code.
+In each block, between attention and feed-forward, tokens are dealt alternately into two sets; each of the
+first knows its most similar of the second, by keys averaged over heads; the r most similar pairs become one
+token, weighted by how many patches stand behind each. Attention counts a merged token as often. CLS is never
+merged. No line is copied from the released code.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from nonet.vision_language.vision import VisionTower
 
-# Shapes: B images, S tokens, A and C of them in the two sets, r merged ones, d width, H heads, E width of a head.
+# Shapes: B images, S tokens, A and C of them in the two sets, r merged ones, d width, E of a head.
 
 
 def schedule(tokens: int, final: int, depth: int) -> list[int]:
