@@ -8,7 +8,7 @@ from typing import Any
 
 _HOME = {
     "SelectOptions": "pta_vlp.select_options",
-    "kept_count": "pta_vlp.patch_selection",
+    "kept_count": "pta_vlp.select_options",
     "selection_scores": "pta_vlp.patch_selection",
     "select": "pta_vlp.patch_selection",
     "PrunedVision": "pta_vlp.pruned_vision",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from nonet.vision_language.patch_raster import rasterise
-from pta_vlp.patch_selection import kept_count
+from pta_vlp.select_options import kept_count
 
 
 class BoxPatches:
