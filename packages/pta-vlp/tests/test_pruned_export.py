@@ -88,11 +88,12 @@ def test_what_a_program_needs_beside_the_weights_lies_there_too(mixed):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("fuse", [False, True])
 @pytest.mark.parametrize("selection", ["text", "mixed", "attention"])
-def test_what_onnx_can_select_with_selects_as_the_model_does(selection, fuse, tmp_path):
+def test_what_onnx_can_select_with_selects_as_the_model_does(selection, fuse, late, tmp_path):
     model, detector = write_folder(tmp_path / "model", words=False)
-    options = SelectOptions(selection=selection, block=0, keep=0.3, alpha=0.6, fuse=fuse)
+    options = SelectOptions(selection=selection, block=0, keep=0.3, alpha=0.6, fuse=fuse, late=late)
     pruned = PrunedVision(model.vision, detector, options).eval()
     images, cls = normal(3, 3, 48, 48), normal(3, 32, seed=1)
     found = Image(pruned)(images)

@@ -82,7 +82,8 @@ def _selection(options: SelectOptions, tower: Tower, with_detector: bool) -> dic
         "patch detector": "yes" if with_detector else "none: `pta-vlp detector` trains one",
         "selection": options.selection
         + (f", {options.alpha:g} of it by text" if options.selection == "mixed" else ""),
-        "behind block": f"{options.block} of 0 to {tower.depth - 1}",
+        "behind block": f"{options.block} of 0 to {tower.depth - 1}"
+        + (", dropped behind the last" if options.late else ""),
         "keep": f"{options.keep:g}: {keeps}",
     }
 

@@ -10,8 +10,8 @@
                  column 1 for a pair that belongs together
 
 image.onnx runs once per image, pruned.onnx and match.onnx once per image and text. The share of patches is
-part of pruned.onnx. Without a text to select by, image.onnx gives tokens and kept, and there is no
-pruned.onnx.
+part of pruned.onnx. Where patches are dropped late, image.onnx has all blocks. Without a text to select by,
+image.onnx gives tokens and kept, and there is no pruned.onnx.
 """
 
 import dataclasses
@@ -82,8 +82,11 @@ class Image(nn.Module):  # type: ignore[misc]
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, height, width) -> the parts of a `Trunk` that there are, or tokens and kept."""
-        by_text = self.pruned.options.by_text
-        trunk = self.pruned.trunk(pixel_values, with_text=by_text)
+        pruned, by_text = self.pruned, self.pruned.options.by_text
+        trunk = pruned.trunk(pixel_values, with_text=by_text)
+        if pruned.options.late:  # all blocks run here, with all patches
+            rest = pruned.vision.blocks(trunk.tokens, pruned.options.block + 1)
+            trunk = trunk._replace(tokens=pruned.vision.finish(rest))
         if not by_text:
             return _finished(self.pruned, trunk, None)
         return tuple(part for part in trunk if part is not None)
@@ -138,8 +141,10 @@ def _finished(pruned: PrunedVision, trunk: Trunk, text_cls: Tensor | None) -> tu
         dropped = torch.ones_like(scores).scatter(1, kept, 0.0)
         weights = (standard - standard.amax(-1, keepdim=True)).exp() * dropped
         parts.append((weights / weights.sum(-1, keepdim=True))[:, None] @ patches)
-    rest = pruned.vision.blocks(torch.cat(parts, 1), pruned.options.block + 1)
-    return pruned.vision.finish(rest), kept
+    tokens = torch.cat(parts, 1)
+    if not pruned.options.late:
+        tokens = pruned.vision.finish(pruned.vision.blocks(tokens, pruned.options.block + 1))
+    return tokens, kept
 
 
 class _Writer:

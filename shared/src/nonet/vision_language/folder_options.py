@@ -64,15 +64,21 @@ class ConvertOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """Write image and text encoder for other programs."""
+class ExportTo:
+    """Write a model for other programs, in formats that a package names."""
 
     model: str
     """folder of a model or run, or hub name"""
-    format: Literal["onnx", "transformers", "timm"]
-    """onnx: image.onnx and text.onnx, which give features (extra `onnx`); transformers: folders of its CLIP
-    or ViT and its BERT; timm: a folder of timm for images, of transformers for texts"""
     out: Path
     """folder to write"""
     overwrite: bool = False
     """replace a folder that was written by this package"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(ExportTo):
+    """Write image and text encoder for other programs."""
+
+    format: Literal["onnx", "transformers", "timm"]
+    """onnx: image.onnx and text.onnx, which give features (extra `onnx`); transformers: folders of its CLIP
+    or ViT and its BERT; timm: a folder of timm for images, of transformers for texts"""

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nonet.errors import UserError
-from nonet.vision_language.folder_options import ExportOptions
+from nonet.vision_language.folder_options import ExportTo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ExportOptions):
+class Options(ExportTo):
     """Write the encoders for other programs, check that they give the same numbers, and say how large they
     are.
     """
