@@ -13,10 +13,13 @@ import square_tasks
 
 from nonet.data.image_augment import PlainImages
 from nonet.data.image_text_pairs import read_pairs
+from nonet.testing import seeded
 from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.tasks.pair_matching import EncodedTexts
 from nonet.vision_language.tasks.retrieval import evaluate_retrieval
+from pta_vlp.cost import Tower, detector_macs, full_macs, pruned_macs
 from pta_vlp.late_selection import LateMatching
+from pta_vlp.patch_selection import select
 from pta_vlp.pruned_vision import PrunedVision
 from pta_vlp.select_options import SelectOptions
 
@@ -110,3 +113,31 @@ def test_a_selection_that_does_not_ask_the_text_is_refused():
     pruned = PrunedVision(model.vision, None, SelectOptions(selection="attention", block=BLOCK))
     with pytest.raises(ValueError, match="late selection is by text, not by attention"):
         LateMatching(model, pruned)
+
+
+@pytest.mark.parametrize("selection", ["text", "attention"])
+def test_a_tower_may_drop_patches_behind_its_last_block(selection):
+    model, detector = square_tasks.model(), square_tasks.detector()
+    options = SelectOptions(selection=selection, block=BLOCK, keep=0.31)
+    early, late = (
+        PrunedVision(model.vision, detector, dataclasses.replace(options, late=late))
+        for late in (False, True)
+    )
+    images, of_image = torch.randn(2, 3, 48, 48, generator=seeded()), torch.tensor([1, 0, 1])
+    texts = torch.randn(3, 32, generator=seeded(1))
+    with torch.no_grad():
+        found, other = late(images, texts, of_image), early(images, texts, of_image)
+        expected = select(model.vision(images)[of_image], other.scores, 0.31)
+    assert torch.equal(found.kept, other.kept)
+    torch.testing.assert_close(found.tokens, expected.tokens, atol=2e-5, rtol=0)
+    assert (found.tokens - other.tokens).abs().max() > 0.01
+
+
+def test_dropping_late_costs_the_full_tower_once_an_image():
+    tower, options = Tower(256), SelectOptions(late=True)
+    assert pruned_macs(tower, options, texts=5, detector=False) == full_macs(tower) / 5
+    of_image, of_pair = detector_macs(tower)
+    assert pruned_macs(tower, options, texts=5) == pytest.approx((full_macs(tower) + of_image) / 5 + of_pair)
+    early = dataclasses.replace(options, late=False)
+    assert pruned_macs(tower, options, texts=1) > pruned_macs(tower, early, texts=1)
+    assert pruned_macs(tower, options, texts=3) < pruned_macs(tower, early, texts=3)

@@ -80,15 +80,15 @@ def pruned_macs(
     """
     if options.selection == "off" or options.keep == 1:
         return full_macs(tower) / (texts if shared else 1)
-    before = options.block + 1
+    before, share = options.block + 1, texts if shared else 1
     trunk = before * block_macs(1 + tower.patches, tower.width, tower.hidden)
     rest = (tower.depth - before) * block_macs(kept_tokens(tower, options), tower.width, tower.hidden)
-    if detector and options.by_text:
-        of_image, of_pair = detector_macs(tower)
-        trunk, rest = trunk + of_image, rest + of_pair
+    of_image, of_pair = detector_macs(tower) if detector and options.by_text else (0, 0)
+    if options.late:  # dropped behind all blocks
+        return (full_macs(tower) + of_image) / share + of_pair
     if not options.by_text:  # finished once per image, too
-        return (trunk + rest) / (texts if shared else 1)
-    return trunk / (texts if shared else 1) + rest
+        return (trunk + rest) / share
+    return (trunk + of_image) / share + rest + of_pair
 
 
 def kept_tokens(tower: Tower, options: SelectOptions) -> int:

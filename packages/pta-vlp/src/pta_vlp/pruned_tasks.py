@@ -69,6 +69,10 @@ class Pruning:
         found = load_extra(folder, PREDICTOR, detector, say=say)
         trained = read_select(folder, model.vision.depth, with_detector=found)
         self.options = self.choice.on(trained, self.keep)
+        if self.options.selection != "off" and self.options.block >= model.vision.depth:
+            raise UserError(
+                f"block {self.options.block}: the vision tower has blocks 0 to {model.vision.depth - 1}"
+            )
         if found:
             if self.options.by_text and self.options.block != trained.block and (folder / SELECT).is_file():
                 raise UserError(
@@ -95,7 +99,7 @@ class Pruning:
         """
         assert self._pruned is not None
         options = dataclasses.replace(self.options, keep=keep)
-        late = isinstance(task, RetrievalTask) and options.by_text
+        late = isinstance(task, RetrievalTask) and options.by_text  # whatever options.late says
         if keep == 1:
             options = dataclasses.replace(options, selection="off")
         elif task.name in TEXTLESS and options.by_text:
@@ -125,7 +129,8 @@ class Pruning:
                 f"{task.name}: features of images cannot know the text, so the vision tower runs at full "
                 f"length, and for the matching head {how}"
             )
-        line = f"{task.name}: {how}, behind block {options.block} of 0 to {task.model.vision.depth - 1}"
+        last = task.model.vision.depth - 1
+        line = f"{task.name}: {how}, behind block {last if options.late else options.block} of 0 to {last}"
         if options.selection != self.options.selection:
             line += f"; selection {self.options.selection} has no text to ask here"
         return line

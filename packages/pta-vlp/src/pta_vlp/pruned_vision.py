@@ -157,6 +157,11 @@ class PrunedVision(nn.Module):  # type: ignore[misc]
     def finish(self, trunk: Trunk, text_cls: Tensor | None, of_image: Tensor | None = None) -> Pruned:
         """The rest of the tower for pairs of images and texts; arguments and errors as those of `scores`."""
         options, rest = self.options, self.options.block + 1
+        if options.late and not self.plain:  # the scores first: a text that is missing is an error at once
+            scores = self.scores(trunk, text_cls, of_image)
+            tokens = self.vision.finish(self.vision.blocks(trunk.tokens, rest))
+            found = select(tokens, scores, options.keep, options.fuse, of_image=of_image)
+            return Pruned(found.tokens, found.kept, scores)
         if self.plain or not (options.by_text and text_cls is not None):  # the text changes nothing
             tokens, kept, scores = trunk.tokens, None, None
             if not self.plain:

@@ -31,6 +31,9 @@ class SelectOptions:
     """share of the detector in a mixed selection, in 0..1; attention has the rest"""
     fuse: bool = True
     """one more token goes on: the weighted mean of the dropped patches"""
+    late: bool = False
+    """patches are scored behind `block`, but dropped behind the last one: the vision tower runs at full
+    length, once an image, which costs less where an image has many texts; fusion and decoder are shorter"""
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:

@@ -25,6 +25,9 @@ class Choice:
     """share of the detector in a mixed selection, in 0..1; none: as the model was trained"""
     fuse: bool | None = None
     """one more token goes on, the weighted mean of the dropped patches; none: as the model was trained"""
+    late: bool | None = None
+    """drop patches behind the last block, not within the vision tower: cheaper where an image has many texts;
+    none: as the model was trained"""
 
     def on(self, kept: SelectOptions, keep: float | None) -> SelectOptions:
         """The model's options, changed as the user says.
@@ -38,7 +41,7 @@ class Choice:
         """
         given = {
             "selection": self.selection, "block": self.block, "alpha": self.score_alpha, "fuse": self.fuse,
-            "keep": keep,
+            "keep": keep, "late": self.late,
         }  # fmt: skip
         changes: dict[str, Any] = {name: said for name, said in given.items() if said is not None}
         return dataclasses.replace(kept, **changes)

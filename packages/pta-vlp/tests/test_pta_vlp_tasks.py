@@ -1,0 +1,258 @@
+"""The verbs finetune, evaluate and predict on every task, at several shares of patches, with a tiny model."""
+
+import json
+import signal
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent / "support_pta_vlp"))
+import square_tasks
+
+from nonet.options import build
+from nonet.testing import call_cli, numbers, replaced
+from nonet.training.weight_files import read_safetensors
+from nonet.vision_language.tasks.starting import load_task
+from nonet.vision_language.tasks.task import reading_of
+from nonet.vision_language.tasks.task_module import TaskModule
+from nonet.vision_language.tasks.task_options import UseOptions
+from pta_vlp.select_options import SelectOptions
+from pta_vlp.task_options import PrunedFinetuneOptions
+
+PRESETS = Path(str(files("pta_vlp"))) / "presets/finetune"
+MONITORS = {
+    "retrieval": "R-mean", "vqa": "accuracy", "caption": "CIDEr-D", "nlvr2": "accuracy",
+    "grounding": "accuracy",
+}  # fmt: skip
+SAID = {
+    "retrieval": "runs at full length, and for the matching head 18 of 36 patches are kept by text",
+    "caption": "18 of 36 patches are kept by attention, behind block 0 of 0 to 2; selection text has no text",
+    "vqa": "18 of 36 patches are kept by text, behind block 0 of 0 to 2",
+    "nlvr2": "18 of 36 patches are kept by text",
+    "grounding": "18 of 36 patches are kept by text",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return square_tasks.write(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return square_tasks.save(tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A model without a detector, and without a word on selection."""
+    folder = square_tasks.save(tmp_path_factory.mktemp("plain") / "model", with_detector=False)
+    (folder / "select.json").unlink()
+    return folder
+
+
+def finetune(task, model, data, out, *more):
+    place = [] if out is None else ["--out", out]
+    return call_cli(
+        "pta-vlp", "finetune", task, "--model", model, "--train", data[task, "train"], "--val",
+        data[task, "val"], "--image", 48, "--trainer.steps", 3, "--epochs", 0, "--trainer.log-every", 1,
+        "--validate-epochs", 0, "--batch", 8, "--lr", 2e-3, "--lr-visual", 1e-3, *more, *place,
+    )  # fmt: skip
+
+
+def evaluate(task, model, data, *more):
+    return call_cli("pta-vlp", "evaluate", task, "--model", model, "--data", data[task, "val"], *more)
+
+
+@pytest.mark.parametrize("task", list(MONITORS))
+def test_a_task_is_learnt_scored_and_used_on_the_kept_patches(task, model, data, tmp_path):
+    done = finetune(task, model, data, tmp_path / "run", *(["--queue", 32] if task == "retrieval" else []))
+    assert done.returncode == 0, done.stderr
+    assert SAID[task] in (tmp_path / "run/log.txt").read_text()
+    kept = json.loads((tmp_path / "run/scores.json").read_text())["scores"]
+    before, after = (folder / "patch_detector.safetensors" for folder in (model, tmp_path / "run/model"))
+    old, new = read_safetensors(before), read_safetensors(after)
+    assert [name for name in old if not torch.equal(old[name], new[name])] == []
+    assert json.loads((tmp_path / "run/model/select.json").read_text()) == json.loads(
+        (model / "select.json").read_text()
+    )
+
+    found = evaluate(task, tmp_path / "run", data, "--out", tmp_path / "scores")
+    assert found.returncode == 0, found.stderr
+    assert SAID[task] in found.stderr
+    again = json.loads((tmp_path / "scores/scores.json").read_text())
+    assert {name: again["scores"][name] for name in kept} == pytest.approx(kept)
+    assert again["selection"] == {
+        "selection": "text",
+        "block": 0,
+        "keep": 0.5,
+        "alpha": 1.0,
+        "fuse": True,
+        "late": False,
+    }
+    assert "keep: 0.5 (18 patches)" in found.stdout
+    assert f"{MONITORS[task]}: {kept[MONITORS[task]]:.2f}" in found.stdout
+
+    said = call_cli(
+        "pta-vlp", "predict", task, "--model", tmp_path / "run/model", "--input", data[task, "val"],
+        "--out", tmp_path / "said.jsonl",
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert (tmp_path / "said.jsonl").read_text() == (tmp_path / "scores/predictions.jsonl").read_text()
+
+
+@pytest.mark.parametrize("task", ["vqa", "retrieval", "caption"])
+def test_with_all_patches_answers_are_those_of_a_model_without_selection(task, model, data, tmp_path):
+    found = evaluate(task, model, data, "--keep", 0.3, 1, "--out", tmp_path / "scores")
+    assert found.returncode == 0, found.stderr
+    rows = [line.split() for line in found.stdout.splitlines()]
+    assert rows[:2] == [["keep", "0.3", "1"], ["patches", "10", "36"]]
+    ours = [json.loads(row) for row in (tmp_path / "scores/predictions-1.jsonl").read_text().splitlines()]
+    bare = load_task(UseOptions(task=task, model=str(model)), lambda line: None)
+    assert bare.see is None
+    examples = bare.read([str(data[task, "val"])], None, None, truth=True)
+    expected = bare.evaluate(examples, reading_of(bare.model.config), batch=32).lines
+    assert ours == json.loads(json.dumps(expected))
+    fewer = (tmp_path / "scores/predictions-0.3.jsonl").read_text()
+    assert fewer != (tmp_path / "scores/predictions-1.jsonl").read_text()
+    kept = json.loads((tmp_path / "scores/scores.json").read_text())["kept"]
+    assert [(one["keep"], one["patches"]) for one in kept] == [(0.3, 10), (1.0, 36)]
+    assert float(rows[2][1]) == pytest.approx(next(iter(kept[0]["scores"].values())), abs=0.005)
+
+
+def test_grounding_says_how_much_of_its_boxes_is_kept(model, data, tmp_path):
+    run = tmp_path / "run"
+    assert finetune("grounding", model, data, run, "--keep", 0.2).returncode == 0
+    shares = ["--keep", 0.1, 0.25, 0.99, 1]
+    found = evaluate("grounding", run, data, *shares, "--out", tmp_path / "scores")
+    assert found.returncode == 0, found.stderr
+    kept = json.loads((tmp_path / "scores/scores.json").read_text())["kept"]
+    recalls = [one["scores"].get("recall@keep") for one in kept]
+    # a box covers 9 of 36 patches: 3 kept ones are a third of it at most, and all but one at least 8 of 9
+    assert 0 <= recalls[0] <= 100 / 3 + 1e-4
+    assert recalls[0] <= recalls[1] <= recalls[2]
+    assert recalls[2] >= 100 * 8 / 9 - 1e-4
+    assert recalls[3] is None
+    row = next(line.split() for line in found.stdout.splitlines() if line.startswith("recall@keep"))
+    assert row[-1] == "-"
+    assert float(row[1]) == pytest.approx(recalls[0], abs=0.005)
+
+
+def test_selection_by_attention_needs_no_detector_and_is_said(plain, data, tmp_path):
+    found = evaluate("vqa", plain, data, "--keep", 0.5, "--out", tmp_path / "scores")
+    assert found.returncode == 0, found.stderr
+    assert "no patch detector in it, so patches are kept by the attention of CLS" in found.stderr
+    assert "18 of 36 patches are kept by attention" in found.stderr
+    assert not (tmp_path / "scores/select.json").exists()
+    refused = evaluate("vqa", plain, data, "--keep", 0.5, "--selection", "text")
+    assert refused.returncode == 2
+    assert "selection text needs a patch detector" in refused.stderr
+
+
+def test_retrieval_by_attention_drops_patches_in_the_tower(model, data, tmp_path):
+    more = ["--selection", "attention", "--keep", 0.5, "--queue", 32]
+    done = finetune("retrieval", model, data, tmp_path / "run", *more)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "run/log.txt").read_text()
+    assert "retrieval: 18 of 36 patches are kept by attention, behind block 0" in log
+    scores = json.loads((tmp_path / "run/scores.json").read_text())["scores"]
+    found = evaluate("retrieval", tmp_path / "run", data, "--out", tmp_path / "scores")
+    assert json.loads((tmp_path / "scores/scores.json").read_text())["scores"]["R-mean"] == pytest.approx(
+        scores["R-mean"]
+    ), found.stderr
+
+
+@pytest.mark.parametrize("selection", ["random", "mixed"])
+def test_other_selections_answer_alike_twice(selection, model, data, tmp_path):
+    for name in ("one", "two"):
+        more = ["--selection", selection, "--score-alpha", 0.5, "--out", tmp_path / name]
+        found = evaluate("vqa", model, data, *more)
+        assert found.returncode == 0, found.stderr
+    one, two = ((tmp_path / name / "predictions.jsonl").read_text() for name in ("one", "two"))
+    assert one == two
+
+
+def test_patches_may_be_dropped_behind_the_tower(model, data, tmp_path):
+    done = finetune("vqa", model, data, tmp_path / "run", "--late", "True")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "18 of 36 patches are kept by text, behind block 2 of 0 to 2"
+        in (tmp_path / "run/log.txt").read_text()
+    )
+    scores = json.loads((tmp_path / "run/scores.json").read_text())["scores"]
+    assert evaluate("vqa", tmp_path / "run", data, "--out", tmp_path / "scores").returncode == 0
+    found = json.loads((tmp_path / "scores/scores.json").read_text())
+    assert found["selection"]["late"] is True
+    assert found["scores"]["accuracy"] == pytest.approx(scores["accuracy"])
+
+
+def test_an_interrupted_run_goes_on_to_the_bit(model, data, tmp_path, monkeypatch):
+    assert finetune("vqa", model, data, tmp_path / "whole").returncode == 0
+    learn = TaskModule.training_step
+    with monkeypatch.context() as patch:
+
+        def interrupted(self, batch, batch_idx):
+            if self.global_step == 1:
+                signal.raise_signal(signal.SIGINT)
+            return learn(self, batch, batch_idx)
+
+        patch.setattr(TaskModule, "training_step", interrupted)
+        assert finetune("vqa", model, data, tmp_path / "part").returncode == 130
+    again = finetune("vqa", model, data, None, "--resume", tmp_path / "part")
+    assert again.returncode == 0, again.stderr
+    assert numbers(tmp_path / "part") == numbers(tmp_path / "whole")
+    ours, theirs = (
+        read_safetensors(tmp_path / name / "model/model.safetensors") for name in ("part", "whole")
+    )
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--keep", 0], "keep is 0; it is above 0 and at most 1"),
+    (["--keep", 1.5], "keep is 1.5; it is above 0 and at most 1"),
+    (["--keep", 0.5, 0.5], "keep is 0.5 0.5: name each share once"),
+    (["--score-alpha", 2], "alpha is 2; it lies in 0..1"),
+    (["--block", 1], "has learnt to look behind block 0; leave out block, or take selection attention"),
+    (["--block", 3, "--selection", "attention"], "block 3: the vision tower has blocks 0 to 2"),
+    (["--image", 50], "nearest: 48 or 56"),
+])  # fmt: skip
+def test_a_selection_that_cannot_be_is_refused_and_leaves_nothing(words, said, model, data, tmp_path):
+    done = evaluate("vqa", model, data, "--out", tmp_path / "scores", *words)
+    assert done.returncode == 2
+    assert said in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "scores").exists()
+
+
+def test_one_patch_is_kept_at_least_with_a_warning(model, data):
+    with pytest.warns(UserWarning, match="keep 0.01 of 36 patches is none: one is kept"):
+        found = evaluate("vqa", model, data, "--keep", 0.01)
+    assert "keep: 0.01 (1 patches)" in found.stdout
+
+
+def test_validation_on_what_is_trained_on_is_refused_and_leaves_nothing(model, data, tmp_path):
+    words = ["--model", model, "--train", data["vqa", "train"], "--val", data["vqa", "val"]]
+    again = replaced(words, "--val", data["vqa", "train"])
+    done = call_cli("pta-vlp", "finetune", "vqa", *again, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "examples for validation are trained on, too, such as" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("task", list(MONITORS))
+def test_presets_say_what_holds_without_them_but_for_the_share(task):
+    named = PRESETS / f"paper-{task}.yaml"
+    given = {name: value for name, value in yaml.safe_load(named.read_text()).items() if name != "trainer"}
+    options = build(PrunedFinetuneOptions, [(given | {"model": "m", "train": ["t"]}, "preset")])
+    bare = PrunedFinetuneOptions(task=task, model="m", train=("t",))
+    assert options.settings() == bare.settings()
+    for name in ("image", "batch", "epochs", "lr", "lr_visual"):
+        assert getattr(options, name) == bare.filled(name)
+    for name in ("queue", "momentum", "alpha", "rerank", "weight_decay"):
+        assert getattr(options, name) == getattr(bare, name)
+    # the released code drops patches where the text is there first
+    wanted = 1.0 if task in ("retrieval", "caption") else 0.5
+    assert options.on(SelectOptions(keep=0.3), options.keep) == SelectOptions(keep=wanted)
