@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.harness import Row
 from benchmarks.pta_vlp.digit_scenes import SIDE, digit_scenes
 
-from pta_vlp.demonstration import Arm, Plan, train
+from pta_vlp.demonstration import Arm, Plan, percent, train
 from pta_vlp.select_options import kept_count
 
 FULL = "all patches"
@@ -97,7 +97,7 @@ def rows(
     told: list[Row] = []
     for name in arms:
         parts = [found[name, seed] for seed in seeds]
-        shares = [percent(each["right"]) for each in parts]
+        shares = [percent(np.array(each["right"])) for each in parts]
         spread = f" (sd {np.std(shares, ddof=1):.1f})" if len(seeds) > 1 else ""
         kept = [each["recall"] for each in parts]
         told.append(
@@ -144,8 +144,3 @@ def verdict(low: float, high: float) -> str:
     if low > 0:
         return "better"
     return "worse" if high < 0 else "no difference shown"
-
-
-def percent(right: Any) -> float:
-    """Percent of the answers that are right."""
-    return 100 * float(np.mean(right))

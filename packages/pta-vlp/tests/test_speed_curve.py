@@ -118,8 +118,8 @@ def test_a_pass_is_timed_and_takes_every_pair_to_the_fusion(loaded):
 def test_the_command_prints_tables_and_writes_numbers(folder):
     done = call_cli(
         "pta-vlp", "bench", "--model", folder / "model", "--keep", "0.25", "1", "--texts", "1", "2",
-        "--rounds", "1", "--images", "2", "--regions", folder / "scenes" / "regions.jsonl", "--device", "cpu", "--out",
-        folder / "bench.json",
+        "--rounds", "1", "--images", "2", "--regions", folder / "scenes" / "regions.jsonl", "--device", "cpu",
+        "--out", folder / "bench.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads((folder / "bench.json").read_text())

@@ -8,7 +8,8 @@ boxes of a few scenes.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.patch_alignment import patch_alignment_loss
 from nonet.vision_language.patch_detector import PatchDetector
 from nonet.vision_language.patch_raster import rasterise
+from pta_vlp.cost import kept_tokens, pruned_macs, tower_of
 from pta_vlp.pruned_vision import PrunedVision
 from pta_vlp.scenes import Scenes
 from pta_vlp.select_options import Selection, SelectOptions
@@ -60,6 +62,10 @@ class Plan(NamedTuple):
     lr: float = 1.5e-3
 
 
+DEMO = Plan(boxed=100, patch=16, batch=64, regions=24, steps=300)
+"""of the demo: a shape is one patch of 16"""
+
+
 class Arm(NamedTuple):
     """A way of training."""
 
@@ -69,6 +75,12 @@ class Arm(NamedTuple):
     """the patch detector learns from boxes (PTA)"""
     longer: int = 1
     """times as many steps"""
+
+
+BLIND, GUIDED = "where CLS looks", "where the question points"
+"""names of the ways of keeping patches in the demo"""
+
+ARMS = {BLIND: Arm("attention"), GUIDED: Arm("text", alignment=True)}
 
 
 class Answerer(nn.Module):
@@ -99,6 +111,9 @@ class Answerer(nn.Module):
         )  # fmt: skip
         self.detector = PatchDetector(width)
         self.head = nn.Linear(width, plan.answers)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):  # BERT's deviation of 0.02 is for wider layers
+                nn.init.xavier_uniform_(module.weight)
         options = SelectOptions(selection=selection, block=plan.block, keep=plan.keep)
         self.pruned = PrunedVision(self.pair.vision, self.detector, options)
 
@@ -223,6 +238,35 @@ def measure(model: Answerer, scenes: Scenes, plan: Plan) -> tuple[NDArray[np.boo
             hits += int(masks[rows].flatten(0, 1).gather(1, kept).sum())
     right = (torch.cat(said) == torch.from_numpy(scenes.answers)).numpy()
     return right, hits / int(masks.sum()) if kept_any else None
+
+
+def at_shares(model: Answerer, scenes: Scenes, plan: Plan, keeps: Sequence[float]) -> list[dict[str, Any]]:
+    """The same model with other shares of the patches: a row for each.
+
+    Its keys: keep; tokens of an image behind the selection; right, percent of the answers; recall, percent of
+    the named things' patches, None where all are kept; MMAC, 1e6 multiply-accumulates of the tower for each.
+    """
+    usual, sizes = model.pruned.options, tower_of(model.pair.vision)
+    rows: list[dict[str, Any]] = []
+    for keep in keeps:
+        model.pruned.options = options = replace(usual, keep=keep)
+        right, recall = measure(model, scenes, plan)
+        rows.append(
+            {
+                "keep": keep,
+                "tokens": kept_tokens(sizes, options),
+                "right": percent(right),
+                "recall": None if recall is None else 100 * recall,
+                "MMAC": pruned_macs(sizes, options) / 1e6,
+            }
+        )
+    model.pruned.options = usual
+    return rows
+
+
+def percent(right: NDArray[np.bool_]) -> float:
+    """Percent of the answers that are right."""
+    return 100 * float(right.mean())
 
 
 def words(kinds: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -68,8 +68,29 @@ class HeatMap(NamedTuple):
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
-def heat_map(loaded: Loaded, pixels: Tensor, texts: list[str], options: SelectOptions) -> HeatMap:
+def look(tower: PrunedVision, pixels: Tensor, text_cls: Tensor | None) -> HeatMap:
     """Look at an image with texts.
+
+    Args:
+        tower: with the options of the selection.
+        pixels: (3, H, W) float32, normalised.
+        text_cls: (T, text width), CLS of the texts behind the text encoder; None: one row without a text.
+    """
+    options, vision, detector = tower.options, tower.vision, tower.detector
+    of_image = torch.zeros(1 if text_cls is None else len(text_cls), dtype=torch.int64)
+    trunk = tower.trunk(pixels[None])
+    before = vision.blocks(vision.embed(pixels[None]), 0, options.block)
+    attention = vision.cls_attention(before, options.block)[of_image]
+    probability = None
+    if text_cls is not None and detector is not None:
+        probability = detector.score(detector(trunk.tokens[:, 1:], text_cls, of_image))
+    scores = tower.scores(trunk, text_cls, of_image)
+    kept = select(trunk.tokens, scores, options.keep, options.fuse, of_image=of_image).kept
+    return HeatMap(vision.grid, probability, attention, scores, kept)
+
+
+def heat_map(loaded: Loaded, pixels: Tensor, texts: list[str], options: SelectOptions) -> HeatMap:
+    """Look at an image with texts, by a model that was saved.
 
     Args:
         loaded: the model.
@@ -82,24 +103,15 @@ def heat_map(loaded: Loaded, pixels: Tensor, texts: list[str], options: SelectOp
     """
     if options.selection == "off":
         raise UserError("selection off keeps all patches: take text, attention, mixed or random to see some")
-    model, detector, vision = loaded.model, loaded.detector, loaded.model.vision
-    pruned = PrunedVision(vision, detector, options)
+    tower = PrunedVision(loaded.model.vision, loaded.detector, options)
     if options.by_text and not texts:
         raise UserError(f"selection {options.selection} asks the text, and there is none: give --text")
-    rows = max(len(texts), 1)
-    of_image = torch.zeros(rows, dtype=torch.int64)
-    trunk = pruned.trunk(pixels[None])
-    before = vision.blocks(vision.embed(pixels[None]), 0, options.block)
-    attention = vision.cls_attention(before, options.block)[of_image]
-    cls, probability = None, None
+    cls = None
     if texts:
-        ids, mask = TextBatch(loaded.tokenizer, model.config.max_length)(texts)
-        cls = model.encode_text(ids, mask)[:, 0]
-        if detector is not None:
-            probability = detector.score(detector(trunk.tokens[:, 1:], cls, of_image))
-    scores = pruned.scores(trunk, cls, of_image)
-    kept = select(trunk.tokens, scores, options.keep, options.fuse, of_image=of_image).kept
-    return HeatMap(vision.grid, probability, attention, scores, kept)
+        ids, mask = TextBatch(loaded.tokenizer, loaded.model.config.max_length)(texts)
+        with torch.inference_mode():
+            cls = loaded.model.encode_text(ids, mask)[:, 0]
+    return look(tower, pixels, cls)
 
 
 def explain(options: "Options") -> list[str]:

@@ -18,8 +18,8 @@ from nonet.vision_language.drawn_shapes import CELL, SHAPES, fragments, shapes
 
 # Shapes: n scenes of M = 3 things.
 
-SIDE = 48
-"""of a scene, pixels: 3 x 3 cells"""
+SIDE = 64
+"""of a scene, pixels: 4 x 4 cells"""
 IN_SCENE = 3
 """shapes of a scene"""
 COLOURS = {"red": (1.0, 0.25, 0.2), "green": (0.2, 0.9, 0.3), "blue": (0.3, 0.45, 1.0)}
@@ -75,7 +75,7 @@ def make_scenes(count: int, seed: int, *, part: str = "train") -> Scenes:
 
 
 def as_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Images as a scene has them to (n, 3, 48, 48) red, green and blue."""
+    """Images as a scene has them to (n, 3, 64, 64) red, green and blue."""
     return (np.clip(images * DEVIATION + MEAN, 0, 1) * 255).round().astype(np.uint8)
 
 
