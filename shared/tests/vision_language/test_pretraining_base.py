@@ -73,8 +73,10 @@ def method(given, **values):
             detector=begin.detector, block=0, twin=twin, queue=queue, alpha=given.itc.alpha,
         )  # fmt: skip
 
-    plain = {"package": "none", "boxes": RegionOptions(regions_batch=6), "guided": False, "box_free": "do without",
-             "build": build, "how": "Nothing was done.", "remarks": ("a remark",), "limits": ("A limit.",)}  # fmt: skip
+    plain = {
+        "package": "none", "boxes": RegionOptions(regions_batch=6), "guided": False, "build": build,
+        "box_free": "do without", "how": "Nothing was done.", "remarks": ("a remark",), "limits": ("A limit.",),
+    }  # fmt: skip
     return Method(**plain | values)
 
 
