@@ -98,6 +98,7 @@ def test_attention_keeps_what_cls_looks_at_whatever_the_text(pruned):
     found = pruned(IMAGES, TEXT, OF_IMAGE)
     vision = pruned.vision
     shares = vision.cls_attention(vision.blocks(vision.embed(IMAGES), 0, 1), 1)
+    assert torch.equal(pruned.trunk(IMAGES).attention, shares)
     wanted = shares.topk(4).indices.sort().values
     assert torch.equal(found.kept, wanted[OF_IMAGE])
     again = pruned(IMAGES, TEXT.flip(0), OF_IMAGE)
