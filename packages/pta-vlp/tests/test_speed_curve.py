@@ -16,21 +16,25 @@ from nonet.vision_language.region_files import read_regions
 from pta_vlp import speed_curve as curve
 from pta_vlp.boxes_kept import BEST, recall_of_boxes
 from pta_vlp.cost import full_macs, tower_of
-from pta_vlp.model_folders import load_model
+from pta_vlp.model_folders import load_model, save_model
 from pta_vlp.patch_selection import recall_at_keep
 from pta_vlp.pruned_vision import PrunedVision
-from pta_vlp.scenes import make_scenes, write_scenes
+from pta_vlp.scenes import SIDE, make_scenes, write_scenes
 
 sys.path.insert(0, str(Path(__file__).parent / "support_pta_vlp"))
 import square_tasks
 
-KEEPS = (0.1, 0.25, 1.0)
+KEEPS = (0.05, 0.25, 1.0)  # 3, 16 and 64 of 64 patches
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("bench")
-    square_tasks.save(made / "model")
+    config = dataclasses.replace(square_tasks.SMALL, image=SIDE)
+    save_model(
+        square_tasks.model(config), square_tasks.detector(config), square_tasks.tokenizer(), made / "model",
+        "tiny", options=square_tasks.SELECT,
+    )  # fmt: skip
     write_scenes(made / "scenes", 5)
     return made
 
@@ -48,7 +52,7 @@ def test_a_detector_that_knows_the_boxes_keeps_all_that_can_be_kept(folder, load
     """Scores that are the labels reach the bound; their opposite keeps none."""
     table = read_regions([folder / "scenes" / "regions.jsonl"])
     boxes = torch.from_numpy(make_scenes(5, 0).boxes).flatten(0, 1)
-    inside = torch.zeros(15, 6, 6)
+    inside = torch.zeros(15, 8, 8)
     for row, (x, y, wide, high) in enumerate((boxes / 8).int().tolist()):
         inside[row, y : y + high, x : x + wide] = 1
     for sign, found in ((1, 1.0), (-1, 0.0)):
@@ -56,10 +60,10 @@ def test_a_detector_that_knows_the_boxes_keeps_all_that_can_be_kept(folder, load
             "pta_vlp.pruned_vision.PrunedVision.scores", lambda *_, sign=sign: sign * inside.flatten(1)
         )
         told = recall_of_boxes(loaded, table, [options_of(loaded, "attention")], KEEPS)
-        assert told["attention"]["recall@0.25"] == found  # 9 patches are kept, a shape has 4
-        assert told["attention"]["recall@0.1"] == pytest.approx(found * 3 / 4)
+        assert told["attention"]["recall@0.25"] == found  # a shape has 4 patches
+        assert told["attention"]["recall@0.05"] == pytest.approx(found * 3 / 4)
         assert told["attention"]["recall@1"] == 1.0
-        assert told[BEST] == {"recall@0.1": 0.75, "recall@0.25": 1.0, "recall@1": 1.0}
+        assert told[BEST] == {"recall@0.05": 0.75, "recall@0.25": 1.0, "recall@1": 1.0}
 
 
 def test_recall_is_that_of_the_tower_s_own_kept_patches(folder, loaded):
@@ -76,7 +80,7 @@ def test_recall_is_that_of_the_tower_s_own_kept_patches(folder, loaded):
         ]
         regions = table.regions(index)
         ids, mask, _ = region_texts(loaded.tokenizer, [each.texts[0] for each in regions], 40)
-        labels = rasterise(np.array([each.boxes[0] for each in regions]), 48, 8)
+        labels = rasterise(np.array([each.boxes[0] for each in regions]), SIDE, 8)
         with torch.inference_mode():
             text = loaded.model.encode_text(ids, mask)[:, 0]
             kept = tower(pixels[None], text, torch.zeros(3, dtype=torch.int64)).kept
@@ -97,12 +101,12 @@ def test_points_say_what_is_counted_and_timed(loaded, monkeypatch):
     assert [(point.keep, point.texts) for point in points] == [
         (0.25, 1), (0.5, 1), (1.0, 1), (0.25, 3), (0.5, 3), (1.0, 3),
     ]  # fmt: skip
-    assert [point.tokens for point in points[:3]] == [11, 20, 37]
+    assert [point.tokens for point in points[:3]] == [18, 34, 65]
     assert len(asked) == 4 * 6
     assert {each[2:] for each in asked} == {(2, 2), (2, 6)}
     first, full = points[3], points[5]
-    assert first.milliseconds == pytest.approx(1000 * (6 + 9) / 6)
-    assert first.faster == first.low == first.high == pytest.approx(3 / 15)
+    assert first.milliseconds == pytest.approx(1000 * (6 + 16) / 6)
+    assert first.faster == first.low == first.high == pytest.approx(3 / 22)
     assert (full.faster, full.gmac) == (1.0, pytest.approx(full_macs(tower_of(loaded.model.vision)) / 3e9))
 
 
@@ -132,7 +136,7 @@ def test_the_command_prints_tables_and_writes_numbers(folder):
     assert set(told["boxes"]) == {"text", "attention", "random", BEST}
     lines = done.stdout.splitlines()
     assert lines[0].startswith(
-        "selection text behind block 0, images of 48 x 48 pixels, 2 at a time, on the CPU"
+        "selection text behind block 0, images of 64 x 64 pixels, 2 at a time, on the CPU"
     )
     assert lines[1].split()[0] == "keep"
     best = next(line for line in lines if line.split()[:1] == [BEST])
