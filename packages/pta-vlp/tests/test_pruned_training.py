@@ -68,7 +68,8 @@ def cls_of(module, batch):
 
 def test_image_features_do_not_know_the_texts_unless_the_detector_is_asked(folder):
     """Oracle 17 of the contract: with a share of 0 the order of the texts changes nothing, to the bit."""
-    for values, same in (({}, True), ({"itm_reprune": True}, True), (ASKED, False)):
+    late = {"score_alpha": 1.0, "select": {"late": True}}
+    for values, same in (({}, True), ({"itm_reprune": True}, True), (ASKED, False), (late, True)):
         _, module, batch = built(options(folder, **values))
         data = batch(0)
         turned = data | {name: data[name].roll(1, 0) for name in ("input_ids", "attention_mask")}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nonet.runs import read_metrics
-from nonet.testing import call_cli, numbers, one_thread
+from nonet.testing import call_cli, data_folder, numbers, one_thread
 from nonet.training.checkpoints import read_checkpoint
 from pta_vlp.model_folders import load_model
 from pta_vlp.pretrain_module import PtaModule
@@ -139,6 +139,44 @@ def test_other_selections_train(tmp_path, files, selection):
     assert found.returncode == 0, found.stderr
     assert load_model(tmp_path / "run").options.selection == selection
     assert len([line for line in read_metrics(tmp_path / "run") if line["train/loss"] > 0]) == 4
+
+
+def test_regions_that_are_cut_off_or_lie_outside_are_counted(tmp_path, files):
+    lines = [json.loads(line) for line in files["regions"].read_text().splitlines()]
+    for line in lines:
+        line["elems"][0]["caption"] = "red green blue yellow red green"
+        line["elems"].append({"bb": [100, 100, 9, 9], "caption": "nowhere"})
+    files["regions"].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = pretrain(tmp_path, files, "--out", tmp_path / "run", "--pta.max-length", 4)
+    assert found.returncode == 0, found.stderr
+    (said,) = [line for line in found.stderr.splitlines() if "were cut off at their most word pieces" in line]
+    assert "regions: of 24 texts" in said
+    assert " 0 were cut off" not in said
+    assert "(max_length); 0 times" not in said
+
+
+@pytest.mark.slow
+def test_regions_of_coco_are_built_learnt_and_measured(tmp_path):
+    coco = data_folder("coco-mini")
+    notes, images = coco / "annotations", coco / "train2017"
+    built = call_cli(
+        "pta-vlp", "regions", "build", "--coco", notes / "instances_train2017.json",
+        "--captions", notes / "captions_train2017.json", "--images", images,
+        "--out", tmp_path / "regions.jsonl",
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    files = {"pairs": notes / "captions_train2017.json", "regions": tmp_path / "regions.jsonl"}
+    words = ("--images", images, "--region-images", images, "--itm-reprune", "--out", tmp_path / "run")
+    found = pretrain(tmp_path, files, *words, val_size=8, model={"positions": 64})
+    assert found.returncode == 0, found.stderr
+    trained = [line for line in read_metrics(tmp_path / "run") if "train/pta" in line]
+    assert all(line["train/pta"] > 0 for line in trained)
+    alone = call_cli(
+        "pta-vlp", "detector", "--preset", "tiny", "--model", tmp_path / "run", "--region-images", images,
+        "--regions", files["regions"], "--epochs", 1, "--out", tmp_path / "alone",
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    assert 0 < read_metrics(tmp_path / "alone")[-1]["val/recall@0.5"] < 1
 
 
 @pytest.mark.slow

@@ -75,7 +75,8 @@ def method(given, **values):
 
     plain = {
         "package": "none", "boxes": RegionOptions(regions_batch=6), "guided": False, "build": build,
-        "box_free": "do without", "how": "Nothing was done.", "remarks": ("a remark",), "limits": ("A limit.",),
+        "box_free": "do without", "how": "Nothing was done.", "remarks": ("a remark",),
+        "limits": ("A limit.",),
     }  # fmt: skip
     return Method(**plain | values)
 

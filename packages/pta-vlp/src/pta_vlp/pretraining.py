@@ -62,6 +62,7 @@ def method(options: "Options") -> running.Method:
         build=partial(build_module, options), how=how, remarks=remarks,
         settings={
             "select.selection": select.selection, "select.block": select.block, "select.keep": select.keep,
+            "select.late": select.late,
             "score_alpha": options.score_alpha, "itm_reprune": options.itm_reprune,
         },
         files={SELECT: select_json(select)}, saves_memory="checkpointing or a lower select.keep",

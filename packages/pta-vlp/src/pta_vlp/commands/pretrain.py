@@ -21,8 +21,8 @@ class Options(PretrainOptions):
     select: SelectOptions = field(default_factory=SelectOptions)
     """which patches go on; saved with the model, for evaluation. Here the detector's share is score_alpha"""
     score_alpha: float = 0.0
-    """share of the detector in what pairs are seen with, in 0..1; attention has the rest. Above 0, image
-    features know the caption that they are to find"""
+    """share of the detector in what pairs are seen with, in 0..1; attention has the rest. Above 0 image
+    features know the caption that they are to find, unless patches are dropped late"""
     allow_text_conditioned_itc: bool = False
     """contrast images and texts although score_alpha is above 0"""
     itm_reprune: bool = False
@@ -47,10 +47,11 @@ class Options(PretrainOptions):
             )
         if asked and not self.regions and self.init is None:
             raise UserError(f"{asked} asks the detector, which learns from regions: give a --regions file")
-        if self.score_alpha and self.losses.itc and not self.allow_text_conditioned_itc:
+        leaks = self.score_alpha and not self.select.late  # late, the blocks of CLS have seen no text
+        if leaks and self.losses.itc and not self.allow_text_conditioned_itc:
             raise UserError(
                 f"score_alpha is {self.score_alpha:g}: images would be contrasted by features that have seen "
-                "their captions; set it to 0, or losses.itc to 0, or --allow-text-conditioned-itc"
+                "their captions; set it or losses.itc to 0, or select.late, or --allow-text-conditioned-itc"
             )
         if self.itm_reprune and not self.losses.itm:
             raise UserError("itm_reprune is about matching, and losses.itm is 0")

@@ -15,7 +15,7 @@ COUNTED = 1  # the step whose operations are counted; in step 0 no image is mixe
 
 
 class PairNotes(L.Callback):  # type: ignore[misc]
-    """Says which images cannot be read; ends a run with too many of them.
+    """Says which images cannot be read, and ends a run with too many of them; counts what is left of regions.
 
     Args:
         run: says it.
@@ -24,7 +24,8 @@ class PairNotes(L.Callback):  # type: ignore[misc]
     """
 
     def __init__(self, run: Run, count: int, limit: float) -> None:
-        self.unreadable = UnreadableImages(count, limit, run.say)
+        self.run, self.unreadable = run, UnreadableImages(count, limit, run.say)
+        self.outside = self.truncated = self.texts = 0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,6 +36,18 @@ class PairNotes(L.Callback):  # type: ignore[misc]
             RunFailed: too many images cannot be read.
         """
         self.unreadable(batch)
+        regions = batch.get("regions") or batch
+        self.outside += regions.get("outside", 0)
+        self.truncated += regions.get("truncated", 0)
+        self.texts += len(regions["masks"]) if "masks" in regions else 0
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Say what became of regions, as counted by this process."""
+        if self.outside or self.truncated:
+            self.run.say(
+                f"regions: of {self.texts:,} texts {self.truncated:,} were cut off at their most word pieces "
+                f"(max_length); {self.outside:,} times a region was left out, as it lies outside of its image"
+            )
 
 
 class StepCost(L.Callback):  # type: ignore[misc]
