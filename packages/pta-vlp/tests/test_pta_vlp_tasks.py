@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent / "support_pta_vlp"))
 import square_tasks
@@ -18,8 +19,12 @@ from nonet.testing import call_cli, numbers, replaced
 from nonet.training.weight_files import read_safetensors
 from nonet.vision_language.tasks.starting import load_task
 from nonet.vision_language.tasks.task import reading_of
+from nonet.vision_language.tasks.task_files import Expression
 from nonet.vision_language.tasks.task_module import TaskModule
 from nonet.vision_language.tasks.task_options import UseOptions
+from pta_vlp.cost import Tower, pruned_macs
+from pta_vlp.evaluating import box_patches, box_recall
+from pta_vlp.pruned_vision import PrunedVision
 from pta_vlp.select_options import SelectOptions
 from pta_vlp.task_options import PrunedFinetuneOptions
 
@@ -256,3 +261,35 @@ def test_presets_say_what_holds_without_them_but_for_the_share(task):
     # the released code drops patches where the text is there first
     wanted = 1.0 if task in ("retrieval", "caption") else 0.5
     assert options.on(SelectOptions(keep=0.3), options.keep) == SelectOptions(keep=wanted)
+
+
+def test_a_trunk_runs_once_an_image_and_is_counted_so(model, data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    assert finetune("grounding", model, data, run).returncode == 0
+    rows, trunk = [], PrunedVision.trunk
+    monkeypatch.setattr(
+        PrunedVision,
+        "trunk",
+        lambda self, images, **more: rows.append(len(images)) or trunk(self, images, **more),
+    )
+    found = evaluate("grounding", run, data, "--keep", 0.5, 0.25, "--out", tmp_path / "scores")
+    assert found.returncode == 0, found.stderr
+    assert rows == [4, 4]  # of eight expressions
+    kept = json.loads((tmp_path / "scores/scores.json").read_text())["kept"]
+    tower = Tower(36, 32, 3)
+    for one, keep in zip(kept, (0.5, 0.25), strict=True):
+        options = SelectOptions(block=0, keep=keep)
+        assert one["scores"]["vision GMAC"] == pytest.approx(pruned_macs(tower, options, texts=2) / 1e9)
+
+
+def test_patches_of_boxes_are_those_of_the_resized_image(tmp_path):
+    Image.new("RGB", (120, 60)).save(tmp_path / "wide.png")
+    # 120 x 60 becomes 32 x 32: x by 4/15, y by 8/15; the box is then (8, 16, 8, 8), one patch of 8
+    found = box_patches(
+        [Expression("1", str(tmp_path / "wide.png"), "it", (30, 30, 30, 15), "a:1")], (32, 32), 8
+    )
+    assert found.nonzero().tolist() == [[0, 2 * 4 + 1]]
+    kept = torch.tensor([[3, 9], [0, 9]])
+    boxes = torch.zeros(2, 16, dtype=torch.bool)
+    boxes[0, [9, 10]] = boxes[1, [0, 9]] = True
+    assert box_recall(boxes, kept) == (1 / 2 + 1) / 2

@@ -67,14 +67,14 @@ def detector_macs(tower: Tower, text_width: int | None = None) -> tuple[int, int
 
 
 def pruned_macs(
-    tower: Tower, options: SelectOptions, *, texts: int = 1, shared: bool = True, detector: bool = True
+    tower: Tower, options: SelectOptions, *, texts: float = 1, shared: bool = True, detector: bool = True
 ) -> float:
     """Multiply-accumulates of one pair of an image and a text.
 
     Args:
         tower: its sizes.
         options: of the selection.
-        texts: about each image.
+        texts: about each image, on average.
         shared: the trunk runs once per image; otherwise once per pair.
         detector: count it too, where it is asked; the table of the paper's reading counts blocks only.
     """

@@ -18,8 +18,10 @@ from nonet.vision_language.patch_raster import rasterise
 from nonet.vision_language.tasks.task import Evaluation, Task
 from nonet.vision_language.tasks.task_files import Expression
 from nonet.vision_language.tasks.using import measured, open_evaluation, write_evaluation
+from pta_vlp.cost import full_macs, pruned_macs, tower_of
 from pta_vlp.patch_selection import recall_at_keep
 from pta_vlp.pruned_tasks import Pruning
+from pta_vlp.select_options import SelectOptions
 from pta_vlp.task_options import PrunedEvaluateOptions
 
 Say = Callable[[str], None]
@@ -31,7 +33,8 @@ class Kept(NamedTuple):
     Attributes:
         keep: share of the patches.
         patches: how many of an image's are kept.
-        scores: percent by name, unless the name says otherwise; with `seconds` and `examples per second`.
+        scores: percent by name, unless the name says otherwise; with `vision GMAC` (10^9
+            multiply-accumulates of the vision tower for each example), `seconds`, `examples per second`.
     """
 
     keep: float
@@ -67,6 +70,8 @@ def evaluate_kept(options: PrunedEvaluateOptions, say: Say) -> list[Kept]:
         scores = once.scores
         if boxes is not None and pruning.kept:
             scores = {"recall@keep": 100 * box_recall(boxes, torch.cat(pruning.kept)), **scores}
+        macs = vision_macs(task, examples, pruning.now) / 1e9
+        scores = _before(scores, "seconds", {"vision GMAC": macs})
         found.append(Kept(share, pruning.patches, scores))
         answers["predictions" if len(shares) == 1 else f"predictions-{share:g}"] = once
     if options.out is not None:
@@ -113,6 +118,35 @@ def box_patches(examples: Sequence[Expression], image: tuple[int, int], patch: i
         across, down = width / own_width, height / own_height
         rows.append((x * across, y * down, w * across, h * down))
     return rasterise(rows, image, patch)
+
+
+def vision_macs(task: Task, examples: Any, options: SelectOptions) -> float:
+    """What the vision tower and the detector cost for each example, if texts of an image share a batch.
+
+    Args:
+        task: whose model is asked.
+        examples: texts of one or two images each; for retrieval and captions images.
+        options: of the selection in use.
+
+    Returns:
+        Multiply-accumulates. For retrieval by text those of an image at full length, without the detector.
+    """
+    tower = tower_of(task.model.vision)
+    if task.name == "retrieval" and options.by_text:
+        return float(full_macs(tower))
+    if task.name == "nlvr2":
+        return 2 * pruned_macs(tower, options)
+    if task.name in ("retrieval", "caption"):
+        return float(pruned_macs(tower, options))
+    images = len({example.image for example in examples})
+    return pruned_macs(tower, options, texts=len(examples) / max(images, 1))
+
+
+def _before(scores: dict[str, float], name: str, more: dict[str, float]) -> dict[str, float]:
+    """Scores with further ones in front of a name."""
+    place = list(scores).index(name)
+    pairs = list(scores.items())
+    return dict([*pairs[:place], *more.items(), *pairs[place:]])
 
 
 def _boxes(task: Task, examples: Any) -> Tensor | None:

@@ -112,6 +112,13 @@ class Pruning:
             task.pair_losses.see = look if everything or late else Seeing(options)
 
     @property
+    def now(self) -> SelectOptions:
+        """How patches are selected now, for this task: `options` with the share in use, and with what stands
+        in where there is no text."""
+        assert self._pruned is not None
+        return self._pruned.options
+
+    @property
     def patches(self) -> int:
         """How many patches of an image are kept."""
         assert self._pruned is not None
@@ -125,10 +132,13 @@ class Pruning:
             return f"{task.name}: all {grid[0] * grid[1]} patches are kept"
         how = f"{self.patches} of {grid[0] * grid[1]} patches are kept by {options.selection}"
         if isinstance(task, RetrievalTask) and options.by_text:
-            return (
+            line = (
                 f"{task.name}: features of images cannot know the text, so the vision tower runs at full "
                 f"length, and for the matching head {how}"
             )
+            if task.model.fusion.connects:
+                return line
+            return f"{line}, which saves no time here: an image's keys are computed once for all texts"
         last = task.model.vision.depth - 1
         line = f"{task.name}: {how}, behind block {last if options.late else options.block} of 0 to {last}"
         if options.selection != self.options.selection:
