@@ -52,8 +52,6 @@ def main(*, tiny: bool = False) -> list[Row]:
                     pruned.options = SelectOptions(block=block, keep=keep)
                     rows += rows_of(pruned, tower, *inputs, texts=texts, how=how)
     print(table(rows))
-    for row in rows:
-        print(f"{row['name']}: x{row['ratio']:.2f} measured, x{row['counted']:.2f} counted" + far(row))
     if not tiny:
         save(
             "pta-vlp", rows, table="vision", versions=("torch", "timm"), seed=SEED,
@@ -77,10 +75,14 @@ def rows_of(
 
     def row(rival: str, peer: Any, macs: float) -> Row:
         found = versus(f"{about}, against {rival}", ours, peer, check, unit="pairs", per_call=pairs, **how)
-        return found | {
+        found |= {
             "ours_gmac": spent / 1e9, "peer_gmac": macs / 1e9, "counted": macs / spent,
             "tokens": kept_tokens(tower, options),
         }  # fmt: skip
+        apart = found["ratio"] / found["counted"] - 1
+        remark = f", {apart:+.0%} apart" if abs(apart) > FAR else ""
+        print(f"{found['name']}: x{found['ratio']:.2f}, by count x{found['counted']:.2f}{remark}", flush=True)
+        return found
 
     found = [row("timm's full transformer", full, whole)]
     if texts == 1:
@@ -146,12 +148,6 @@ def right(
     if ours.shape[1] != wanted or theirs.shape[1] not in (wanted, plain.shape[1]):
         return f"{ours.shape[1]} and {theirs.shape[1]} tokens, not {wanted}"
     return True
-
-
-def far(row: Row) -> str:
-    """A remark where the measured ratio is another than the counted one."""
-    apart = row["ratio"] / row["counted"] - 1
-    return f"; {apart:+.0%} apart" if abs(apart) > FAR else ""
 
 
 if __name__ == "__main__":
