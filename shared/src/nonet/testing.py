@@ -171,7 +171,8 @@ def run_cli(
     if scripts:
         module, _, attribute = scripts[0].value.partition(":")
         start = f"from {module} import {attribute}; sys.exit({attribute}())"
-        code = f"import sys; sys.argv[0] = {command!r}; {start}"
+        script = Path(sys.executable).with_name(command)  # Lightning starts further processes by this name
+        code = f"import sys; sys.argv[0] = {str(script) if script.exists() else command!r}; {start}"
         words = [sys.executable, "-c", code]
     else:
         words = [sys.executable, "-m", command]
