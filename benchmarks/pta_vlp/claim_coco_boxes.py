@@ -25,6 +25,7 @@ from benchmarks.harness import Row, save, table
 from torch import nn
 
 from nonet.data.batching import generator
+from nonet.training.schedules import scheduler
 from nonet.vision_language.caption_tokenizer import train_tokenizer
 from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_model import PairModel
@@ -142,7 +143,7 @@ def learn(
     batches = RegionBatches(regions, _images(setting, config), words, size=setting.texts, seed=seed)
     weights = [*model.parameters(), *detector.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=setting.lr, weight_decay=0.05, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, setting.lr, total_steps=setting.steps + 1)
+    schedule = scheduler(optimizer, "cosine", warmup=setting.steps // 10, steps=setting.steps)
     for step in range(setting.steps):
         batch = batches[step]
         loss = patch_alignment_loss(region_logits(model, detector, batch, setting.block), batch["masks"]).loss

@@ -5,7 +5,7 @@ three degrees of brightness it has. 3,000 scenes to learn from, 5 % of them with
 test scenes with digits that no training scene shows, three questions each. Behind the second of four blocks 9
 of 36 patches go on, and a fused token, chosen in every way of `benchmarks.pta_vlp.experiment.ARMS`. Among the
 arms are those that could explain a gain away: boxes without dropping, a detector that never learned, random
-patches, and four times the steps. One who sees which degrees there are, but not which digit has which, is
+patches, and three times the steps. One who sees which degrees there are, but not which digit has which, is
 right in about 63 % (the row "commonest degree").
 
 `--seeds`, `--arms` (parts of names) and `--processes` choose; finished arms are kept and not run again. All
@@ -13,7 +13,7 @@ seeds are stored in benchmarks/results/pta-vlp.json.
 
 Said before it was run: text with boxes > all patches with boxes > CLS attention > random, about as all
 patches without; text without boxes is near random. All patches are undertrained in this time, so the gap to
-them becomes smaller with four times the steps.
+them becomes smaller with three times the steps.
 """
 
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ RANDOM = "random"
 ATTENTION = "CLS attention"
 TEXT = "text, boxes"
 UNTAUGHT = "text, no boxes"
-LONG, LONG_ALIGNED, LONG_TEXT = (f"{name}, 4 x the steps" for name in (FULL, ALIGNED, TEXT))
+LONG, LONG_ALIGNED, LONG_TEXT = (f"{name}, 3 x the steps" for name in (FULL, ALIGNED, TEXT))
 
 ARMS: dict[str, Arm] = {
     TEXT: Arm("text", alignment=True),
@@ -29,9 +29,9 @@ ARMS: dict[str, Arm] = {
     ATTENTION: Arm("attention"),
     RANDOM: Arm("random"),
     UNTAUGHT: Arm("text"),
-    LONG: Arm(longer=4),
-    LONG_ALIGNED: Arm(alignment=True, longer=4),
-    LONG_TEXT: Arm("text", alignment=True, longer=4),
+    LONG: Arm(longer=3),
+    LONG_ALIGNED: Arm(alignment=True, longer=3),
+    LONG_TEXT: Arm("text", alignment=True, longer=3),
 }
 """boxes: the patch detector learns from those of 5 % of the scenes (PTA)"""
 

@@ -93,8 +93,7 @@ def test_a_way_of_training_gives_the_same_twice(arm, made):
     assert len(train(arm._replace(longer=2), *made, TINY, seed=1).losses) == 6
 
 
-def test_only_alignment_changes_the_detector_but_for_decay(made):
-    """Selection has no gradient: without boxes the detector's biases, which do not decay from 0, stay."""
+def test_only_boxes_teach_the_detector(made):
     for arm in (Arm("text"), Arm("text", alignment=True), Arm()):
         start = new_model(arm, TINY, scenes.SIDE, 0).detector.joint.weight
         learned = train(arm, *made, TINY, seed=0).model.detector.joint.weight

@@ -6,11 +6,9 @@ differs is which patches are kept behind the first blocks, and whether the patch
 boxes of a few scenes.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonet.data.batching import generator
+from nonet.training.schedules import scheduler
 from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.patch_alignment import patch_alignment_loss
@@ -32,6 +31,8 @@ from pta_vlp.select_options import Selection, SelectOptions
 
 # Shapes: n scenes of M things, B questions in a batch, E all questions, N patches, k kept, d width.
 
+WARMUP = 0.15
+"""share of the steps over which the learning rate rises; it falls along a cosine then"""
 FIRST_WORD = 3
 """number of the first name's word; before it are padding, [CLS] and [SEP]"""
 
@@ -186,7 +187,7 @@ def train(
     steps = plan.steps * arm.longer
     model = new_model(arm, plan, scenes.images.shape[-1], seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=0.02, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps))
+    schedule = scheduler(optimizer, "cosine", warmup=round(WARMUP * steps), steps=steps)
     images, ids = torch.from_numpy(scenes.images), torch.from_numpy(words(scenes.kinds))
     answers = torch.from_numpy(scenes.answers)
     masks = patches_of(scenes, plan)[: plan.boxed]
@@ -278,11 +279,6 @@ def patches_of(scenes: Scenes, plan: Plan) -> Tensor:
     """The patches of each thing's box, (n, M, N) bool."""
     side = scenes.images.shape[-1]
     return rasterise(scenes.boxes, side, plan.patch).unflatten(0, scenes.kinds.shape)
-
-
-def _rate(steps: int, step: int) -> float:
-    """Share of the learning rate: it rises over 15 % of the steps, and falls along a cosine."""
-    return min((step + 1) / max(1.0, 0.15 * steps), 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def _questions(
