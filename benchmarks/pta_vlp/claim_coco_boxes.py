@@ -85,7 +85,7 @@ def main(
     print(f"average precision of the detector: {np.mean([each['text']['ap'] for each in found]):.3f}")
     if not tiny and tuple(seeds) == SEEDS:
         save(
-            "pta-vlp", told, table="coco boxes", versions=("torch", "timm"), seed=list(seeds),
+            "pta-vlp", told, table="coco-boxes", versions=("torch", "timm"), seed=list(seeds),
             data="COCO: coco-mini and COCO128 learnt from, coco-mini's validation images measured",
         )  # fmt: skip
     return told

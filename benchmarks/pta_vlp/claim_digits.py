@@ -52,7 +52,7 @@ def main(
             "data": f"scikit-learn's digits: {setting.train} scenes learnt from, {setting.test} measured",
         }  # fmt: skip
         save("pta-vlp", told, table="digits", **about)
-        save("pta-vlp", apart, table="digit contrasts", **about)
+        save("pta-vlp", apart, table="digit-contrasts", **about)
     return [*told, *apart]
 
 
