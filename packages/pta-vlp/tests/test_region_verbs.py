@@ -104,6 +104,7 @@ def test_images_that_are_measured_on_are_refused(coco, tmp_path):
         (["--genome", "absent"], "absent: no such folder"),
         (["--refcoco", "absent.p"], "instances.json: no such file"),
         (["--captions", "c.json", "--genome", "x"], "captions belongs to coco, which is not given"),
+        (["--coco", "x", "--images", "nowhere"], "nowhere: no such folder of images"),
         (["--coco", "x", "--split", "train"], "split belongs to refcoco, which is not given"),
         (["--coco", "x", "--min-visible", "1"], "min_visible is 1; it is 0 or more, and below 1"),
     ],
@@ -191,17 +192,19 @@ def test_texts_that_are_too_long_are_counted(own, tmp_path):
     ("words", "text"),
     [
         (["absent.jsonl"], "absent.jsonl"),
-        (["own.jsonl", "--images", "nowhere"], "its images are not below nowhere, such as a.png"),
+        (["own.jsonl", "--images", "nowhere"], "nowhere: no such folder of images"),
         (
             ["own.jsonl", "--patch", "24"],
             "image is 256, which is not whole patches of 24; the nearest sizes are 240 and 264",
         ),
+        (["own.jsonl", "--images", "words"], "its images are not below words, such as a.png"),
         (["own.jsonl", "--keep", "0"], "keep is 0; it is above 0 and at most 1"),
         (["own.jsonl", "--max-length", "1"], "max_length is 1; a text begins with a token of its own"),
         (["own.jsonl", "--tokenizer", "."], "no tokenizer in it"),
     ],
 )
 def test_mistakes_of_a_check_are_one_line(words, text, own, tmp_path):
+    (tmp_path / "words").mkdir()
     refused = call_cli("pta-vlp", "regions", "check", *words, cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert text in refused.stderr

@@ -30,6 +30,7 @@ def build_regions(options: "Options", say: Callable[[str], None] = print) -> int
     from nonet.vision_language.region_check import check_regions
     from nonet.vision_language.region_preparation import refuse_shared_files, write_regions
 
+    check_folder(options.images)
     if options.out.is_dir() or (options.out.exists() and not options.overwrite):
         raise UserError(f"{options.out}: exists; name another file, or say --overwrite")
     tables = dict(_tables(options))
@@ -49,6 +50,16 @@ def build_regions(options: "Options", say: Callable[[str], None] = print) -> int
     count = write_regions(list(tables.values()), options.out)
     say(f"{options.out}: regions of {count:,} images")
     return count
+
+
+def check_folder(images: Path | None) -> None:
+    """Refuse a folder of images that is not there.
+
+    Raises:
+        UserError: it is no folder.
+    """
+    if images is not None and not images.is_dir():
+        raise UserError(f"{images}: no such folder of images")
 
 
 def _tables(options: "Options") -> "list[tuple[str, RegionTable]]":

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pta_vlp.box_patches import BoxPatches
+from pta_vlp.region_building import check_folder
 
 if TYPE_CHECKING:
     from pta_vlp.commands.regions_check import Options
@@ -36,6 +37,7 @@ def checked_regions(options: "Options") -> Checked:
     from nonet.vision_language.region_preparation import region_tables
 
     BoxPatches(options.image, options.patch)  # says what does not fit before anything is read
+    check_folder(options.images)
     tokenizer = None if options.tokenizer is None else named_tokenizer(options.tokenizer)
     tables = region_tables(
         options.files, folder=options.images, boxes=options.boxes, split=options.split, max_words=0
