@@ -84,7 +84,7 @@ def run(options: Options) -> int:
     print(
         f"selection {chosen.selection} behind block {chosen.block}, images of "
         f"{' x '.join(map(str, loaded.model.config.image_size))} pixels, {options.images} at a time, on "
-        f"{where} with {torch.get_num_threads()} threads"
+        f"{where}, threads: {torch.get_num_threads()}"
     )
     _print([point.as_row() for point in points])
     if boxes is not None:
