@@ -53,7 +53,7 @@ VERBS = {
     "predict": Verb(
         "write similarities, answers, captions or boxes for a file of images and texts",
         "pta_vlp.commands.predict",
-        "pta-vlp predict vqa --model runs/pta-vlp/finetune-1/model --input questions.jsonl --out answers.jsonl",
+        "pta-vlp predict vqa --model runs/pta-vlp/finetune-1 --input questions.jsonl --out answers.jsonl",
     ),
     "heatmap": Verb(
         "draw which patches of an image a text asks for, and which are kept",

@@ -17,7 +17,7 @@ from nonet.vision_language.region_files import FILE, RegionTable
 from nonet.vision_language.region_records import Defects
 
 COVERAGE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # upper ends of the groups, shares of an image's area
-# Takes boxes that training takes, of an image: (n, 4) float64 xywh, clipped; and its width and height, pixels.
+# Takes the boxes of an image that are usable, (n, 4) float64 xywh, clipped, and its width and height, pixels.
 Visit = Callable[[NDArray[np.float64], tuple[int, int]], None]
 
 SLACK = 1.0  # pixels: an edge that leaves the image by less was rounded
