@@ -18,7 +18,7 @@ from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.tasks.pair_matching import EncodedTexts
 from nonet.vision_language.tasks.retrieval import evaluate_retrieval
 from pta_vlp.cost import Tower, detector_macs, full_macs, pruned_macs
-from pta_vlp.late_selection import LateMatching
+from pta_vlp.late_selection import LateLook, LateMatching
 from pta_vlp.patch_selection import select
 from pta_vlp.pruned_vision import PrunedVision
 from pta_vlp.select_options import SelectOptions
@@ -141,3 +141,32 @@ def test_dropping_late_costs_the_full_tower_once_an_image():
     early = dataclasses.replace(options, late=False)
     assert pruned_macs(tower, options, texts=1) > pruned_macs(tower, early, texts=1)
     assert pruned_macs(tower, options, texts=3) < pruned_macs(tower, early, texts=3)
+
+
+def test_matching_learns_on_the_tokens_that_it_is_used_on(table):
+    model = square_tasks.model()
+    pruned = PrunedVision(model.vision, square_tasks.detector(), SelectOptions(block=BLOCK, keep=0.31))
+    learnt, used = LateLook(model, pruned), LateMatching(model, pruned)
+    images = torch.stack([PLAIN(table.open(i)) for i in range(3)])
+    captions = [table.captions_of(i)[0] for i in range(3)]
+    ids, mask = TEXTS(captions)
+    seen = learnt(model, {"images": images})
+    torch.testing.assert_close(seen.tokens, model.vision(images), atol=1e-5, rtol=0)
+    pairs, texts = torch.tensor([0, 2, 1, 0]), torch.tensor([0, 1, 2, 2])
+    words = model.encode_text(ids, mask)
+    tokens = learnt.pairs(model, seen, pairs, words[texts])
+    logits = model.itm_logits(model.fusion(tokens, None, words[texts], mask[texts])[1])[:, 1]
+    encoded = EncodedTexts(model, captions, TEXTS, batch=4, device="cpu", tokens=True)
+    with torch.no_grad():
+        found = used.see(images)
+        expected = [
+            used.scores(found.one(int(image)), encoded, text[None], batch=1)[0]
+            for image, text in zip(pairs, texts, strict=True)
+        ]
+    torch.testing.assert_close(logits.detach(), torch.stack(expected), atol=5e-5, rtol=0)
+    logits.sum().backward()
+    blocks = model.vision.vit.blocks
+    assert all(block.attn.qkv.weight.grad.abs().sum() > 0 for block in blocks)  # the trunk and the rest
+    assert all(weight.grad is None for weight in pruned.detector.parameters())
+    other = square_tasks.model()
+    assert learnt(other, {"images": images}).trunk is None  # the twin's

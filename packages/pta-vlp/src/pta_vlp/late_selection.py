@@ -6,14 +6,18 @@ for, and the fusion sees those alone: CLS, k patches, and the fused token. Ours:
 drops nothing.
 
 Keys and values are linear in the tokens but for a bias, and the fused token's weights add up to 1. So they
-are computed once per image, and selected and fused in place of the tokens, with the same result.
+are computed once per image, and selected and fused in place of the tokens, with the same result. Fine-tuning
+matches pairs on the same tokens.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nonet.vision_language.bert_layers import Keys
 from nonet.vision_language.pair_model import PairModel
+from nonet.vision_language.pair_passes import Seen
 from nonet.vision_language.tasks.pair_matching import EncodedTexts, Matching, SeenImages
 from pta_vlp.patch_selection import select
 from pta_vlp.pruned_vision import PrunedVision, Trunk
@@ -41,9 +45,7 @@ class LateMatching(Matching):
 
     def see(self, images: Tensor) -> SeenImages:
         """Images (B, 3, H, W) behind all blocks, with what the detector needs of them."""
-        pruned = self.pruned
-        trunk = pruned.trunk(images)
-        tokens = pruned.vision.finish(pruned.vision.blocks(trunk.tokens, pruned.options.block + 1))
+        tokens, trunk = all_blocks(self.pruned, images)
         more = (trunk.image_part, trunk.attention)
         return SeenImages(tokens, tuple(part for part in more if part is not None))
 
@@ -67,6 +69,48 @@ class LateMatching(Matching):
         ]
         # the tokens themselves are only handed back by a fusion that is given keys
         return image.tokens.expand(len(chosen), -1, -1), list(zip(parts[::2], parts[1::2], strict=True))
+
+
+class LateLook:
+    """What the losses of retrieval see: contrast all tokens, matching those that the pair's text asks for.
+
+    Args:
+        model: that learns.
+        pruned: its tower, with a selection by text and a detector, which does not learn here.
+    """
+
+    def __init__(self, model: PairModel, pruned: PrunedVision) -> None:
+        self.model, self.pruned = model, pruned
+
+    def __call__(self, model: PairModel, batch: dict[str, Any]) -> Seen:
+        """All tokens of `batch["images"]` (B, 3, H, W); of the momentum twin, which matches nothing, too."""
+        if model is not self.model:
+            return Seen(model.encode_image(batch["images"]))
+        tokens, trunk = all_blocks(self.pruned, batch["images"])
+        return Seen(tokens, trunk=trunk)
+
+    def pairs(self, model: PairModel, seen: Seen, images: Tensor, text: Tensor) -> Tensor:
+        """Tokens (P, S', d) for the text of each pair, right or wrong.
+
+        Args:
+            model: that learns.
+            seen: what it saw.
+            images: (P,) int64, the image of each pair.
+            text: (P, L, d) tokens of its text; selection passes no gradient back to them.
+        """
+        options, scores = self.pruned.options, self.pruned.scores(seen.trunk, text[:, 0], images)
+        return select(seen.tokens, scores, options.keep, options.fuse, of_image=images).tokens
+
+
+def all_blocks(pruned: PrunedVision, images: Tensor) -> tuple[Tensor, Trunk]:
+    """Finished tokens of images at full length, (B, S, d), and the trunk that scores their patches.
+
+    Args:
+        pruned: the tower, with a selection by text.
+        images: (B, 3, H, W).
+    """
+    trunk = pruned.trunk(images)
+    return pruned.vision.finish(pruned.vision.blocks(trunk.tokens, pruned.options.block + 1)), trunk
 
 
 def _flat(part: Tensor) -> Tensor:

@@ -12,19 +12,18 @@ for is said, once.
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from nonet.errors import UserError
 from nonet.vision_language.pair_folders import load_extra
-from nonet.vision_language.pair_model import PairModel
-from nonet.vision_language.pair_passes import Seen, look
+from nonet.vision_language.pair_passes import look
 from nonet.vision_language.patch_detector import PREDICTOR
 from nonet.vision_language.tasks.retrieval_task import RetrievalTask
 from nonet.vision_language.tasks.task import Task
-from pta_vlp.late_selection import LateMatching
+from pta_vlp.late_selection import LateLook, LateMatching
 from pta_vlp.model_folders import SELECT, detector_for, read_select, select_json
+from pta_vlp.pruned_look import PrunedLook
 from pta_vlp.pruned_vision import PrunedVision
 from pta_vlp.select_options import SelectOptions
 from pta_vlp.task_options import Choice
@@ -108,8 +107,12 @@ class Pruning:
         everything = options.selection == "off"
         task.see = None if everything or late else self._see
         if isinstance(task, RetrievalTask):
-            task.matching = LateMatching(task.model, self._pruned) if late and not everything else None
-            task.pair_losses.see = look if everything or late else Seeing(options)
+            losses, task.matching = task.pair_losses, None
+            losses.see, losses.see_pairs = look if everything or late else PrunedLook(options), None
+            if late and not everything:
+                task.matching = LateMatching(task.model, self._pruned)
+                learnt = LateLook(task.model, self._pruned)
+                losses.see, losses.see_pairs = learnt, learnt.pairs
 
     @property
     def now(self) -> SelectOptions:
@@ -151,18 +154,3 @@ class Pruning:
         if self.record and found.kept is not None:
             self.kept.append(found.kept.cpu())
         return found.tokens
-
-
-class Seeing:
-    """What the vision tower makes of a batch for the losses of pairs, where no text is asked.
-
-    Args:
-        options: of a selection that does not ask the text.
-    """
-
-    def __init__(self, options: SelectOptions) -> None:
-        self.options = options
-
-    def __call__(self, model: PairModel, batch: dict[str, Any]) -> Seen:
-        """Tokens of `batch["images"]`, by the model or its momentum twin."""
-        return Seen(PrunedVision(model.vision, None, self.options)(batch["images"], None).tokens)
