@@ -124,6 +124,19 @@ def test_half_precision_is_kept_and_summed_in_full(kind):
     torch.testing.assert_close(found.double(), wanted, rtol=torch.finfo(kind).eps, atol=torch.finfo(kind).eps)
 
 
+@pytest.mark.parametrize("of_image", [None, [1, 0, 1]])
+def test_autocast_changes_nothing(of_image):
+    of_image = None if of_image is None else torch.tensor(of_image)
+    found = []
+    for on in (False, True):
+        tokens = normal(3, 40, 8).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=on):
+            selected = patch_select(tokens, normal(3, 39, seed=1), 10, of_image=of_image).tokens
+        selected.square().sum().backward()
+        found.append((selected.detach(), tokens.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_scores_that_are_no_numbers_are_kept_last():
     nan, most = float("nan"), float("inf")
     found = patch_select(normal(2, 5, 2), torch.tensor([[nan, 1, nan, 0], [-most, most, nan, 0]]), 2)

@@ -73,7 +73,8 @@ def patch_select(
     scores = scores_EN.detach()
     scores = scores if scores.dtype == torch.float64 else scores.float()
     kept, weights = _choose(scores.nan_to_num(-FAR, FAR, -FAR), k, fuse and k < N)
-    found: Tensor = _Move.apply(tokens_BSd, kept, weights, of_image)
+    with torch.autocast(tokens_BSd.device.type, enabled=False):  # it would sum float32 tokens in bfloat16
+        found: Tensor = _Move.apply(tokens_BSd, kept, weights, of_image)
     return PatchSelected(found, kept)
 
 
