@@ -15,15 +15,17 @@ sys.path.insert(0, str(Path(__file__).parent / "support_pta_vlp"))
 import square_tasks
 
 from nonet.options import build
+from nonet.runs import read_metrics
 from nonet.testing import call_cli, numbers, replaced
 from nonet.training.weight_files import read_safetensors
-from nonet.vision_language.tasks.starting import load_task
+from nonet.vision_language.tasks.starting import load_task, start_task
 from nonet.vision_language.tasks.task import reading_of
 from nonet.vision_language.tasks.task_files import Expression
 from nonet.vision_language.tasks.task_module import TaskModule
 from nonet.vision_language.tasks.task_options import UseOptions
 from pta_vlp.cost import Tower, pruned_macs
 from pta_vlp.evaluating import box_patches, box_recall
+from pta_vlp.pruned_tasks import Pruning
 from pta_vlp.pruned_vision import PrunedVision
 from pta_vlp.select_options import SelectOptions
 from pta_vlp.task_options import PrunedFinetuneOptions
@@ -293,3 +295,55 @@ def test_patches_of_boxes_are_those_of_the_resized_image(tmp_path):
     boxes = torch.zeros(2, 16, dtype=torch.bool)
     boxes[0, [9, 10]] = boxes[1, [0, 9]] = True
     assert box_recall(boxes, kept) == (1 / 2 + 1) / 2
+
+
+def test_the_detector_learns_on_from_the_boxes_of_grounding(model, data, tmp_path):
+    done = finetune("grounding", model, data, tmp_path / "run", "--alignment", 2)
+    assert done.returncode == 0, done.stderr
+    lines = read_metrics(tmp_path / "run")
+    terms = ("alignment", "distance", "overlap")
+    assert lines[0]["train/loss"] == pytest.approx(sum(lines[0][f"train/{name}"] for name in terms), rel=1e-5)
+    before, after = (folder / "patch_detector.safetensors" for folder in (model, tmp_path / "run/model"))
+    old, new = read_safetensors(before), read_safetensors(after)
+    assert not any(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_alignment_is_the_cross_entropy_of_patches_and_boxes(model, data):
+    options = PrunedFinetuneOptions(task="grounding", model=str(model), train=("t",), image=48)
+    pruning = Pruning(options, 0.5, 0.5)
+    task = start_task(options, lambda line: None, pruning).eval()
+    examples = task.read([str(data["grounding", "val"])], None, None, truth=True)
+    reading = reading_of(task.model.config)
+    batch = task.collate([task.item(examples, index, reading, None) for index in range(3)])
+    task.losses(batch, random=torch.Generator(), passed=0.0)
+    total, count = task.more(batch)["alignment"]
+    detector = square_tasks.detector()
+    middle = task.model.vision.blocks(task.model.vision.embed(batch["images"]), 0, 1)
+    text = task.model.encode_text(batch["input_ids"], batch["attention_mask"])[:, 0]
+    logs = detector(middle[:, 1:], text, batch["of_image"]).log_softmax(-1)
+    # squares of 24 pixels at (0, 8) and (24, 16), in patches of 8
+    left = [row * 6 + column for row in (1, 2, 3) for column in (0, 1, 2)]
+    right = [row * 6 + column for row in (2, 3, 4) for column in (3, 4, 5)]
+    inside = torch.zeros(3, 36, dtype=torch.int64)
+    for number, patches in enumerate((left, right, left)):
+        inside[number, patches] = 1
+    expected = -logs.gather(2, inside[:, :, None]).mean()
+    torch.testing.assert_close(total / count, 0.5 * expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("task", "words", "said"), [
+    ("vqa", [], "alignment learns from boxes, which grounding has, not vqa"),
+    ("grounding", ["--keep", 1], "take selection text or mixed, and keep below 1"),
+])  # fmt: skip
+def test_alignment_that_cannot_be_is_refused(task, words, said, model, data, tmp_path):
+    done = finetune(task, model, data, tmp_path / "run", "--alignment", 1, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_another_size_have_more_patches(model, data):
+    found = evaluate("vqa", model, data, "--image", 64, "--keep", 0.5)
+    assert found.returncode == 0, found.stderr
+    assert "positions: resampled from 6 x 6 to 8 x 8" in found.stderr
+    assert "32 of 64 patches are kept by text" in found.stderr

@@ -12,19 +12,23 @@ for is said, once.
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from nonet.errors import UserError
 from nonet.vision_language.pair_folders import load_extra
 from nonet.vision_language.pair_passes import look
+from nonet.vision_language.patch_alignment import patch_alignment_loss
 from nonet.vision_language.patch_detector import PREDICTOR
+from nonet.vision_language.patch_raster import rasterise
 from nonet.vision_language.tasks.retrieval_task import RetrievalTask
-from nonet.vision_language.tasks.task import Task
+from nonet.vision_language.tasks.task import Task, Terms, counted
 from pta_vlp.late_selection import LateLook, LateMatching
 from pta_vlp.model_folders import SELECT, detector_for, read_select, select_json
 from pta_vlp.pruned_look import PrunedLook
-from pta_vlp.pruned_vision import PrunedVision
+from pta_vlp.pruned_vision import PrunedVision, Trunk
 from pta_vlp.select_options import SelectOptions
 from pta_vlp.task_options import Choice
 
@@ -39,6 +43,7 @@ class Pruning:
     Args:
         choice: what the user says about the selection.
         keep: share of the patches; None: the model's.
+        alignment: weight of patch-text alignment in training for grounding; 0: the detector does not learn.
 
     Attributes:
         options: of the selection, once a task is equipped: what its folder keeps.
@@ -46,12 +51,13 @@ class Pruning:
         record: whether to take them down.
     """
 
-    def __init__(self, choice: Choice, keep: float | None = None) -> None:
-        self.choice, self.keep = choice, keep
+    def __init__(self, choice: Choice, keep: float | None = None, alignment: float = 0.0) -> None:
+        self.choice, self.keep, self.alignment = choice, keep, alignment
         self.options = SelectOptions()
         self.kept: list[Tensor] = []
         self.record = False
         self._pruned: PrunedVision | None = None
+        self._last: tuple[Trunk, Tensor | None, Tensor | None] | None = None
 
     def __call__(self, task: Task, folder: Path, say: Say) -> None:
         """Equip a task.
@@ -78,12 +84,19 @@ class Pruning:
                     f"block {self.options.block}: the patch detector of {folder} has learnt to look behind "
                     f"block {trained.block}; leave out block, or take selection attention"
                 )
-            task.parts[PREDICTOR] = detector.requires_grad_(False)  # it learns from boxes alone
+            task.parts[PREDICTOR] = detector.requires_grad_(self.alignment > 0)  # from boxes alone
         elif self.choice.selection is None and not (folder / SELECT).is_file():
             say(f"{folder}: no patch detector in it, so patches are kept by the attention of CLS")
         task.files[SELECT] = select_json(self.options)
         self._pruned = PrunedVision(model.vision, detector if found else None, self.options)
         self.use(task, self.options.keep)
+        if self.alignment:
+            if not self.now.by_text:
+                raise UserError(
+                    "alignment is learnt where patches are selected by the text: take selection text or "
+                    "mixed, and keep below 1"
+                )
+            task.more = self._align
         say(self.said(task))
 
     def use(self, task: Task, keep: float) -> None:
@@ -150,7 +163,39 @@ class Pruning:
 
     def _see(self, images: Tensor, text: Tensor | None, of_image: Tensor | None) -> Tensor:
         assert self._pruned is not None
-        found = self._pruned(images, text, of_image)
+        trunk = self._pruned.trunk(images, with_text=text is not None)
+        found = self._pruned.finish(trunk, text, of_image)
+        self._last = (trunk, text, of_image) if self.alignment else None
         if self.record and found.kept is not None:
             self.kept.append(found.kept.cpu())
         return found.tokens
+
+    def _align(self, batch: dict[str, Any]) -> Terms:
+        """`alignment`: cross entropy of all patches, from what `_see` has just seen of the batch."""
+        assert self._pruned is not None
+        assert self._last is not None
+        (trunk, text, of_image), self._last = self._last, None
+        detector, part = self._pruned.detector, trunk.image_part
+        assert detector is not None
+        assert part is not None
+        assert text is not None
+        logits = detector.join(part if of_image is None else part[of_image], detector.text_part(text))
+        masks = patches_of(batch["boxes"], self._pruned.vision.image_size, self._pruned.vision.patch)
+        loss = patch_alignment_loss(logits, masks.to(logits.device)).loss
+        return {"alignment": counted(self.alignment * loss * len(logits), len(logits))}
+
+
+def patches_of(boxes: Tensor, image: tuple[int, int], patch: int) -> Tensor:
+    """The patches of boxes.
+
+    Args:
+        boxes: (E, 4), centre x, centre y, width and height as shares of the image.
+        image: its height and width as the model sees it, pixels.
+        patch: side of a patch, pixels.
+
+    Returns:
+        (E, N) bool on the CPU.
+    """
+    size = boxes.new_tensor([image[1], image[0]])
+    centre, extent = boxes[:, :2] * size, boxes[:, 2:] * size
+    return rasterise(torch.cat([centre - extent / 2, extent], 1), image, patch)

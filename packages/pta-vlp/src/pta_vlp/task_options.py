@@ -53,9 +53,16 @@ class PrunedFinetuneOptions(Choice, FinetuneOptions):
 
     keep: float | None = None
     """share of the patches that is kept, above 0 and at most 1; none: as the model was trained"""
+    alignment: float = 0.0
+    """grounding: weight of patch-text alignment, with which the detector goes on learning, from the boxes; 0:
+    it stays as it is"""
 
     def __post_init__(self) -> None:
         FinetuneOptions.__post_init__(self)
+        if self.alignment < 0:
+            raise UserError(f"alignment is {self.alignment:g}; it is 0 or more")
+        if self.alignment and self.task != "grounding":
+            raise UserError(f"alignment learns from boxes, which grounding has, not {self.task}")
         self.on(SelectOptions(), self.keep)  # says what is out of its range
 
 

@@ -18,7 +18,7 @@ def run(options: Options) -> int:
     from nonet.vision_language.tasks.finetuning import finetune_task
     from pta_vlp.pruned_tasks import Pruning
 
-    done = finetune_task("pta-vlp", options, equip=Pruning(options, options.keep))
+    done = finetune_task("pta-vlp", options, equip=Pruning(options, options.keep, options.alignment))
     if done.writes:
         run_page(done.folder).save(done.folder / "report.html")
         print(done.folder)

@@ -87,6 +87,7 @@ class Task(nn.Module, ABC):  # type: ignore[misc]
         monitor: the score that tells which weights are best.
         see: what the vision tower makes of images for texts; None: all tokens of an image, whatever the
             text. A package that drops patches sets it.
+        more: further losses of a batch, asked behind `losses`; None: none.
         parts: modules that a package adds, saved beside the model under their names.
         files: texts that a package adds to the model's folder, by name.
     """
@@ -99,6 +100,7 @@ class Task(nn.Module, ABC):  # type: ignore[misc]
         self.model, self.settings, self.tokenizer = model, settings, tokenizer
         self.texts = TextBatch(tokenizer, settings.max_length)
         self.see: ImageTokens | None = None
+        self.more: Callable[[dict[str, Any]], Terms] | None = None
         self.parts = nn.ModuleDict()
         self.files: dict[str, str] = {}
 
