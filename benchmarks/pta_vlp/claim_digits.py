@@ -13,7 +13,8 @@ seeds are stored in benchmarks/results/pta-vlp.json.
 
 Said before it was run: text with boxes > all patches with boxes > CLS attention > random, about as all
 patches without; text without boxes is near random. All patches are undertrained in this time, so the gap to
-them becomes smaller with three times the steps.
+them becomes smaller with three times the steps. A pilot had this order; the spread of the first weights, the
+same for all arms, was set on the scenes of `pta-vlp demo`.
 """
 
 from collections.abc import Sequence
