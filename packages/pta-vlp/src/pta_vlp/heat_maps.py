@@ -12,14 +12,7 @@ from nonet.data.images import open_image
 from nonet.errors import UserError
 from nonet.files import replacing, write_text
 from nonet.vision_language.pair_data import TextBatch
-from nonet.vision_language.patch_pictures import (
-    LINE,
-    WHITE,
-    faded,
-    heat_over,
-    shortened,
-    write,
-)
+from nonet.vision_language.patch_pictures import LINE, WHITE, faded, heat_over, shortened, write
 from pta_vlp.model_folders import Loaded, load_model
 from pta_vlp.patch_selection import select
 from pta_vlp.pruned_vision import PrunedVision
