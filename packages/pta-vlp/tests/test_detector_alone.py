@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nonet.report.page import Page
 from nonet.runs import read_metrics
 from nonet.testing import call_cli, numbers, one_thread, replaced
 from nonet.training.checkpoints import read_checkpoint
@@ -14,6 +15,7 @@ from nonet.vision_language.caption_tokenizer import train_tokenizer
 from nonet.vision_language.pair_config import config_from
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.region_files import read_regions
+from pta_vlp import detector_training
 from pta_vlp.detector_data import held_out
 from pta_vlp.detector_module import DetectorModule
 from pta_vlp.model_folders import detector_for, load_model, save_model
@@ -21,6 +23,19 @@ from pta_vlp.select_options import SelectOptions
 
 sys.path.insert(0, str(Path(__file__).parent / "support_pta_vlp"))
 from square_regions import COLOURS, MODEL, write_squares
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _plain_pages():
+    """Drawing a run's curves takes longer than such a run: the page of one run only is drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = detector_training.run_page
+        patch.setattr(
+            detector_training,
+            "run_page",
+            lambda folder: drawn(folder) if folder.name == "drawn" else Page(""),
+        )
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,26 +71,26 @@ def train(place, out, *more, **others):
 
 
 def test_boxes_are_learnt_and_the_model_stays_as_it_is(place, tmp_path):
-    found = train(place, tmp_path / "run", "--epochs", 30, "--optimizer.lr", 1e-2, "--validate", 5)
+    found = train(place, tmp_path / "drawn", "--epochs", 30, "--optimizer.lr", 1e-2, "--validate", 5)
     assert found.returncode == 0, found.stderr
     assert "a new detector begins with random weights" in found.stderr
-    loaded = load_model(tmp_path / "run")
+    loaded = load_model(tmp_path / "drawn")
     assert loaded.detector is not None
     assert loaded.options == SelectOptions(selection="text", block=1, keep=0.5, alpha=0.7)
     before = read_safetensors(place / "model" / "model.safetensors")
-    after = read_safetensors(tmp_path / "run" / "model" / "model.safetensors")
+    after = read_safetensors(tmp_path / "drawn" / "model" / "model.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    lines = [line for line in read_metrics(tmp_path / "run") if "val/ap" in line]
+    lines = [line for line in read_metrics(tmp_path / "drawn") if "val/ap" in line]
     best = max(lines, key=lambda line: line["val/ap"])
     # a box of 16 pixels covers 4 to 9 patches of 36: a guess has an average precision of .25 at most
     assert lines[0]["val/ap"] < best["val/ap"]
     assert best["val/ap"] > 0.6, best
     assert best["val/recall@0.5"] > 0.8
-    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    card = (tmp_path / "drawn" / "model" / "README.md").read_text()
     assert "The model's own weights are as they were." in " ".join(card.split())
     assert f"{best['val/ap']:.4g}" in card
-    assert "recall@0.5" in (tmp_path / "run" / "report.html").read_text()
+    assert "recall@0.5" in (tmp_path / "drawn" / "report.html").read_text()
 
 
 def test_a_resumed_run_is_the_undisturbed_one_to_the_bit_and_checkpoints_leave_the_model_out(

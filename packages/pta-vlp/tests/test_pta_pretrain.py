@@ -6,14 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from nonet.report.page import Page
 from nonet.runs import read_metrics
 from nonet.testing import call_cli, data_folder, numbers, one_thread
 from nonet.training.checkpoints import read_checkpoint
+from pta_vlp import pretraining
 from pta_vlp.model_folders import load_model
 from pta_vlp.pretrain_module import PtaModule
 
 sys.path.insert(0, str(Path(__file__).parent / "support_pta_vlp"))
 from square_regions import config, write_squares
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _plain_pages():
+    """Drawing a run's curves takes longer than such a run: the page of one run only is drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = pretraining.run_page
+        patch.setattr(
+            pretraining, "run_page", lambda folder: drawn(folder) if folder.name == "drawn" else Page("")
+        )
+        yield
 
 
 @pytest.fixture
@@ -29,11 +42,11 @@ def pretrain(tmp_path, files, *words, regions=True, **options):
 
 def test_a_run_leaves_a_model_its_detector_its_selection_a_card_and_a_page(tmp_path, files):
     found = pretrain(
-        tmp_path, files, "--out", tmp_path / "run", "--keep-ramp", 0.5, val_size=2, select={"keep": 0.4}
+        tmp_path, files, "--out", tmp_path / "drawn", "--keep-ramp", 0.5, val_size=2, select={"keep": 0.4}
     )
     assert found.returncode == 0, found.stderr
-    run = tmp_path / "run"
-    assert found.stdout.strip().endswith("run")
+    run = tmp_path / "drawn"
+    assert found.stdout.strip().endswith("drawn")
     loaded = load_model(run)
     assert loaded.detector is not None
     assert (loaded.options.selection, loaded.options.block, loaded.options.keep) == ("text", 0, 0.4)
