@@ -15,7 +15,7 @@ from nonet.vision_language.objectives.matching import image_text_matching
 from nonet.vision_language.pair_module import Moment
 from nonet.vision_language.pair_passes import look
 from nonet.vision_language.patch_alignment import patch_alignment_loss
-from nonet.vision_language.pretraining.running import begin_with, build_losses
+from nonet.vision_language.pretraining.method import begin_with, build_losses
 from pta_vlp.commands.pretrain import Options
 from pta_vlp.pretraining import build_module, method
 from pta_vlp.pruned_vision import PrunedVision
@@ -88,6 +88,21 @@ def test_the_main_pass_is_the_attention_of_the_selected_block_and_no_more_patche
     assert found.shape[1] == 1 + 9 + 1
     twin = module.losses.see(module.twin.model, data)
     assert twin.tokens.shape[1] == 11
+
+
+def test_a_step_costs_less_the_fewer_patches_are_kept(folder):
+    """Operations of the losses of pairs, forward and backward, with a momentum model that drops as much."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    found = []
+    for keep in (1.0, 0.5, 0.25):
+        _, module, batch = built(options(folder, select={"keep": keep}))
+        data = batch(0)
+        with FlopCounterMode(display=False) as counter:
+            terms = module.main_terms(data, Moment(3, 0, 0.75)).terms
+            torch.stack([global_mean(*term) for term in terms.values()]).sum().backward()
+        found.append(counter.get_total_flops())
+    assert found[0] > 1.2 * found[1] > 1.2 * 1.1 * found[2]
 
 
 def test_keeping_everything_is_plain_pre_training(folder):

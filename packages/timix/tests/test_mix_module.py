@@ -22,7 +22,7 @@ from nonet.vision_language.pair_optimizer import rate_at, rate_groups
 from nonet.vision_language.pair_passes import look
 from nonet.vision_language.patch_alignment import patch_alignment_loss, region_logits
 from nonet.vision_language.patch_detector import PatchDetector
-from nonet.vision_language.pretraining.running import begin_with
+from nonet.vision_language.pretraining.method import begin_with
 from nonet.vision_language.word_mask import WordMask
 from timix.commands.pretrain import Options
 from timix.mix_training import build_module, method, pretrain

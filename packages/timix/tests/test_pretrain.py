@@ -14,8 +14,8 @@ from nonet.testing import call_cli, numbers, one_thread
 from nonet.training.checkpoints import read_checkpoint
 from nonet.vision_language.pair_folders import load_extra, load_pair_model
 from nonet.vision_language.patch_detector import PatchDetector
+from nonet.vision_language.pretraining.method import begin_with
 from nonet.vision_language.pretraining.pairs_and_regions import NumberedBatches
-from nonet.vision_language.pretraining.running import begin_with
 from nonet.vision_language.pretraining.zero_shot import recalls
 from timix.commands.pretrain import Options
 from timix.mix_training import method

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nonet.report.run_page import run_page
 from nonet.vision_language.pretraining import running
+from nonet.vision_language.pretraining.method import Method, build_losses, twin_and_queue
 from nonet.vision_language.pretraining.starting import Start
 from pta_vlp.model_folders import SELECT, select_json
 from pta_vlp.pretrain_module import PtaModule
@@ -42,7 +43,7 @@ def pretrain(options: "Options") -> Path:
     return done.folder
 
 
-def method(options: "Options") -> running.Method:
+def method(options: "Options") -> Method:
     """What selecting patches brings to pre-training."""
     select = selection(options)
     how, remarks = "All patches were kept.", tuple[str, ...]()
@@ -57,7 +58,7 @@ def method(options: "Options") -> running.Method:
             f"no regions, so no patch detector{left}: patches are selected by the attention of CLS, and the "
             "model says so",
         )
-    return running.Method(
+    return Method(
         package="pta-vlp", boxes=options.pta, guided=options.guided, box_free=BOX_FREE,
         build=partial(build_module, options), how=how, remarks=remarks,
         settings={
@@ -91,8 +92,8 @@ def build_module(options: "Options", begin: Start, steps: int, steps_per_epoch: 
     model, select = begin.model, selection(options)
     PrunedVision(model.vision, None, dataclasses.replace(select, selection="attention"))  # has it the block?
     look = PrunedLook(select, alpha=options.score_alpha, again=options.itm_reprune)
-    losses = running.build_losses(options, begin, look, look.pairs if options.itm_reprune else None)
-    twin, queue = running.twin_and_queue(options, model, losses)
+    losses = build_losses(options, begin, look, look.pairs if options.itm_reprune else None)
+    twin, queue = twin_and_queue(options, model, losses)
     model.vision.checkpointing = options.checkpointing
     return PtaModule(
         model, losses, options.rates, steps=steps, steps_per_epoch=steps_per_epoch, look=look,

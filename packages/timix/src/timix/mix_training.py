@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nonet.report.run_page import run_page
 from nonet.vision_language.pretraining import running
+from nonet.vision_language.pretraining.method import Method, build_losses, twin_and_queue
 from nonet.vision_language.pretraining.starting import Start
 from timix.mix_options import BOX_FREE
 from timix.mix_pass import MixPass
@@ -40,14 +41,14 @@ def pretrain(options: "Options") -> Path:
     return done.folder
 
 
-def method(options: "Options") -> running.Method:
+def method(options: "Options") -> Method:
     """What mixing brings to pre-training."""
     mix = options.mix
     how = "No images were mixed."
     if mix.enabled:
         where = f"where {mix.score} says so" if mix.guided else "without looking at texts"
         how = f"Images were mixed ({mix.chosen}, {where}; labels {mix.labels})."
-    return running.Method(
+    return Method(
         package="timix", boxes=options.tpp, guided=mix.guided and mix.score == "tpp", box_free=BOX_FREE,
         build=partial(build_module, options), how=how, settings={"mix.optim_steps": mix.optim_steps},
         manual=mix.optim_steps == "separate",
@@ -80,8 +81,8 @@ def build_module(options: "Options", begin: Start, steps: int, steps_per_epoch: 
         )  # fmt: skip
     if begin.detector is not None or (mix.guided and mix.score == "attn"):
         check_block(model.vision, tpp.loc)
-    losses = running.build_losses(options, begin, None if mixed is None else mixed.see())
-    twin, queue = running.twin_and_queue(options, model, losses)
+    losses = build_losses(options, begin, None if mixed is None else mixed.see())
+    twin, queue = twin_and_queue(options, model, losses)
     model.vision.checkpointing = options.checkpointing
     return MixModule(
         model, losses, options.rates, steps=steps, steps_per_epoch=steps_per_epoch, mixed=mixed,
