@@ -16,8 +16,9 @@ import square_tasks
 
 from nonet.options import build
 from nonet.runs import read_metrics
-from nonet.testing import call_cli, numbers, replaced
+from nonet.testing import call_cli, numbers, replaced, seeded
 from nonet.training.weight_files import read_safetensors
+from nonet.vision_language.pair_passes import look
 from nonet.vision_language.tasks.starting import load_task, start_task
 from nonet.vision_language.tasks.task import reading_of
 from nonet.vision_language.tasks.task_files import Expression
@@ -25,6 +26,7 @@ from nonet.vision_language.tasks.task_module import TaskModule
 from nonet.vision_language.tasks.task_options import UseOptions
 from pta_vlp.cost import Tower, pruned_macs
 from pta_vlp.evaluating import box_patches, box_recall
+from pta_vlp.late_selection import LateLook, LateMatching
 from pta_vlp.pruned_tasks import Pruning
 from pta_vlp.pruned_vision import PrunedVision
 from pta_vlp.select_options import SelectOptions
@@ -347,3 +349,26 @@ def test_images_of_another_size_have_more_patches(model, data):
     assert found.returncode == 0, found.stderr
     assert "positions: resampled from 6 x 6 to 8 x 8" in found.stderr
     assert "32 of 64 patches are kept by text" in found.stderr
+
+
+def test_retrieval_learns_and_searches_by_the_same_selection_and_leaves_it_at_all_patches(model):
+    options = PrunedFinetuneOptions(task="retrieval", model=str(model), train=("t",), image=48, queue=8)
+    pruning = Pruning(options, 0.5)
+    task = start_task(options, lambda line: None, pruning)
+    learnt = task.pair_losses
+    assert isinstance(task.matching, LateMatching)
+    assert isinstance(learnt.see, LateLook)
+    assert learnt.see_pairs == learnt.see.pairs
+    assert task.see is None  # the index is at full length
+    images = torch.randn(2, 3, 48, 48, generator=seeded())
+    with torch.no_grad():
+        torch.testing.assert_close(task.image_tokens(images), task.model.vision(images))
+    pruning.use(task, 1)
+    assert (task.matching, learnt.see, learnt.see_pairs, task.see) == (None, look, None, None)
+    pruning.options = SelectOptions(selection="attention", block=0)
+    pruning.use(task, 0.25)
+    assert task.matching is None
+    with torch.no_grad():
+        seen = learnt.see(task.model, {"images": images}).tokens
+        assert seen.shape[1] == 1 + 9 + 1
+        torch.testing.assert_close(task.image_tokens(images), seen)
