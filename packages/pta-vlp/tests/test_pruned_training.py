@@ -15,7 +15,8 @@ from nonet.vision_language.objectives.matching import image_text_matching
 from nonet.vision_language.pair_module import Moment
 from nonet.vision_language.pair_passes import look
 from nonet.vision_language.patch_alignment import patch_alignment_loss
-from nonet.vision_language.pretraining.method import begin_with, build_losses
+from nonet.vision_language.pretraining.method import begin_with
+from nonet.vision_language.pretraining.running import build_losses
 from pta_vlp.commands.pretrain import Options
 from pta_vlp.pretraining import build_module, method
 from pta_vlp.pruned_vision import PrunedVision

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nonet.report.run_page import run_page
 from nonet.vision_language.pretraining import running
-from nonet.vision_language.pretraining.method import Method, build_losses, twin_and_queue
+from nonet.vision_language.pretraining.method import Method
 from nonet.vision_language.pretraining.starting import Start
 from pta_vlp.model_folders import SELECT, select_json
 from pta_vlp.pretrain_module import PtaModule
@@ -92,8 +92,8 @@ def build_module(options: "Options", begin: Start, steps: int, steps_per_epoch: 
     model, select = begin.model, selection(options)
     PrunedVision(model.vision, None, dataclasses.replace(select, selection="attention"))  # has it the block?
     look = PrunedLook(select, alpha=options.score_alpha, again=options.itm_reprune)
-    losses = build_losses(options, begin, look, look.pairs if options.itm_reprune else None)
-    twin, queue = twin_and_queue(options, model, losses)
+    losses = running.build_losses(options, begin, look, look.pairs if options.itm_reprune else None)
+    twin, queue = running.twin_and_queue(options, model, losses)
     model.vision.checkpointing = options.checkpointing
     return PtaModule(
         model, losses, options.rates, steps=steps, steps_per_epoch=steps_per_epoch, look=look,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nonet.report.run_page import run_page
 from nonet.vision_language.pretraining import running
-from nonet.vision_language.pretraining.method import Method, build_losses, twin_and_queue
+from nonet.vision_language.pretraining.method import Method
 from nonet.vision_language.pretraining.starting import Start
 from timix.mix_options import BOX_FREE
 from timix.mix_pass import MixPass
@@ -81,8 +81,8 @@ def build_module(options: "Options", begin: Start, steps: int, steps_per_epoch: 
         )  # fmt: skip
     if begin.detector is not None or (mix.guided and mix.score == "attn"):
         check_block(model.vision, tpp.loc)
-    losses = build_losses(options, begin, None if mixed is None else mixed.see())
-    twin, queue = twin_and_queue(options, model, losses)
+    losses = running.build_losses(options, begin, None if mixed is None else mixed.see())
+    twin, queue = running.twin_and_queue(options, model, losses)
     model.vision.checkpointing = options.checkpointing
     return MixModule(
         model, losses, options.rates, steps=steps, steps_per_epoch=steps_per_epoch, mixed=mixed,

@@ -1,5 +1,6 @@
 """From the options of a verb `pretrain` to a run folder with a model (ours)."""
 
+import dataclasses
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,13 @@ from nonet.training.checkpoints import (
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
 from nonet.training.trainer import build_trainer
+from nonet.vision_language.feature_queue import FeatureQueue
+from nonet.vision_language.momentum import Twin
 from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.pair_folders import save_pair_model
+from nonet.vision_language.pair_losses import PairLosses
+from nonet.vision_language.pair_model import PairModel
+from nonet.vision_language.pair_passes import See, SeePairs
 from nonet.vision_language.patch_detector import PREDICTOR
 from nonet.vision_language.pretraining.card import card_text, cost_of
 from nonet.vision_language.pretraining.method import Method, Plain, begin_with
@@ -32,6 +38,7 @@ from nonet.vision_language.pretraining.pairs_and_regions import PairRegionData
 from nonet.vision_language.pretraining.region_module import RegionModule
 from nonet.vision_language.pretraining.starting import Start
 from nonet.vision_language.pretraining.zero_shot import KeptOut, KeptOutCollate
+from nonet.vision_language.word_mask import WordMask
 
 
 class Done(NamedTuple):
@@ -95,6 +102,44 @@ def pretrain(options: PretrainOptions, method: Method) -> Done:
         _fit(options, method, run, module, data, trainer, len(begin.train))
         row = _finish(options, method, run, begin, module, resumed is not None) if run.writes else {}
     return Done(run.folder, run.writes, row)
+
+
+def build_losses(
+    options: PretrainOptions, begin: Start, see: See | None = None, see_pairs: SeePairs | None = None
+) -> PairLosses:
+    """The losses of pairs.
+
+    Args:
+        options: of the verb.
+        begin: the model and its tokenizer.
+        see: what the vision tower makes of a batch; None: all of its tokens.
+        see_pairs: what it makes of it for the pairs of matching; None: the same.
+    """
+    model = begin.model
+    weights = dataclasses.asdict(options.losses)
+    share = weights.pop("masked")
+    if model.decoder is None:
+        weights["prefix"] = 0.0
+    mask = None
+    if weights["mlm"]:
+        tokenizer = begin.tokenizer
+        mask = WordMask(
+            model.config.vocabulary, mask_id=tokenizer.mask_token_id, begin_id=tokenizer.cls_token_id,
+            share=share,
+        )  # fmt: skip
+    return PairLosses(
+        mask, weights=weights, online_keys=options.itc.online_keys, see=see, see_pairs=see_pairs
+    )
+
+
+def twin_and_queue(
+    options: PretrainOptions, model: PairModel, losses: PairLosses
+) -> tuple[Twin | None, FeatureQueue | None]:
+    """The momentum model and the queue of its features; None where the options leave them out."""
+    itc = options.itc
+    twin = Twin(model, itc.momentum, skip=losses.skipped_by_twin(model)) if itc.momentum else None
+    queue = FeatureQueue(itc.queue, model.config.embed, reset=options.reset_queue) if itc.queue else None
+    return twin, queue
 
 
 def _length(options: PretrainOptions, method: Method, count: int, notes: list[str]) -> _Length:
