@@ -21,7 +21,7 @@ from nonet.vision_language.patch_detector import PREDICTOR, PatchDetector
 from nonet.vision_language.pretraining.method import Method, begin_with, build_losses, twin_and_queue
 from nonet.vision_language.pretraining.options import ItcOptions, LossOptions, PretrainOptions, RegionOptions
 from nonet.vision_language.pretraining.region_module import RegionModule
-from nonet.vision_language.pretraining.running import pretrain
+from nonet.vision_language.pretraining.running import build_losses, pretrain, twin_and_queue
 from nonet.vision_language.pretraining.zero_shot import ZeroShot, recalls
 
 MODEL = dataclasses.replace(
