@@ -18,7 +18,7 @@ from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.pair_optimizer import PairRates
 from nonet.vision_language.pair_passes import look
 from nonet.vision_language.patch_detector import PREDICTOR, PatchDetector
-from nonet.vision_language.pretraining.method import Method, begin_with, build_losses, twin_and_queue
+from nonet.vision_language.pretraining.method import Method, begin_with
 from nonet.vision_language.pretraining.options import ItcOptions, LossOptions, PretrainOptions, RegionOptions
 from nonet.vision_language.pretraining.region_module import RegionModule
 from nonet.vision_language.pretraining.running import build_losses, pretrain, twin_and_queue
