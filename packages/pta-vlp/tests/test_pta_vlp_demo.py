@@ -10,10 +10,12 @@ from PIL import Image
 from nonet.data.image_text_pairs import read_pairs
 from nonet.testing import call_cli
 from nonet.vision_language.drawn_shapes import CELL, SHAPES
+from nonet.vision_language.patch_pictures import LINE
 from nonet.vision_language.region_files import read_regions
 from pta_vlp import demonstration, scenes
 from pta_vlp.commands import demo
 from pta_vlp.demonstration import Arm, Plan, Scenes, at_shares, measure, new_model, patches_of, train, words
+from pta_vlp.heat_maps import GAP
 
 TINY = Plan(boxed=6, patch=16, width=16, depth=2, heads=2, block=0, batch=8, regions=3, steps=3)
 
@@ -167,7 +169,7 @@ def test_the_demo_writes_page_picture_and_numbers(tmp_path, monkeypatch):
     assert (told["before"], told["after"]) == tuple(row["right"] for row in told["ways"])
     assert [row["keep"] for row in told["shares"]] == list(demo.SHARES)
     with Image.open(tmp_path / "demo" / told["pictures"][0]) as picture:
-        assert picture.width > 4 * picture.height / 3
+        assert picture.size == (GAP + 4 * (192 + GAP), 2 * (GAP + 3 * (192 + 2 * LINE + GAP)))
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "<svg" in page
     assert "data:image/png;base64," in page

@@ -38,7 +38,7 @@ def write_page(
     page.text(
         f"A scene shows {IN_SCENE} shapes among fragments; a question names one, and the answer is its "
         f"colour. Behind the second of {plan.depth} blocks {plan.keep:.0%} of the {patches} patches go on, "
-        "and the mean of the others. Which ones? Both ways cost the same there, and see the same scenes and "
+        "and the mean of the others. Which ones? Both ways keep equally many, and see the same scenes and "
         "questions in the same order."
     )
     page.text(
@@ -76,7 +76,7 @@ def write_page(
 
 
 def kept_picture(model: Answerer, scenes: Scenes, count: int = 2) -> "Image":
-    """The first scenes side by side, with a row for each of their questions."""
+    """The first scenes below each other, with a row for each of their questions."""
     from PIL import Image
 
     sheets = []
@@ -86,7 +86,7 @@ def kept_picture(model: Answerer, scenes: Scenes, count: int = 2) -> "Image":
         found = look(model.eval().pruned, torch.from_numpy(scenes.images[number]), cls)
         image = Image.fromarray(as_pixels(scenes.images[number : number + 1])[0].transpose(1, 2, 0).copy())
         sheets.append(draw_heat_map(image, found, [f"{question(kind)}?" for kind in scenes.kinds[number]]))
-    sheet = Image.new("RGB", (sum(each.width for each in sheets), sheets[0].height), "white")
+    sheet = Image.new("RGB", (sheets[0].width, sum(each.height for each in sheets)), "white")
     for number, each in enumerate(sheets):
-        sheet.paste(each, (sum(other.width for other in sheets[:number]), 0))
+        sheet.paste(each, (0, number * each.height))
     return sheet
