@@ -13,7 +13,7 @@ import square_tasks
 
 from nonet.data.image_augment import PlainImages
 from nonet.data.image_text_pairs import read_pairs
-from nonet.testing import seeded
+from nonet.testing import devices, seeded
 from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.tasks.pair_matching import EncodedTexts
 from nonet.vision_language.tasks.retrieval import evaluate_retrieval
@@ -83,6 +83,21 @@ def test_the_index_does_not_know_the_text(table):
     late = evaluate_retrieval(model, table, TEXTS, PLAIN, matching=LateMatching(model, pruned))
     plain = evaluate_retrieval(model, table, TEXTS, PLAIN)
     np.testing.assert_allclose(late.image_scores, plain.image_scores, atol=1e-6)
+
+
+@devices
+def test_a_device_gives_the_scores_of_the_cpu(table, device):
+    model = square_tasks.model()
+    pruned = PrunedVision(model.vision, square_tasks.detector(), SelectOptions(block=BLOCK, keep=0.5))
+    expected = evaluate_retrieval(
+        model, table, TEXTS, PLAIN, rerank=99, batch=1, matching=LateMatching(model, pruned)
+    )
+    model.to(device)
+    found = evaluate_retrieval(
+        model, table, TEXTS, PLAIN, rerank=99, batch=4, matching=LateMatching(model, pruned.to(device))
+    )
+    np.testing.assert_allclose(found.image_scores, expected.image_scores, atol=1e-4)
+    np.testing.assert_allclose(found.text_scores, expected.text_scores, atol=1e-4)
 
 
 def test_what_is_held_between_the_stages_changes_nothing(table):
