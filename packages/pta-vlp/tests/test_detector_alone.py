@@ -16,6 +16,7 @@ from nonet.vision_language.pair_config import config_from
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.region_files import read_regions
 from pta_vlp import detector_training
+from pta_vlp.boxes_kept import recall_of_boxes
 from pta_vlp.detector_data import held_out
 from pta_vlp.detector_module import DetectorModule
 from pta_vlp.model_folders import detector_for, load_model, save_model
@@ -218,3 +219,19 @@ def test_the_module_sees_what_the_detector_alone_would(place):
     module.logits(batch).sum().backward()
     assert all(weight.grad is None for weight in loaded.model.parameters())
     assert all(weight.grad is not None for weight in loaded.detector.parameters())
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_detector_and_measure_every_image_once(place, tmp_path):
+    from nonet.testing import run_cli
+
+    more = ("--trainer.devices", 2, "--epochs", 0, "--trainer.steps", 2, "--validate", 0)
+    found = run_cli("pta-vlp", "detector", *words(place, tmp_path / "two", *more))
+    assert found.returncode == 0, found.stderr
+    lines = read_metrics(tmp_path / "two")
+    assert [line["train/loss"] > 0 for line in lines if "train/loss" in line] == [True, True]
+    loaded = load_model(tmp_path / "two")
+    table = held_out(read_regions([place / "regions.jsonl"]), 500, 0)[1]
+    measured = recall_of_boxes(loaded, table, [loaded.options], [0.5])["text"]
+    assert lines[-1]["val/recall@0.5"] == pytest.approx(measured["recall@0.5"])
+    assert lines[-1]["val/ap"] == pytest.approx(measured["ap"], rel=1e-5)
