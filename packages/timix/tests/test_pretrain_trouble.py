@@ -11,10 +11,11 @@ import torch
 from nonet.runs import read_metrics
 from nonet.training.checkpoints import WholeFiles, read_checkpoint
 from nonet.vision_language.pair_folders import save_pair_model
+from nonet.vision_language.pretraining.method import begin_with
 from timix import mix_pass
 from timix.mix_pass import MixPass
+from timix.mix_training import method
 from timix.module import MixModule
-from timix.pretrain_start import start
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import write_squares
@@ -64,7 +65,8 @@ def test_what_cannot_work_is_refused_before_there_is_a_run(tmp_path, files):
 
 
 def test_a_model_without_predictor_cannot_score_with_it(tmp_path, files):
-    begin = start(options(tmp_path), lambda line: None)
+    given = options(tmp_path)
+    begin = begin_with(given, method(given), lambda line: None)
     save_pair_model(begin.model, begin.tokenizer, tmp_path / "model", "")
     model = ("--init", tmp_path / "model", "--out", tmp_path / "run")
     found = pretrain(tmp_path, files, *model, regions=False)
@@ -78,7 +80,7 @@ def test_a_model_without_predictor_cannot_score_with_it(tmp_path, files):
 def test_a_loss_that_is_not_finite_skips_the_step_and_names_the_pairs(
     tmp_path, files, monkeypatch, steps, spoilt
 ):
-    name = {"mix": "_mix", "pta": "_regions"}[spoilt]
+    name = {"mix": "_mix", "pta": "region_term"}[spoilt]
     whole, weights = getattr(MixModule, name), {}
 
     def spoil(self, *given):

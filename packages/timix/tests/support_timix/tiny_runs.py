@@ -11,7 +11,7 @@ from square_pairs import config
 
 from nonet.report.page import Page
 from nonet.testing import call_cli, one_thread
-from timix import pretrain_run
+from timix import mix_training
 
 
 def pretrain(
@@ -31,5 +31,5 @@ def plain_pages() -> Iterator[None]:
         return Page(folder.name)
 
     pages = sys.modules["nonet.report.run_page"]  # the package has a function of the same name
-    with mock.patch.object(pretrain_run, "run_page", page), mock.patch.object(pages, "run_page", page):
+    with mock.patch.object(mix_training, "run_page", page), mock.patch.object(pages, "run_page", page):
         yield
