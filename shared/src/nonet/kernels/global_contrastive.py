@@ -32,7 +32,7 @@ CHUNK_BYTES = 128 * 2**20
 """similarities held at a time, in bytes; a chunk of 512 queries has 65,536 float32 keys"""
 
 CPU_CHUNK_BYTES = 8 * 2**20
-"""the same on a CPU, whose caches hold a chunk of that size: it is worked off in less time than a larger one"""
+"""the same on a CPU, whose caches hold a chunk of that size: it takes less time than a larger one"""
 
 
 class Contrast(NamedTuple):
