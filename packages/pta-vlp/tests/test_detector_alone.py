@@ -15,6 +15,7 @@ from nonet.vision_language.caption_tokenizer import train_tokenizer
 from nonet.vision_language.pair_config import config_from
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.region_files import read_regions
+from nonet.vision_language.training_stages import read_stages
 from pta_vlp import detector_training
 from pta_vlp.boxes_kept import recall_of_boxes
 from pta_vlp.detector_data import held_out
@@ -92,6 +93,11 @@ def test_boxes_are_learnt_and_the_model_stays_as_it_is(place, tmp_path):
     assert "The model's own weights are as they were." in " ".join(card.split())
     assert f"{best['val/ap']:.4g}" in card
     assert "recall@0.5" in (tmp_path / "drawn" / "report.html").read_text()
+    first, second = read_stages(tmp_path / "drawn" / "model")
+    assert first == {"from": str(place / "model")}
+    assert (second["verb"], second["losses"]) == ("detector", ["pta"])
+    assert second["examples"] == 16 * second["steps"] == 16 * lines[-1]["step"]
+    assert second["device_hours"] >= 0
 
 
 def test_a_resumed_run_is_the_undisturbed_one_to_the_bit_and_checkpoints_leave_the_model_out(

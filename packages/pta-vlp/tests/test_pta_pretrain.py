@@ -10,6 +10,7 @@ from nonet.report.page import Page
 from nonet.runs import read_metrics
 from nonet.testing import call_cli, data_folder, numbers, one_thread
 from nonet.training.checkpoints import read_checkpoint
+from nonet.vision_language.training_stages import read_stages
 from pta_vlp import pretraining
 from pta_vlp.model_folders import load_model
 from pta_vlp.pretrain_module import PtaModule
@@ -59,9 +60,19 @@ def test_a_run_leaves_a_model_its_detector_its_selection_a_card_and_a_page(tmp_p
         assert all(line[f"train/{part}"] > 0 for part in parts)
         assert 0 <= line["train/pta_recall@keep"] <= 1
     assert {"val/TR@1", "val/IR@10", "val/R-mean"} <= lines[-1].keys()
-    assert json.loads((run / "cost.json").read_text())["gmac_per_pair"] > 0
+    cost = json.loads((run / "cost.json").read_text())
+    kinds = {kind.removeprefix("pairs and regions, "): each for kind, each in cost["kinds"].items()}
+    assert {kind: each["share"] for kind, each in kinds.items()} == pytest.approx(
+        {"36 patches": 1 / 4, "25 patches": 1 / 4, "14 patches": 1 / 2}, abs=0.05
+    )  # one batch of the pass is smaller
+    whole, less, least = (kinds[f"{left} patches"]["gmac_per_pair"] for left in (36, 25, 14))
+    assert whole > less > least > 0
+    (stage,) = read_stages(run / "model")
+    assert (stage["verb"], stage["steps"], stage["losses"]) == ("pretrain", 4, list(parts))
+    assert stage["gmac_per_example"] == pytest.approx(cost["gmac_per_pair"], abs=1e-4)
     card = (run / "model" / "README.md").read_text()
     assert "Behind block 0 0.4 of the patches were kept, by the attention of CLS" in card
+    assert "Cost of pretrain: 4 steps, " in card
     assert "gmac_per_pair" in (run / "report.html").read_text()
 
 

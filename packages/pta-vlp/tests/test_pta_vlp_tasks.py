@@ -95,6 +95,9 @@ def test_a_task_is_learnt_scored_and_used_on_the_kept_patches(task, model, data,
     assert SAID[task] in found.stderr
     again = json.loads((tmp_path / "scores/scores.json").read_text())
     assert {name: again["scores"][name] for name in kept} == pytest.approx(kept)
+    assert [stage.get("verb", stage.get("from")) for stage in again["training"]] == [
+        str(model), f"finetune {task}",
+    ]  # fmt: skip
     assert again["selection"] == {
         "selection": "text",
         "block": 0,
