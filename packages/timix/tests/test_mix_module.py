@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nonet.data.batching import generator
-from nonet.testing import one_thread
+from nonet.testing import normal, one_thread
 from nonet.training.checkpoints import read_weights
 from nonet.training.seeds import step_seed
 from nonet.training.trainer import global_mean
@@ -82,6 +82,40 @@ def test_doubles_in_a_batch_share_what_is_right(tmp_path):
         losses.append(float(mixed_itc(features, found.text_features, labels, model.tau)[0].detach()))
     assert float((total / count).detach()) == pytest.approx(losses[0], rel=1e-5)
     assert abs(losses[0] - losses[1]) > 1e-2
+
+
+@pytest.mark.parametrize("labels", ["soft", "blend"])
+def test_probabilities_as_labels_and_earlier_pairs_in_the_way_by_hand(tmp_path, labels):
+    mix = {"labels": labels, "region": "cutmix", "ramp": 0, "queue": True}
+    itc = {"queue": 16, "momentum": 0.5, "alpha": 0.4}
+    begin, module, batch = built(options(tmp_path, losses=ITC_ALONE, mix=mix, regions=[], itc=itc), wide=True)
+    model, twin = begin.model, module.twin.model
+    with torch.no_grad():
+        for number, weight in enumerate(each for each in twin.parameters() if each.ndim):
+            weight.add_(normal(*weight.shape, seed=number), alpha=0.1)
+    module.remember(module.main_terms(batch(1), Moment(0, 0, 0.0)))
+    data, moment = batch(0), Moment(3, 0, 0.75)
+    found = module.main_terms(data, moment)
+    total, count = module.extra_terms(data, found, moment)["mix"]
+
+    plan = TextAwareMix(6, region="cutmix").plan(torch.zeros(6, 6, 6), generator(0, "mix", 3, 0))
+    mixed = model.image_features(model.encode_image(TextAwareMix(6).pixels(data["images"], plan)))
+    text = model.text_features(model.encode_text(data["input_ids"], data["attention_mask"]))
+    judge, share = (model, 1.0) if labels == "soft" else (twin, 0.4 * 0.75)
+    images = judge.image_features(judge.encode_image(data["images"]))
+    texts = judge.text_features(judge.encode_text(data["input_ids"], data["attention_mask"]))
+    right = share * (images @ texts.T / model.tau).softmax(1).detach() + (1 - share) * torch.eye(6)
+    right = plan.lam[:, None] * right + (1 - plan.lam)[:, None] * right.flip(0)
+    halves = []
+    earlier_images, earlier_texts, _ = module.queue.earlier()
+    assert len(earlier_texts) == 6
+    for rows, keys, goal in (
+        (mixed, torch.cat([text, earlier_texts]), right),
+        (text, torch.cat([mixed, earlier_images]), (right / right.sum(0)).T),
+    ):
+        logs = (rows @ keys.T / model.tau).log_softmax(1)[:, :6]
+        halves.append(-(goal * logs).sum(1).mean())
+    torch.testing.assert_close(total / count, sum(halves) / 2, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

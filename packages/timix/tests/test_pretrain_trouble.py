@@ -75,17 +75,29 @@ def test_a_model_without_predictor_cannot_score_with_it(tmp_path, files):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("steps", ["joint", "separate"])
-@pytest.mark.parametrize("spoilt", ["mix", "pta"])
-def test_a_loss_that_is_not_finite_skips_the_step_and_names_the_pairs(
-    tmp_path, files, monkeypatch, steps, spoilt
+@pytest.mark.parametrize(
+    ("steps", "spoilt", "what"),
+    [
+        ("joint", "mix", "loss"),
+        ("separate", "mix", "loss"),
+        ("separate", "pta", "loss"),
+        ("separate", "pta", "gradient"),
+    ],
+)
+def test_a_step_that_is_not_finite_is_skipped_and_its_pairs_are_named(
+    tmp_path, files, monkeypatch, steps, spoilt, what
 ):
     name = {"mix": "_mix", "pta": "region_term"}[spoilt]
     whole, weights = getattr(MixModule, name), {}
 
     def spoil(self, *given):
         total, count = whole(self, *given)
-        return total * (torch.nan if self.global_step == 1 else 1), count
+        if self.global_step != 1:
+            return total, count
+        if what == "loss":
+            return total * torch.nan, count
+        total.register_hook(lambda gradient: gradient * torch.nan)
+        return total, count
 
     def note(self, batch, number):
         weights[self.global_step] = [weight.detach().clone() for weight in self.parameters()]
@@ -97,7 +109,9 @@ def test_a_loss_that_is_not_finite_skips_the_step_and_names_the_pairs(
     given = PLAIN | {"mix": {"optim_steps": steps, "ramp": 0}}
     found = pretrain(tmp_path, files, "--out", tmp_path / "run", **given)
     assert found.returncode == 0, found.stderr
-    assert "step 2: the loss is nan; the step is skipped (1 so far)" in found.stderr
+    said = {"loss": "the loss is nan; ", "gradient": "the gradient is not finite, though the loss is "}[what]
+    assert f"step 2: {said}" in found.stderr
+    assert "the step is skipped (1 so far)" in found.stderr
     named = json.loads((tmp_path / "run" / "nonfinite.json").read_text())["ids"]
     assert len(named) == 6
     assert all("pairs.jsonl:" in place for place in named)
