@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from nonet.testing import benchmarks_of, check_tiny_benchmark
+from nonet.testing import benchmarks_of, check_tiny_benchmark, plain_pages
 
 _, NAMES = benchmarks_of("updetr")
 PEERS = {"speed_evaluation": "pycocotools"}
@@ -17,4 +17,5 @@ PEERS = {"speed_evaluation": "pycocotools"}
 def test_a_benchmark_runs_at_its_smallest_size(name, monkeypatch, tmp_path):
     if name in PEERS and importlib.util.find_spec(PEERS[name]) is None:
         pytest.skip(f"{name} compares with {PEERS[name]}, which is not installed")
-    check_tiny_benchmark("updetr", name, "updetr", tmp_path, monkeypatch)
+    with plain_pages():
+        check_tiny_benchmark("updetr", name, "updetr", tmp_path, monkeypatch)

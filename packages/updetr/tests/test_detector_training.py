@@ -17,7 +17,7 @@ from nonet.data.images import find_images
 from nonet.errors import UserError
 from nonet.report import Page
 from nonet.runs import Run, read_metrics
-from nonet.testing import call_cli, numbers, one_thread
+from nonet.testing import call_cli, numbers, one_thread, plain_pages
 from nonet.testing_ranks import two_processes
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
@@ -85,7 +85,8 @@ def work(tmp_path_factory, _plain_pages):
     pre = call_cli("updetr", "pretrain", "--images", folder / "train", *PRETRAIN, "--out", folder / "pre")
     assert pre.returncode == 0, pre.stderr
     sides = ("--data", data, "--val", val, "--init", folder / "pre")
-    tuned = call_cli("updetr", "finetune", *sides, *FINETUNE, "--out", folder / "tuned")
+    with plain_pages(1):
+        tuned = call_cli("updetr", "finetune", *sides, *FINETUNE, "--out", folder / "tuned")
     assert tuned.returncode == 0, tuned.stderr
     return folder, sides, pre, tuned
 

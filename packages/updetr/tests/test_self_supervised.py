@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from nonet.runs import read_metrics
-from nonet.testing import call_cli, normal, numbers, one_thread
+from nonet.testing import call_cli, normal, numbers, one_thread, plain_pages
 from updetr.backbones import build_backbone, load_backbone_weights
-from updetr.self_supervised import ViewModule, contrast
+from updetr.self_supervised import ViewModule
+from updetr.view_contrast import contrast
 from updetr.view_data import ViewData, random_crop, views_of
 
 sys.path.insert(0, str(Path(__file__).parent / "support_updetr"))
@@ -31,7 +32,7 @@ WORDS = (
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    with one_thread():
+    with one_thread(), plain_pages():
         yield
 
 

@@ -140,6 +140,24 @@ def one_thread() -> contextlib.AbstractContextManager[None]:
     return threads(1)
 
 
+@contextlib.contextmanager
+def plain_pages(most: int = 0) -> Iterator[None]:
+    """Give the pages of runs so many curves at most: to draw them takes longer than a tiny run.
+
+    The rest of such a page is made as ever.
+    """
+    from unittest import mock
+
+    module = importlib.import_module("nonet.report.run_page")  # the package has a function of that name
+    curves = module.curves
+
+    def few(metrics: Any) -> dict[str, Any]:
+        return dict(list(curves(metrics).items())[:most])
+
+    with mock.patch.object(module, "curves", few):
+        yield
+
+
 def run_cli(
     command: str,
     *arguments: object,

@@ -32,7 +32,7 @@ from updetr.locating import Found, locate, overlap
 from updetr.losses import SetLoss
 from updetr.patch_sampling import patches_of, relative_boxes
 from updetr.query_patches import PatchDetector, keep_queries, patch_means
-from updetr.self_supervised import Views, contrast
+from updetr.view_contrast import Views, contrast
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,7 +8,7 @@ are sums over the matched pairs, divided by the number of true boxes. Sigmoid cl
 Deformable-DETR (Zhu et al. 2021) or the varifocal one of RT-DETR (Zhang et al. 2021) instead, also divided by
 the number of boxes.
 
-All layers are computed together. Means are over all processes (`nonet.training.trainer.global_mean`): two
+All layers are computed together. Means are over all processes (`nonet.training.strategies.global_mean`): two
 processes give the gradient of one, where the original takes the mean of each process's class loss.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonet.kernels.set_cost import corners, overlaps
-from nonet.training.trainer import global_mean
+from nonet.training.strategies import global_mean
 from updetr import matching
 from updetr.batches import Outputs, Targets
 from updetr.matching import Costs, Matches, NotFinite, check_targets

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nonet.training.trainer import global_mean
+from nonet.training.strategies import global_mean
 from updetr.losses import SetLossResult
 
 # Shapes: T masks, H x W pixels.

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from nonet.data.batching import OrderedBatches, RandomBatches
 from nonet.data.images import find_images
@@ -26,58 +25,21 @@ from nonet.training.optimizers import build_optimizer
 from nonet.training.options import OptimizerOptions
 from nonet.training.seeds import seed_all
 from nonet.training.trainer import RunningMeans
-from updetr.backbone_base import Backbone
 from updetr.backbone_weights import load_backbone_weights
 from updetr.backbones import build_backbone
 from updetr.file_notes import FileNotes
 from updetr.pretext_files import usable_images
 from updetr.training import fit, held_out, length, suitable
+from updetr.view_contrast import Views, contrast
 from updetr.view_data import LEAST_SIDE, ViewData, views_of
 
 if TYPE_CHECKING:
     from updetr.commands.backbone import Options
 
-# Shapes: B images, two views of each, P x P pixels of a view, d features of a view.
+# Shapes: P x P pixels of a view.
 
 WEIGHTS, FACTS = "backbone.safetensors", "backbone.json"
 """in the run's model folder: the weights under torchvision's names, and what they are of"""
-PROJECTED = 128  # d, as in the paper
-
-
-class Views(nn.Module):
-    """A backbone and the head on which views are compared; the head is of no use later.
-
-    Args:
-        backbone: with batch norms that learn.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        channels = backbone.channels[-1]
-        self.backbone = backbone
-        self.head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, PROJECTED))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(n, 3, P, P) to (n, d) of length 1."""
-        return F.normalize(self.head(self.backbone(pixels)[-1].mean((2, 3))).float(), dim=1)
-
-
-def contrast(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of finding a view's other one among all others of the batch (NT-Xent, equation 1).
-
-    With features that are all alike it is ln(2 B - 1).
-
-    Args:
-        features: (2 B, d) of length 1; rows 2 i and 2 i + 1 are of one image.
-        temperature: divides the cosines.
-
-    Returns:
-        The loss, and the share of views whose other one is the nearest.
-    """
-    likeness = features @ features.T / temperature
-    likeness.fill_diagonal_(-torch.inf)
-    partner = torch.arange(len(features), device=features.device) ^ 1
-    return F.cross_entropy(likeness, partner), (likeness.argmax(1) == partner).float().mean()
 
 
 class ViewModule(L.LightningModule):  # type: ignore[misc]

@@ -17,6 +17,8 @@ INK, FAINT, GRID = "#010101", "#020202", "#030303"  # stand-ins for colours of t
 SERIES = [f"#0400{number:02x}" for number in range(8)]
 DASHES = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5))]  # after eight colours, another line
 WIDTH = 7.2  # inches; the page scales the picture to its column
+BESIDE, BELOW = 0.8, 0.5  # inches of margin for an axis's numbers (seven signs) and what they are
+POWER = 0.22  # and above it for the power of ten that they are multiples of
 
 Point = tuple[float, float]
 Bar = float | tuple[float, float, float]
@@ -39,7 +41,7 @@ def line_plot(
         An `<svg>` element.
     """
     with _settings():
-        figure, axes = _figure(3.3)
+        figure, axes = _figure(3.3, layout=None)  # with margins that are given it takes a quarter of the time
         for place, (name, points) in enumerate(series.items()):
             shown = [(float(a), float(b)) for a, b in points if not log_x or a > 0]
             style: dict[str, Any] = {"color": SERIES[place % len(SERIES)], "linewidth": 1.8, "label": name}
@@ -55,8 +57,10 @@ def line_plot(
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(True, color=GRID, linewidth=0.8)
-        if len(series) > 1:
-            _legend(figure, axes, list(series))
+        above = _legend(figure, axes, list(series)) if len(series) > 1 else 0.0
+        high = figure.get_figheight()
+        left, right = (inches / WIDTH for inches in (BESIDE, 0.12))
+        figure.subplots_adjust(left, BELOW / high, 1 - right, 1 - (above + POWER) / high)
         return _svg(figure, label, number)
 
 
@@ -142,10 +146,10 @@ def column(values: Sequence[Any]) -> list[str]:
     ]
 
 
-def _figure(height: float) -> tuple[Any, Any]:
+def _figure(height: float, layout: str | None = "constrained") -> tuple[Any, Any]:
     """A figure that no global state knows of."""
     figures = needs("matplotlib.figure", to="draw plots", install="nonet[report]")
-    figure = figures.Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = figures.Figure(figsize=(WIDTH, height), layout=layout)
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
@@ -183,12 +187,16 @@ def _logarithmic(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter() if most > 10 * least else FuncFormatter(power))
 
 
-def _legend(figure: Any, axes: Any, names: Sequence[str]) -> None:
-    """The names above the plot, in as many columns as fit."""
+def _legend(figure: Any, axes: Any, names: Sequence[str]) -> float:
+    """The names above the plot, in as many columns as fit; the inches that they take."""
     columns = max(1, min(len(names), 4, 90 // (max(map(len, names)) + 6)))
-    figure.set_figheight(figure.get_figheight() + 0.24 * math.ceil(len(names) / columns))
+    above = 0.24 * math.ceil(len(names) / columns)
+    figure.set_figheight(high := figure.get_figheight() + above)
     style = {"frameon": False, "labelcolor": INK, "borderaxespad": 0, "handlelength": 2.2}
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=columns, **style)
+    corner = (BESIDE / WIDTH, 1 - above / high)
+    where = {"loc": "lower left", "bbox_to_anchor": corner, "bbox_transform": figure.transFigure}
+    axes.legend(ncols=columns, **where, **style)
+    return above
 
 
 def _svg(figure: Any, label: str, number: int) -> str:
