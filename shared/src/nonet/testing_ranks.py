@@ -69,7 +69,7 @@ def _child(folder: Path, rank: int, world: int, port: int) -> "BaseProcess":
     if sys.platform == "linux":
         variables["GLOO_SOCKET_IFNAME"] = "lo"
     here = (os.environ | variables, Path.cwd(), [path for path in sys.path if path])
-    child = _server().Process(target=_serve, args=(folder, rank, *here), daemon=True)
+    child: BaseProcess = _server().Process(target=_serve, args=(folder, rank, *here), daemon=True)
     child.start()
     return child
 
