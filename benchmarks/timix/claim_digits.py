@@ -16,7 +16,7 @@ Said before it was run: with 30 % wrong, mixing helps and more steps without it 
 it helps less. Guided minus random windows is within 2 points either way.
 
 Added when the others had been run, and random windows were ahead: windows where the true boxes of all scenes
-say, with ten seeds. If those are not ahead of random ones, what holds guidance back is not the predictor.
+say, with three seeds. If those are not ahead of random ones, what holds guidance back is not the predictor.
 Said before: they are not.
 """
 

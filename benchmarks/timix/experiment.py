@@ -40,7 +40,7 @@ ARMS: dict[str, Arm] = {
     TOLD: Arm("maxmin", told=True),
 }
 
-MAIN = (PLAIN, TWICE, "random", CONTROL, GUIDED, TOLD)
+MAIN = (PLAIN, TWICE, "random", CONTROL, GUIDED)
 """arms of the contrasts that answer the questions"""
 
 CONTRASTS = [
