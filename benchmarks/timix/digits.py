@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonet.data.batching import generator
-from timix.scenes import CELL, CELLS, IN_SCENE, Scenes, compose
+from timix.scenes import CELL, CELLS, FRAGMENTS, IN_SCENE, Scenes, compose
 
 # Shapes: n scenes, 3 digits each, 9 cells.
 
@@ -21,10 +21,6 @@ TRAIN = 1300
 """of the 1,797 scans: training scenes are made of them, and test scenes of the others"""
 QUARTER = CELL // 2
 """side of a fragment, pixels"""
-FRAGMENTS = 3
-"""of a scene"""
-NOISE = 0.05
-"""deviation of what is added to each pixel, where 1 is white"""
 
 
 def digit_scenes(count: int, seed: int, *, part: str = "train", wrong: float = 0.0) -> Scenes:
@@ -43,9 +39,8 @@ def digit_scenes(count: int, seed: int, *, part: str = "train", wrong: float = 0
     chosen = mine[random.integers(0, len(mine), (count, IN_SCENE))]
     cells = random.random((count, CELLS)).argsort(1)
     others = scans[mine[random.integers(0, len(mine), (count, FRAGMENTS))]]
-    empty = np.zeros((count, CELLS - IN_SCENE - FRAGMENTS, CELL, CELL), np.float32)
-    contents = np.concatenate([scans[chosen], _fragments(others, random), empty], 1)
-    return compose(kinds[chosen], contents, cells, random, wrong=wrong, noise=NOISE)
+    contents = np.concatenate([scans[chosen], _fragments(others, random)], 1)
+    return compose(kinds[chosen], contents, cells, random, wrong=wrong)
 
 
 @cache

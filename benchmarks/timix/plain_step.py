@@ -54,15 +54,19 @@ def iteration(make: Any) -> Iteration:
     return Iteration(model, twin, detector, optimizer, batch, block, side)
 
 
-def plain_iteration(it: Iteration) -> dict[str, Tensor]:
-    """The three steps; the losses by name."""
-    losses = {"regions": _regions(it)}
-    _step(it, losses["regions"])
+def plain_iteration(it: Iteration, *, regions: bool = True, mixing: bool = True) -> dict[str, Tensor]:
+    """The three steps, or some of them; the losses by name."""
+    losses: dict[str, Tensor] = {}
+    if regions:
+        losses["regions"] = _regions(it)
+        _step(it, losses["regions"])
     main, scores, probs = _main(it)
     _step(it, torch.stack(list(main.values())).sum())
-    mixed = _mix(it, scores, probs)
-    _step(it, mixed)
-    return {name: loss.detach() for name, loss in (losses | main | {"mixed": mixed}).items()}
+    losses |= main
+    if mixing:
+        losses["mixed"] = _mix(it, scores, probs)
+        _step(it, losses["mixed"])
+    return {name: loss.detach() for name, loss in losses.items()}
 
 
 def _step(it: Iteration, loss: Tensor) -> None:

@@ -6,7 +6,9 @@ detector looks; fetches negatives at once; averages weights together; and gives 
 nobody looks at. Labels are soft on both sides, and the rate is 0, so that all losses agree to rounding.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from benchmarks.harness import Row, peak_memory, save, table, versus
@@ -26,7 +28,7 @@ LENGTH = 12  # tokens of a text
 
 
 def main(*, tiny: bool = False) -> list[Row]:
-    """A row with the time, and what memory each takes."""
+    """Time and memory of both schedules; and what mixed images add to a step of either."""
     torch.set_num_threads(1)
     make = partial(made_up, TINY if tiny else SIZES)
     ours, theirs = iteration(make), iteration(make)
@@ -46,10 +48,33 @@ def main(*, tiny: bool = False) -> list[Row]:
     if not tiny:
         row["ours_mib"] = peak_memory(our_iteration, prepare=partial(iteration, make))
         row["peer_mib"] = peak_memory(plain_iteration, prepare=partial(iteration, make))
-    print(table([row]))
+    more = [
+        added(f"{who}: {what}", step, make, tiny, regions=regions)
+        for who, step in (("ours", our_iteration), ("released", plain_iteration))
+        for what, regions in (("mixed images", False), ("mixed images and regions", True))
+    ]
+    print(table([row]), table(more), sep="\n\n")
     if not tiny:
-        save("timix", [row], table="step", versions=("torch", "timm"), data="noise", seed=SEED, **SIZES)
-    return [row]
+        about = {"versions": ("torch", "timm"), "data": "noise", "seed": SEED, **SIZES}
+        save("timix", [row], table="step", **about)
+        save("timix", more, table="added", **about)
+    return [row, *more]
+
+
+def added(name: str, step: Callable[..., Any], make: Callable[[], Any], tiny: bool, *, regions: bool) -> Row:
+    """What mixed images, with or without regions, add to a step that has neither, the rest being equal."""
+    base, whole = iteration(make), iteration(make)
+    found = versus(
+        name, partial(step, base, regions=False, mixing=False), partial(step, whole, regions=regions),
+        same_main_losses, rounds=1 if tiny else 5, min_seconds=0,
+    )  # fmt: skip
+    low, middle, high = (100 * (found[part] - 1) for part in ("ratio_low", "ratio", "ratio_high"))
+    return {
+        "name": name,
+        "base step, CPU s": f"{found['ours_seconds']:.2f}",
+        "with them, CPU s": f"{found['peer_seconds']:.2f}",
+        "added": f"{middle:+.0f} % ({low:+.0f} to {high:+.0f})",
+    }
 
 
 def made_up(sizes: dict[str, int]) -> tuple[PairModel, nn.Module, dict[str, Tensor], int, int]:
@@ -83,25 +108,27 @@ def made_up(sizes: dict[str, int]) -> tuple[PairModel, nn.Module, dict[str, Tens
     return model, PatchDetector(width), batch, depth // 2 - 1, grid // 2
 
 
-def our_iteration(it: Iteration) -> dict[str, Tensor]:
-    """All losses in one backward pass; the losses by name."""
+def our_iteration(it: Iteration, *, regions: bool = True, mixing: bool = True) -> dict[str, Tensor]:
+    """All losses, or some of them, in one backward pass; the losses by name."""
     model, batch = it.model, it.batch
-    losses = {"regions": _regions(it)}
+    losses = {"regions": _regions(it)} if regions else {}
     text = model.encode_text(batch["ids"])
     patches = model.vision.patches(batch["images"])
     tokens = model.vision.blocks(model.vision.from_patches(patches), 0, it.block + 1)
-    with torch.no_grad():
-        logits = it.detector(tokens[:, 1:].detach(), text[:, 0].detach())
-        scores = PatchDetector.log_score(logits).unflatten(1, model.vision.grid)
     image = model.vision.finish(model.vision.blocks(tokens, it.block + 1))
     main, similar, t = _main(it, image, text)
-    grid = model.vision.grid
-    mix = TextAwareMix(grid, it.side / grid[0], it.side / grid[0])
-    plan = mix.plan(scores, torch.Generator().manual_seed(SEED))
-    mixed = model.vision.from_patches(mix.tokens(patches, plan))
-    v_mix = model.image_features(model.vision.finish(model.vision.blocks(mixed)))
-    labels = mix_targets(plan, "soft", similar.detach().softmax(1))
-    losses |= main | {"mixed": mixed_itc(v_mix, t, labels, model.tau)[0]}
+    losses |= main
+    if mixing:
+        with torch.no_grad():
+            logits = it.detector(tokens[:, 1:].detach(), text[:, 0].detach())
+            scores = PatchDetector.log_score(logits).unflatten(1, model.vision.grid)
+        grid = model.vision.grid
+        mix = TextAwareMix(grid, it.side / grid[0], it.side / grid[0])
+        plan = mix.plan(scores, torch.Generator().manual_seed(SEED))
+        mixed = model.vision.from_patches(mix.tokens(patches, plan))
+        v_mix = model.image_features(model.vision.finish(model.vision.blocks(mixed)))
+        labels = mix_targets(plan, "soft", similar.detach().softmax(1))
+        losses["mixed"] = mixed_itc(v_mix, t, labels, model.tau)[0]
     it.optimizer.zero_grad()
     torch.stack(list(losses.values())).sum().backward()
     nn.utils.clip_grad_norm_([p for group in it.optimizer.param_groups for p in group["params"]], CLIP)
@@ -155,6 +182,11 @@ def _main(it: Iteration, image: Tensor, text: Tensor) -> tuple[dict[str, Tensor]
         logits = model.decoder.head(hidden[:, :-1])
         losses["prefix"] = F.cross_entropy(logits.flatten(0, 1), batch["target_ids"][:, 1:].flatten())
     return losses, similar, t
+
+
+def same_main_losses(base: dict[str, Tensor], whole: dict[str, Tensor]) -> bool | str:
+    """Whether the losses that both have agree to rounding."""
+    return same_losses(base, {name: loss for name, loss in whole.items() if name in base})
 
 
 def same_losses(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool | str:

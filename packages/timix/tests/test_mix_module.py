@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nonet.data.batching import generator
-from nonet.testing import normal, one_thread
+from nonet.testing import normal, one_thread, plain_pages
 from nonet.training.checkpoints import read_weights
 from nonet.training.seeds import step_seed
 from nonet.training.trainer import global_mean
@@ -29,7 +29,6 @@ from timix.text_aware_mix import TextAwareMix
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import MODEL
-from tiny_runs import plain_pages
 from tiny_training import BARE, ITC_ALONE, built, options
 
 

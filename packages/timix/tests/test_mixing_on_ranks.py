@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from nonet.data.batching import generator
 from nonet.runs import read_metrics
-from nonet.testing import normal, numbers, one_thread, seeded
+from nonet.testing import normal, numbers, one_thread, plain_pages, seeded
 from nonet.testing_ranks import two_processes
 from nonet.training.checkpoints import read_checkpoint
 from nonet.training.trainer import global_mean
@@ -26,7 +26,6 @@ from timix.mixed_targets import text_targets
 from timix.module import MixModule
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
-from tiny_runs import plain_pages
 from tiny_training import BARE, ITC_ALONE, built, options
 
 pytestmark = pytest.mark.slow

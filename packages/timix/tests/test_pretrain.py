@@ -11,7 +11,7 @@ import torch
 
 from nonet.data.batching import RandomBatches, StepSampler, generator, loader
 from nonet.runs import read_metrics
-from nonet.testing import numbers
+from nonet.testing import numbers, plain_pages
 from nonet.training.checkpoints import read_checkpoint
 from nonet.vision_language.pair_folders import load_extra, load_pair_model
 from nonet.vision_language.patch_detector import PatchDetector
@@ -24,7 +24,7 @@ from timix.text_aware_mix import TextAwareMix
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import write_squares
-from tiny_runs import plain_pages, pretrain
+from tiny_runs import pretrain
 from tiny_training import options
 
 MORE = ("--corrupt-captions", 0.3)
@@ -35,7 +35,8 @@ def work(tmp_path_factory):
     """Pairs and regions; the run `one` of four steps, and `half`, one like it that was stopped after two."""
     folder = tmp_path_factory.mktemp("work")
     files = write_squares(folder)
-    found = pretrain(folder, files, "--out", folder / "one", *MORE, val_size=2)
+    with plain_pages(2):
+        found = pretrain(folder, files, "--out", folder / "one", *MORE, val_size=2)
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip().endswith("one")
     step = MixModule.training_step
@@ -53,7 +54,7 @@ def work(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _no_curves(work):  # those of the run `one` are drawn
+def _no_curves(work):
     with plain_pages():
         yield
 
@@ -88,7 +89,7 @@ def test_a_run_leaves_a_model_its_predictor_a_card_and_a_page(work):
     assert "Cost of pretrain: 4 steps, 22 examples seen, " in card
     page = (run / "report.html").read_text()
     assert "gmac_per_pair" in page
-    assert page.count("<svg") > 10
+    assert page.count("<svg") == 2  # of many more, as curves take long to draw
 
 
 def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(work, tmp_path):

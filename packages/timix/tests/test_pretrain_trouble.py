@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nonet.runs import read_metrics
+from nonet.testing import plain_pages
 from nonet.training.checkpoints import WholeFiles, read_checkpoint
 from nonet.vision_language.pair_folders import save_pair_model
 from nonet.vision_language.pretraining.method import begin_with
@@ -19,7 +20,7 @@ from timix.module import MixModule
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import write_squares
-from tiny_runs import plain_pages, pretrain
+from tiny_runs import pretrain
 from tiny_training import BARE, ITC_ALONE, options
 
 PLAIN = {"itc": BARE, "losses": ITC_ALONE}  # the shortest training there is

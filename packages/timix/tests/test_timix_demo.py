@@ -78,7 +78,7 @@ def test_recall_counts_the_first_places():
 
 @pytest.mark.parametrize("arm", [
     Arm(), Arm("random"), Arm("maxmin", predictor=True), Arm("maxmin", labels="soft", predictor=True),
-    Arm("maxmin", "itc"), Arm("mixgen"), Arm("mixup"),
+    Arm("maxmin", "itc"), Arm("mixgen"), Arm("mixup"), Arm("maxmin", told=True),
 ])  # fmt: skip
 def test_a_way_of_training_gives_the_same_twice(arm):
     made, held_out = scenes.make_scenes(24, 0, wrong=0.5), scenes.make_scenes(12, 0, part="test")
@@ -97,6 +97,39 @@ def test_rows_have_the_untrained_model_first():
     assert (rows[0]["R@1"], rows[0]["R@5"]) == (50.0, 50.0)
 
 
+def test_differences_are_between_every_two_ways_scene_by_scene():
+    found = {
+        name: demonstration.Trained(np.array(ranks), [], 0.0, None, None)
+        for name, ranks in {"a": [0, 5, 5, 5], "b": [0, 0, 5, 5], "c": [0, 0, 0, 0]}.items()
+    }
+    rows = demonstration.differences(found)
+    assert [(row["first"], row["second"], row["R@1"]) for row in rows] == [
+        ("b", "a", 25.0), ("c", "a", 75.0), ("c", "b", 50.0),
+    ]  # fmt: skip
+    assert all(row["low"] <= row["R@1"] <= row["high"] for row in rows)
+    assert rows[0]["low"] == 0.0  # a third of the resamples draw none of the scene that differs
+
+
+def test_true_boxes_say_where_to_cut_and_what_to_leave():
+    made = scenes.make_scenes(8, 0)
+    plan = TINY._replace(patch=16, r_min=0.34, r_max=0.34)  # one patch is one cell
+    seen = []
+
+    class Noted(demonstration.TextAwareMix):
+        def plan(self, scores, generator):
+            seen.append((scores, super().plan(scores, generator)))
+            return seen[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demonstration, "TextAwareMix", Noted)
+        train(Arm("maxmin", told=True), made, made, plan, seed=0, steps=1)
+    ((scores, mix),) = seen
+    assert scores.sum((1, 2)).tolist() == [scenes.IN_SCENE] * 8
+    rows = torch.arange(8)
+    assert scores[rows, *mix.paste_yx.T].tolist() == [0] * 8
+    assert scores[mix.partner, *mix.cut_yx.T].tolist() == [1] * 8
+
+
 def test_the_demo_writes_page_picture_and_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(demonstration, "Plan", partial(Plan, **TINY._asdict()))
     done = call_cli("timix", "demo", "--out", "demo", cwd=tmp_path)
@@ -104,6 +137,9 @@ def test_the_demo_writes_page_picture_and_numbers(tmp_path, monkeypatch):
     told = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert told["package"] == "timix"
     assert told["after"] == told["ways"][-1]["R@1"]
+    apart = told["differences"][-1]
+    assert apart["R@1"] == pytest.approx(told["ways"][-1]["R@1"] - told["ways"][-2]["R@1"])
+    assert done.stdout.count(" minus ") == 3
     assert [row["way"] for row in told["ways"]] == ["not trained", *demonstration.ARMS]
     assert (tmp_path / "demo" / told["pictures"][0]).stat().st_size > 1000
     page = (tmp_path / "demo" / "report.html").read_text()

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from nonet.testing import benchmarks_of, data_folder
+from nonet.testing import benchmarks_of, call_cli, data_folder
 
 ROOT, NAMES = benchmarks_of("timix")
 
@@ -47,3 +47,13 @@ def test_without_data_there_is_one_line_and_no_row(journey, tmp_path, monkeypatc
     assert journey.main(tiny=True, work=tmp_path / "work") == []
     assert "name their folder in NONET_DATA" in capsys.readouterr().out
     assert not (tmp_path / "work").exists()
+
+
+def test_boxes_of_coco_without_their_prefix_are_told_from_ours(tmp_path):
+    (tmp_path / "instances.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    done = call_cli(
+        "timix", "prepare", "--regions", "instances.json", "--out", tmp_path / "data", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "instances.json:record 1: is one of COCO's: prepare reads it as coco:instances.json" in done.stderr
+    assert not (tmp_path / "data").exists()

@@ -1,6 +1,5 @@
 """The verbs finetune, evaluate and predict on every task, with a tiny model and images of one colour."""
 
-import contextlib
 import json
 import signal
 import sys
@@ -13,7 +12,7 @@ import yaml
 
 from nonet.options import build
 from nonet.runs import read_metrics
-from nonet.testing import call_cli, numbers
+from nonet.testing import call_cli, numbers, plain_pages
 from nonet.training.weight_files import read_safetensors
 from nonet.vision_language.pair_folders import save_pair_model
 from nonet.vision_language.tasks.task_module import TaskModule
@@ -21,15 +20,14 @@ from nonet.vision_language.tasks.task_options import FinetuneOptions
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 import tiny_task_files as tiny
-from tiny_runs import plain_pages
 
 PRESETS = Path(str(files("timix"))) / "presets/finetune"
 TRAINER = ["--trainer.steps", 6, "--epochs", 0, "--trainer.log-every", 2, "--batch", 8, "--lr", 2e-3]
 
 
 @pytest.fixture(autouse=True)
-def _no_curves(request):  # but of one task
-    with contextlib.nullcontext() if "vqa" in request.node.name else plain_pages():
+def _few_curves():
+    with plain_pages(1):
         yield
 
 

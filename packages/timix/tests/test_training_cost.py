@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from nonet.errors import UserError
-from nonet.testing import call_cli, one_thread
+from nonet.testing import call_cli, one_thread, plain_pages
 from nonet.vision_language.training_stages import TRAINING, learnt, read_stages, told
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import config, write_squares
-from tiny_runs import plain_pages
 
 HALVES = {"batch": 7, "mix": {"every": 2, "ramp": 0.0}, "losses": {"itm": 0.0, "mlm": 0.0, "prefix": 0.0}}
 

@@ -1,8 +1,8 @@
 """Made-up pictures of a few shapes among clutter, with captions and boxes, for demo and experiments (ours).
 
-A scene has three of ten shapes, each in a cell of its own, turned, shifted and thinned at random, on noise
-with fragments of strokes in the other cells. Its caption names the shapes in any order. Some captions may be
-wrong: drawn for a scene that is not there. Everything is a function of the seed.
+A scene has three of ten shapes, each in a cell of its own, turned, shifted and thinned at random, and in
+three other cells fragments of strokes; noise lies on everything. Its caption names the shapes in any order.
+Some captions may be wrong: drawn for a scene that is not there. Everything is a function of the seed.
 """
 
 import json
@@ -22,7 +22,9 @@ SIDE = 48
 """of a scene, pixels"""
 CELLS = (SIDE // CELL) ** 2
 """of a scene, 3 x 3"""
-NOISE = 0.15
+FRAGMENTS = 3
+"""cells with fragments in a scene; the others are empty"""
+NOISE = 0.05
 """deviation of what is added to each pixel, where 1 is white"""
 IN_SCENE = 3
 """shapes of a scene"""
@@ -63,33 +65,32 @@ def make_scenes(count: int, seed: int, *, part: str = "train", wrong: float = 0.
     random = generator(seed, "scenes", part)
     kinds = random.integers(0, len(SHAPES), (count, IN_SCENE))
     cells = random.random((count, CELLS)).argsort(1)
-    contents = np.concatenate([shapes(kinds, random), fragments(count, CELLS - IN_SCENE, random)], 1)
+    contents = np.concatenate([shapes(kinds, random, alike=True), fragments(count, FRAGMENTS, random)], 1)
     return compose(kinds, contents, cells, random, wrong=wrong)
 
 
 def compose(
     kinds: NDArray[np.int64], contents: NDArray[np.float32], cells: NDArray[np.int64],
-    random: np.random.Generator, *, wrong: float = 0.0, noise: float = NOISE,
+    random: np.random.Generator, *, wrong: float = 0.0,
 ) -> Scenes:  # fmt: skip
     """Put scenes together: contents into cells, noise over them, captions beside them.
 
     Args:
         kinds: (n, 3) in 0..9, of the first three contents.
-        contents: (n, 9, 16, 16) in 0..1.
-        cells: (n, 9), the cell of each, row by row.
+        contents: (n, m, 16, 16) in 0..1, m at most 9.
+        cells: (n, 9), an order of the cells, which are numbered row by row: content i is in the i-th one.
         random: what is left to chance.
         wrong: share of the captions that are drawn at random, 0..1.
-        noise: deviation of what is added to each pixel.
     """
     count = len(kinds)
     y, x = cells // 3 * CELL, cells % 3 * CELL
     boxes = np.full((count, IN_SCENE, 4), CELL, np.float32)
     boxes[..., 0], boxes[..., 1] = x[:, :IN_SCENE], y[:, :IN_SCENE]
     canvas = np.zeros((count, SIDE, SIDE), np.float32)
-    for place in range(CELLS):
+    for place in range(contents.shape[1]):
         rows, columns = y[:, place, None] + np.arange(CELL), x[:, place, None] + np.arange(CELL)
         canvas[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None]] = contents[:, place]
-    canvas += random.normal(0, noise, canvas.shape).astype(np.float32)
+    canvas += random.normal(0, NOISE, canvas.shape).astype(np.float32)
     told = random.permuted(kinds, axis=1)
     bad = np.zeros(count, np.bool_)
     bad[random.permutation(count)[: round(wrong * count)]] = True

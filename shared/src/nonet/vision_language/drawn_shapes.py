@@ -25,15 +25,27 @@ CELL = 16
 """side of a shape's cell, pixels"""
 
 
-def shapes(kinds: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float32]:
-    """Shapes of kinds (n, m), numbers in `SHAPES`, each in a cell of its own: (n, m, 16, 16) in 0..1."""
+def shapes(
+    kinds: NDArray[np.int64], random: np.random.Generator, *, alike: bool = False
+) -> NDArray[np.float32]:
+    """Shapes, each in a cell of its own.
+
+    Args:
+        kinds: (n, m), numbers in `SHAPES`.
+        random: of turns, sizes, slants and places.
+        alike: these vary half as much, about as the digits of one writer do.
+
+    Returns:
+        (n, m, 16, 16) in 0..1.
+    """
+    turned, sizes, slanted, moved = (0.15, (5.0, 6.2), 0.15, 1) if alike else (0.35, (3.8, 5.6), 0.25, 1.5)
     flat = kinds.ravel()
     count = len(flat)
-    angle, size = random.uniform(-0.35, 0.35, count), random.uniform(3.8, 5.6, count)
-    slant, ones = random.uniform(-0.25, 0.25, count), np.ones(count)
+    angle, size = random.uniform(-turned, turned, count), random.uniform(*sizes, count)
+    slant, ones = random.uniform(-slanted, slanted, count), np.ones(count)
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(-1, 2, 2)
     turn = turn @ np.stack([ones, slant, 0 * ones, ones], 1).reshape(-1, 2, 2) * size[:, None, None]
-    middle = (CELL - 1) / 2 + random.uniform(-1.5, 1.5, (count, 1, 2))
+    middle = (CELL - 1) / 2 + random.uniform(-moved, moved, (count, 1, 2))
     pen = _pen(count, random)
     drawn = np.zeros((count, CELL, CELL), np.float32)
     for kind, lines in enumerate(SHAPES.values()):

@@ -86,6 +86,8 @@ def region_record(
         UserError: it has neither an image nor a binary, or no list of regions.
     """
     image = fields.get("image", "")
+    if {"images", "annotations"} <= fields.keys():
+        raise UserError(f"{where}: is one of COCO's: prepare reads it as coco:{where.partition(':')[0]}")
     if not isinstance(image, str) or (not image and not isinstance(fields.get("binary"), str)):
         raise UserError(f"{where}: image is {fields.get('image')!r}; it is a path (or `binary` is base64)")
     elems = fields.get("elems", [])

@@ -26,54 +26,43 @@ class Options:
 
 def run(options: Options) -> int:
     """Run the demo; prints before and after, writes `demo.json`, `mixed.png` and `report.html`."""
+    import io
     import time
 
     import torch
 
     from nonet.cli.progress import progress
     from nonet.files import replacing, write_json
+    from timix import demonstration as parts
     from timix.demo_page import write_page
-    from timix.demonstration import (
-        ARMS,
-        GUIDED,
-        Plan,
-        Trained,
-        example_mix,
-        new_model,
-        ranks,
-        recall,
-        rows_of,
-        train,
-    )
     from timix.mixed_picture import draw_mixed
     from timix.scenes import make_scenes
 
-    start, plan, out = time.monotonic(), Plan(), options.out
+    start, plan, out, seed = time.monotonic(), parts.Plan(), options.out, options.seed
     if out.exists() and not (out / "demo.json").exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: holds something else than a demo; name another folder")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the model is so small that a second thread would only wait
     try:
-        scenes = make_scenes(plan.train, options.seed, wrong=plan.wrong)
-        held_out = make_scenes(plan.test, options.seed, part="test")
-        untrained = ranks(new_model(plan, options.seed)[0], held_out)
-        found: dict[str, Trained] = {}
-        with progress(label="demo", unit="steps", total=len(ARMS) * plan.steps) as bar:  # type: ignore[var-annotated]
-            for name, arm in ARMS.items():
-                found[name] = train(
-                    arm, scenes, held_out, plan, seed=options.seed, done=lambda: bar.advance(1)
-                )
-        images, mixed, mix, captions, scores = example_mix(
-            found[GUIDED], ARMS[GUIDED], scenes, plan, count=6, seed=options.seed
+        scenes = make_scenes(plan.train, seed, wrong=plan.wrong)
+        held_out = make_scenes(plan.test, seed, part="test")
+        untrained = parts.ranks(parts.new_model(plan, seed)[0], held_out)
+        found: dict[str, parts.Trained] = {}
+        with progress(label="demo", unit="steps", total=len(parts.ARMS) * plan.steps) as bar:  # type: ignore[var-annotated]
+            for name, arm in parts.ARMS.items():
+                found[name] = parts.train(arm, scenes, held_out, plan, seed=seed, done=lambda: bar.advance(1))
+        guided = found[parts.GUIDED]
+        images, mixed, mix, captions, scores = parts.example_mix(
+            guided, parts.ARMS[parts.GUIDED], scenes, plan, count=6, seed=seed
         )
     finally:
         torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
-    with replacing(out / "mixed.png") as part:
-        draw_mixed(images, mixed, mix, captions, scores=scores).save(part, format="PNG")
-    rows = rows_of(found, untrained)
-    write_page(out, rows, found, plan)
+    picture = io.BytesIO()
+    draw_mixed(images, mixed, mix, captions, scores=scores).save(picture, format="PNG")
+    rows, apart = parts.rows_of(found, untrained), parts.differences(found)
     seconds = time.monotonic() - start
+    out.mkdir(parents=True, exist_ok=True)
+    # The numbers first: a folder with them is one that a next demo may write to.
     write_json(
         out / "demo.json",
         {
@@ -81,15 +70,24 @@ def run(options: Options) -> int:
             "what": f"pre-training with mixed images on {plan.train} scenes, {plan.wrong:.0%} of their "
             "captions wrong; before is the model with random weights",
             "measure": f"R@1 in % over the 220 captions, of {plan.test} held-out scenes",
-            "before": recall(untrained, 1),
-            "after": recall(found[GUIDED].ranks, 1),
+            "before": parts.recall(untrained, 1),
+            "after": parts.recall(guided.ranks, 1),
             "better": "higher",
             "seconds": seconds,
             "pictures": ["mixed.png"],
             "ways": rows,
+            "differences": apart,
         },
     )
+    with replacing(out / "mixed.png") as part:
+        part.write_bytes(picture.getvalue())
+    write_page(out / "report.html", rows, apart, found, picture.getvalue(), plan)
     for row in rows:
         print(f"{row['way']}: R@1 {row['R@1']:.1f} %, R@5 {row['R@5']:.1f} %")
+    for row in apart:
+        print(
+            f"{row['first']} minus {row['second']}: {row['R@1']:+.1f} points, 95 % of {plan.test} scenes "
+            f"{row['low']:+.1f} to {row['high']:+.1f}"
+        )
     print(f"{seconds:.0f} s; page: {out / 'report.html'}")
     return 0
