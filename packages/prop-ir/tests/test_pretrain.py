@@ -258,7 +258,13 @@ def test_without_a_loss_a_head_stays_as_it_was(given, toy, tmp_path):
 
 
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(given, tmp_path):
-    words = [*given, "--weights", "best", "--optimizer.lr", 0.3, "--optimizer.schedule", "constant"]
+    rising = [
+        "--optimizer.lr",
+        30,
+        "--optimizer.warmup",
+        13,
+    ]  # each step undoes all before it
+    words = [*given, "--weights", "best", *rising, "--optimizer.schedule", "constant"]
     assert command(*words, "--out", tmp_path / "run") == 0
     lines = [line for line in numbers(tmp_path / "run") if "val/loss" in line]
     best = min(lines, key=lambda line: line["val/loss"])

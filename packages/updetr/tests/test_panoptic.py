@@ -1,4 +1,5 @@
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -145,14 +146,15 @@ def test_a_head_learns_the_masks_of_a_picture(files):
     states = normal(4, 32, seed=2)  # four queries that tell the four segments apart
     optimizer = torch.optim.AdamW(model.head.parameters(), 3e-3)
     seen = []
-    for _ in range(161):
+    for _ in range(261):
         result = mask_losses(model.masks(memory, states, rows), truth)
         seen.append((float(result.total.detach()), float(result.logged["iou"])))
         optimizer.zero_grad()
         result.total.backward()
         optimizer.step()
-    assert seen[-1][0] < seen[0][0] / 2
-    assert seen[-1][1] > 0.55
+    loss, iou = (statistics.median(values) for values in zip(*seen[-60:], strict=True))  # a step may fail
+    assert loss < seen[0][0] / 2
+    assert iou > 0.55
 
 
 def test_losses_are_those_of_transformers():
