@@ -47,7 +47,10 @@ def write_page(
         "R@1: held-out scenes whose caption comes first", {row["way"]: row["R@1"] for row in rows}, unit="%"
     )
     page.table(rows, caption="Recall in percent; CPU seconds are those of the training")
-    bars = {f"{row['first']} minus {row['second']}": (row["R@1"], row["low"], row["high"]) for row in apart}
+    bars = {
+        f"{row['first']} minus {row['second']}": tuple(round(row[part], 1) for part in ("R@1", "low", "high"))
+        for row in apart
+    }
     page.bars("Differences of R@1, with 95 % intervals over the held-out scenes", bars, unit="points")
     page.text(
         "The intervals know of the scenes that were drawn to measure with, not of the luck of a training, "

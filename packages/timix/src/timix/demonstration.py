@@ -58,7 +58,7 @@ class Plan(NamedTuple):
     block: int = 0
     """vision block behind which the patch predictor looks, from 0; not the last"""
     batch: int = 64
-    steps: int = 200
+    steps: int = 160
     lr: float = 1e-3
     ramp: float = 0.3
     """share of the steps over which the weight of mixed images rises from 0"""
