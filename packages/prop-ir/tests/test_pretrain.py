@@ -258,12 +258,8 @@ def test_without_a_loss_a_head_stays_as_it_was(given, toy, tmp_path):
 
 
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(given, tmp_path):
-    rising = [
-        "--optimizer.lr",
-        30,
-        "--optimizer.warmup",
-        13,
-    ]  # each step undoes all before it
+    # Each step undoes all before it.
+    rising = ["--optimizer.lr", 30, "--optimizer.warmup", 13]
     words = [*given, "--weights", "best", *rising, "--optimizer.schedule", "constant"]
     assert command(*words, "--out", tmp_path / "run") == 0
     lines = [line for line in numbers(tmp_path / "run") if "val/loss" in line]

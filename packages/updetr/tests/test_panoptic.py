@@ -1,5 +1,4 @@
 import json
-import statistics
 import sys
 from pathlib import Path
 
@@ -145,6 +144,9 @@ def test_a_head_learns_the_masks_of_a_picture(files):
     rows, truth = torch.zeros(4, dtype=torch.int64), masks_of(held, torch.arange(4))
     states = normal(4, 32, seed=2)  # four queries that tell the four segments apart
     optimizer = torch.optim.AdamW(model.head.parameters(), 3e-3)
+    fall = torch.optim.lr_scheduler.LinearLR(
+        optimizer, 1.0, 0.0, 260
+    )  # at a constant rate a late step may fail
     seen = []
     for _ in range(261):
         result = mask_losses(model.masks(memory, states, rows), truth)
@@ -152,9 +154,9 @@ def test_a_head_learns_the_masks_of_a_picture(files):
         optimizer.zero_grad()
         result.total.backward()
         optimizer.step()
-    loss, iou = (statistics.median(values) for values in zip(*seen[-60:], strict=True))  # a step may fail
-    assert loss < seen[0][0] / 2
-    assert iou > 0.55
+        fall.step()
+    assert seen[-1][0] < seen[0][0] / 2
+    assert seen[-1][1] > 0.55
 
 
 def test_losses_are_those_of_transformers():
