@@ -29,9 +29,10 @@ from nonet.options import build, read
 from nonet.testing import call_cli
 from nonet.training.seeds import seed_all
 from nonet.vision_language.pair_folders import save_pair_model
+from nonet.vision_language.pretraining.method import begin_with
 from nonet.vision_language.training_stages import read_stages
 from timix.commands.pretrain import Options
-from timix.pretrain_start import start
+from timix.mix_training import method
 
 WORK = Path("runs/timix/journey")
 CAPTIONS = 5  # of each photograph
@@ -219,7 +220,7 @@ def untrained(folder: Path) -> None:
     with contextlib.chdir(folder):
         options: Any = build(Options, [read(Path("pretrain/options.yaml"))])
         seed_all(options.trainer.seed)
-        begin = start(options, lambda line: None)
+        begin = begin_with(options, method(options), lambda line: None)
         save_pair_model(begin.model, begin.tokenizer, "untrained", "Random weights.")
 
 

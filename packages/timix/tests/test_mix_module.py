@@ -22,9 +22,9 @@ from nonet.vision_language.pair_passes import look
 from nonet.vision_language.patch_alignment import patch_alignment_loss, region_logits
 from nonet.vision_language.patch_detector import PatchDetector
 from nonet.vision_language.word_mask import WordMask
+from timix.mix_training import pretrain
 from timix.mixed_loss import mixed_itc
 from timix.mixed_targets import mix_targets
-from timix.pretrain_run import pretrain
 from timix.text_aware_mix import TextAwareMix
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))

@@ -6,9 +6,10 @@ import pytest
 
 from nonet.errors import UserError
 from nonet.vision_language.pair_optimizer import PairRates, rate_at
+from nonet.vision_language.pretraining.options import ItcOptions, LossOptions
 from timix.commands.pretrain import Options
 from timix.commands.preview import Options as PreviewOptions
-from timix.mix_options import ItcOptions, LossOptions, MixOptions, TppOptions
+from timix.mix_options import MixOptions, TppOptions
 from timix.mix_schedule import mix_weight, ramp
 
 STEPS = 200  # of a pass

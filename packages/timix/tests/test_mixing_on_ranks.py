@@ -21,9 +21,9 @@ from nonet.training.trainer import global_mean
 from nonet.vision_language.pair_module import Moment
 from timix import TextAwareMix, mix_targets, mixed_itc
 from timix.hosts import mixed_term
+from timix.mix_training import pretrain
 from timix.mixed_targets import text_targets
 from timix.module import MixModule
-from timix.pretrain_run import pretrain
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from tiny_training import BARE, ITC_ALONE, built, options

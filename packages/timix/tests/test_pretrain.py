@@ -15,11 +15,12 @@ from nonet.testing import numbers, plain_pages
 from nonet.training.checkpoints import read_checkpoint
 from nonet.vision_language.pair_folders import load_extra, load_pair_model
 from nonet.vision_language.patch_detector import PatchDetector
+from nonet.vision_language.pretraining.method import begin_with
+from nonet.vision_language.pretraining.pairs_and_regions import NumberedBatches
+from nonet.vision_language.pretraining.zero_shot import recalls
+from timix.mix_training import method
 from timix.module import MixModule
-from timix.pretrain_data import _Numbered
-from timix.pretrain_start import start
 from timix.text_aware_mix import TextAwareMix
-from timix.zero_shot import recalls
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import write_squares
@@ -141,12 +142,12 @@ def test_another_size_of_images_resamples_the_positions_of_a_model(work, tmp_pat
 
 def test_mixed_batches_are_the_same_for_any_number_of_workers(work, tmp_path):
     given = options(tmp_path)
-    begin = start(given, lambda line: None)
+    begin = begin_with(given, method(given), lambda line: None)
     mixer, seen = TextAwareMix(6), []
     for workers in (0, 1, 2):
         visits = begin.visits(given)
         visits.regions = begin.make_regions(given)(0, 1)
-        sampler = _Numbered(RandomBatches(20, 6, 0), start=2, steps=3)
+        sampler = NumberedBatches(RandomBatches(20, 6, 0), start=2, steps=3)
         batches = list(loader(visits, sampler, begin.collate(given), workers=workers))
         for step, batch in enumerate(batches, 2):
             scores = batch["images"].mean(1).unflatten(1, (6, 8)).unflatten(3, (6, 8)).mean((2, 4))
@@ -162,7 +163,7 @@ def test_mixed_batches_are_the_same_for_any_number_of_workers(work, tmp_path):
             assert torch.equal(one["regions"]["images"], other["regions"]["images"])
             assert torch.equal(one["regions"]["masks"], other["regions"]["masks"])
     plain = StepSampler(RandomBatches(20, 6, 0), start=2, steps=1)
-    assert next(iter(_Numbered(RandomBatches(20, 6, 0), start=2, steps=1)))[:-1] == next(iter(plain))
+    assert next(iter(NumberedBatches(RandomBatches(20, 6, 0), start=2, steps=1)))[:-1] == next(iter(plain))
 
 
 def test_recalls_do_not_depend_on_the_order_of_the_parts():

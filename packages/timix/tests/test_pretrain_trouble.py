@@ -12,10 +12,11 @@ from nonet.runs import read_metrics
 from nonet.testing import plain_pages
 from nonet.training.checkpoints import WholeFiles, read_checkpoint
 from nonet.vision_language.pair_folders import save_pair_model
+from nonet.vision_language.pretraining.method import begin_with
 from timix import mix_pass
 from timix.mix_pass import MixPass
+from timix.mix_training import method
 from timix.module import MixModule
-from timix.pretrain_start import start
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))
 from square_pairs import write_squares
@@ -65,7 +66,8 @@ def test_what_cannot_work_is_refused_before_there_is_a_run(tmp_path, files):
 
 
 def test_a_model_without_predictor_cannot_score_with_it(tmp_path, files):
-    begin = start(options(tmp_path), lambda line: None)
+    given = options(tmp_path)
+    begin = begin_with(given, method(given), lambda line: None)
     save_pair_model(begin.model, begin.tokenizer, tmp_path / "model", "")
     model = ("--init", tmp_path / "model", "--out", tmp_path / "run")
     found = pretrain(tmp_path, files, *model, regions=False)
@@ -86,7 +88,7 @@ def test_a_model_without_predictor_cannot_score_with_it(tmp_path, files):
 def test_a_step_that_is_not_finite_is_skipped_and_its_pairs_are_named(
     tmp_path, files, monkeypatch, steps, spoilt, what
 ):
-    name = {"mix": "_mix", "pta": "_regions"}[spoilt]
+    name = {"mix": "_mix", "pta": "region_term"}[spoilt]
     whole, weights = getattr(MixModule, name), {}
 
     def spoil(self, *given):

@@ -12,7 +12,8 @@ from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_folders import save_pair_model
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.patch_detector import PatchDetector
-from timix.mixed_picture import GAP, LINE, PARTNER, TARGET, draw_mixed
+from nonet.vision_language.patch_pictures import LINE
+from timix.mixed_picture import GAP, PARTNER, TARGET, draw_mixed
 from timix.text_aware_mix import TextAwareMix
 
 sys.path.insert(0, str(Path(__file__).parent / "support_timix"))

@@ -217,6 +217,65 @@ def test_a_box_outside_of_its_image_is_named(expressions, tmp_path):
         TrainingItems(task, examples, READING, seed=0)[0, 0]
 
 
+def test_expressions_of_an_image_share_it(tmp_path):
+    names = tiny_tasks.images(tmp_path, 2)
+    records = [
+        {"image": names[i % 2], "text": "the red dog", "bbox": [1, 2, 9, 9], "id": str(i)} for i in range(4)
+    ]
+    task = made(GroundingTask, "grounding").eval()
+    examples = task.read([str(tiny_tasks.lines(tmp_path / "b.jsonl", records))], None, None, truth=True)
+    assert [found.id for found in examples] == ["0", "2", "1", "3"]
+    batch = task.collate([task.item(examples, index, READING, None) for index in range(4)])
+    assert len(batch["images"]) == 2
+    assert batch["of_image"].tolist() == [0, 0, 1, 1]
+    learnt = learning(task, examples, [0, 1, 2, 3])  # each visit has a crop of its own
+    assert len(learnt["images"]) == 4
+
+
+@pytest.mark.parametrize("stride", [0, 1])
+def test_the_first_token_alone_is_that_of_all(stride):
+    config = dataclasses.replace(tiny_tasks.SMALL, fusion_layers=2, stride=stride)
+    fusion = tiny_tasks.model(config).fusion
+    image, text = torch.randn(3, 5, 32), torch.randn(3, 4, 32)
+    image_mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
+    text_mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
+    for masks in ((image_mask, text_mask), (None, None)):
+        whole = fusion(image, masks[0], text, masks[1])[1][:, 0]
+        torch.testing.assert_close(fusion.first_token(image, masks[0], text, masks[1]), whole)
+    if not stride:
+        found = fusion.first_token(image, None, text, None, fusion.keys(image))
+        torch.testing.assert_close(found, whole)
+
+
+def test_a_task_sees_as_it_is_told_and_its_parts_are_kept_apart(questions):
+    task = made(VqaTask, "vqa").eval()
+    batch = learning(task, task.read(questions, None, None, truth=True), [0, 1, 2])
+    batch["images"], batch["of_image"] = batch["images"][:2], torch.tensor([1, 0, 1])
+    asked = []
+
+    def see(images, text, of_image):
+        asked.append((len(images), text, of_image.tolist()))
+        return task.model.encode_image(images)[of_image][:, :7]
+
+    with torch.no_grad():
+        whole = task.look(batch)[0]
+        task.see = see
+        few = task.look(batch)[0]
+    length = batch["input_ids"].shape[1]
+    assert whole.shape[1] - length == 37
+    assert few.shape[1] - length == 7
+    (count, text, of_image) = asked[0]
+    assert (count, of_image) == (2, [1, 0, 1])
+    with torch.no_grad():
+        words = task.model.encode_text(batch["input_ids"], batch["attention_mask"])[:, 0]
+    torch.testing.assert_close(text, words)
+    task.parts["extra"] = torch.nn.Linear(2, 3)
+    assert task.heads == {}
+    assert {name for name in task.state_dict() if name.startswith("parts.")} == {
+        "parts.extra.weight", "parts.extra.bias",
+    }  # fmt: skip
+
+
 @pytest.fixture
 def captions(tmp_path):
     names = tiny_tasks.images(tmp_path, 3)

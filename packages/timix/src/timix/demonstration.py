@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from nonet.data.batching import generator
 from nonet.metrics.stats import paired_bootstrap
+from nonet.vision_language.drawn_shapes import SHAPES
 from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.patch_alignment import patch_alignment_loss
@@ -109,7 +110,7 @@ def new_model(plan: Plan, seed: int) -> tuple[PairModel, PatchDetector]:
     config = PairConfig(
         vit="", vit_width=plan.width, vit_depth=plan.depth, vit_heads=HEADS, quick_gelu=False,
         patch=plan.patch, image=drawn.SIDE, text="",
-        vocabulary=drawn.FIRST_WORD + len(drawn.SHAPES), text_width=plan.width, text_heads=HEADS,
+        vocabulary=drawn.FIRST_WORD + len(SHAPES), text_width=plan.width, text_heads=HEADS,
         text_hidden=4 * plan.width, positions=16, text_layers=2, fusion_layers=1, decoder_layers=0,
         embed=plan.width, max_length=8, dropout=0.0, vit_attention_dropout=0.0,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nonet.errors import UserError
+from nonet.vision_language.pretraining.options import RegionOptions
 
 Score = Literal["tpp", "attn", "itc", "random"]
 Region = Literal["maxmin", "aligned", "random", "cutmix", "mixup", "mixgen"]
@@ -93,95 +94,13 @@ class MixOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TppOptions:
+class TppOptions(RegionOptions):
     """The text-aware patch predictor, and the regions it learns from."""
 
     loc: int = 5
     """vision block behind which it looks, from 0"""
-    loss_weight: float = 1.0
-    """of its loss"""
-    regions_batch: int = 64
-    """regions a step, over all devices"""
-    regions_prob: float = 1.0
-    """share of the steps that have regions"""
-    max_regions: int = 5
-    """regions of one image at most"""
-    min_visible: float = 0.5
-    """share of a region's area that a crop must leave"""
-    max_length: int = 40
-    """word pieces of a region's text"""
 
     def __post_init__(self) -> None:
-        for name in ("regions_batch", "max_regions"):
-            if getattr(self, name) < 1:
-                raise UserError(f"tpp.{name} is {getattr(self, name)}; it is at least 1")
-        for name in ("regions_prob", "min_visible"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"tpp.{name} is {getattr(self, name):g}; it lies in 0..1")
-        if self.max_length < 2:
-            raise UserError(f"tpp.max_length is {self.max_length}; a text begins with a mark: at least 2")
-        if self.loc < 0 or not self.loss_weight >= 0:
-            raise UserError("tpp.loc and tpp.loss_weight are 0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ItcOptions:
-    """Contrast of images and texts, and the momentum encoders beside it."""
-
-    queue: int = 65536
-    """earlier images and texts that are in the way too; the released loop has 0"""
-    online_keys: bool = False
-    """compare with the model's own features rather than the momentum model's, as the released loop does"""
-    momentum: float = 0.995
-    """share of its old weights that the momentum model keeps in a step; 0: there is none, nor a queue"""
-    alpha: float = 0.4
-    """share of the momentum model in what counts as right; it rises from 0 over the first pass"""
-
-    def __post_init__(self) -> None:
-        if self.queue < 0:
-            raise UserError(f"itc.queue is {self.queue}; it is 0 or more")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"itc.momentum is {self.momentum:g}; it lies in [0, 1)")
-        if not 0 <= self.alpha <= 1:
-            raise UserError(f"itc.alpha is {self.alpha:g}; it lies in 0..1")
-        if not self.momentum and (self.queue or self.alpha):
-            raise UserError("without itc.momentum there is no queue and no alpha: set both to 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossOptions:
-    """Weights of the losses of unmixed pairs."""
-
-    itc: float = 1.0
-    """of the contrast of images and texts"""
-    itm: float = 1.0
-    """of telling a pair from its hardest wrong partners; 0: left out, and so below"""
-    mlm: float = 1.0
-    """of guessing masked words"""
-    prefix: float = 1.0
-    """of writing the second part of a caption; model.decoder_layers 0 leaves it out, too"""
-    masked: float = 0.15
-    """share of words that are masked"""
-
-    def __post_init__(self) -> None:
-        for name in ("itc", "itm", "mlm", "prefix"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"losses.{name} is {getattr(self, name):g}; it is 0 or more")
-        if not 0 < self.masked < 1:
-            raise UserError(f"losses.masked is {self.masked:g}; it lies in (0, 1)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
-    """What is done to an image before it is shown, in training."""
-
-    scale: tuple[float, float] = (0.2, 1.0)
-    """least and greatest share of the area that a crop keeps"""
-    flip: float = 0.5
-    """probability of the mirror image"""
-    careful_flip: bool = True
-    """none where the caption says left or right; the released code mirrors all"""
-    operations: int = 2
-    """random operations, each applied with probability 1/2"""
-    magnitude: float = 7.0
-    """of them, 0..10"""
+        super().__post_init__()
+        if self.loc < 0:
+            raise UserError(f"tpp.loc is {self.loc}; it is 0 or more")

@@ -4,7 +4,6 @@ import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from nonet.files import replacing
 from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_data import PairDataset, PairItem
 from nonet.vision_language.pair_folders import load_pair_model
+from nonet.vision_language.patch_pictures import BLUE, LINE, ORANGE, as_image, framed, heat, write
 from timix.scoring import scores_of_pairs
 from timix.text_aware_mix import MixPlan, TextAwareMix
 
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
 # Shapes: B images, Gh x Gw patches.
 
-TARGET, PARTNER = (230, 159, 0), (0, 114, 178)  # colours of the window that is covered, and of what covers it
+TARGET, PARTNER = ORANGE, BLUE  # colours of the window that is covered, and of what covers it
 SIDE = 192  # least side of an image in the picture, pixels
 GAP = 8
-LINE = 15  # height of a line of text, pixels
-FONT = 12
 
 
 def preview(options: "Options") -> list[str]:
@@ -101,21 +99,21 @@ def draw_mixed(
     sheet = Image.new("RGB", (wide + 2 * GAP, len(mixed) * (high + GAP) + LINE + 2 * GAP), "white")
     heads = ["image", "partner", "mixed", "scores of the image", "of the partner (light: more)"][:columns]
     for place, head in enumerate(heads):
-        _write(sheet, GAP + place * (width * zoom + GAP), GAP, head, (90, 90, 90))
+        write(sheet, GAP + place * (width * zoom + GAP), GAP, head)
     for row in range(len(mixed)):
         own, other = int(plan.rows[row]), int(plan.partner[row])
         side = int(plan.k[row]) * patch
-        paste = [int(place) * patch for place in plan.paste_yx[row]]
-        cut = [int(place) * patch for place in plan.cut_yx[row]]
+        paste = _corner(plan.paste_yx[row], patch)
+        cut = _corner(plan.cut_yx[row], patch)
         cells = [
-            _framed(_zoomed(images[own], zoom), paste, side, TARGET),
-            _framed(_zoomed(images[other], zoom), cut, side, PARTNER),
-            _framed(_zoomed(mixed[row], zoom), paste, side, PARTNER),
+            framed(as_image(images[own], zoom), paste, side, TARGET),
+            framed(as_image(images[other], zoom), cut, side, PARTNER),
+            framed(as_image(mixed[row], zoom), paste, side, PARTNER),
         ]
         if scores is not None:
             for number, corner, colour in ((own, paste, TARGET), (other, cut, PARTNER)):
-                heat = _heat(scores[number], (width * zoom, height * zoom))
-                cells.append(_framed(heat, corner, side, colour))
+                shown = heat(scores[number], (width * zoom, height * zoom))
+                cells.append(framed(shown, corner, side, colour))
         top = GAP + LINE + row * (high + GAP)
         for place, cell in enumerate(cells):
             sheet.paste(cell, (GAP + place * (width * zoom + GAP), top))
@@ -124,7 +122,7 @@ def draw_mixed(
         for line, (share, caption, colour) in enumerate(texts):
             prefix = "1/1" if plan.kind == "joined" else share
             shown = textwrap.shorten(caption, width=max(20, wide // 7 - 8), placeholder=" ...")
-            _write(sheet, GAP, top + height * zoom + 2 + line * LINE, f"{prefix}  {shown}", colour)
+            write(sheet, GAP, top + height * zoom + 2 + line * LINE, f"{prefix}  {shown}", colour)
     return sheet
 
 
@@ -171,33 +169,6 @@ def _scores(
     return made, scores, said
 
 
-def _zoomed(pixels: Tensor, zoom: int) -> "Image":
-    from PIL import Image
-
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
-
-
-def _framed(picture: "Image", place_yx: list[int], side: int, colour: tuple[int, int, int]) -> "Image":
-    from PIL import ImageDraw
-
-    if side:
-        y, x = place_yx
-        ImageDraw.Draw(picture).rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=3)
-    return picture
-
-
-def _heat(scores: Tensor, size: tuple[int, int]) -> "Image":
-    """Scores from dark (least of the image) to light."""
-    from PIL import Image
-
-    low, high = scores.min(), scores.max()
-    share = ((scores - low) / (high - low).clamp_min(1e-12)).cpu().numpy()
-    colours = np.stack([255 * share**0.6, 255 * share**1.5, 120 * (1 - share) + 60 * share], -1)
-    return Image.fromarray(colours.round().astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
-
-
-def _write(sheet: "Image", x: int, y: int, text: str, colour: tuple[int, int, int]) -> None:
-    from PIL import ImageDraw, ImageFont
-
-    ImageDraw.Draw(sheet).text((x, y), text, font=ImageFont.load_default(FONT), fill=colour)
+def _corner(place_yx: Tensor, patch: int) -> tuple[int, int]:
+    y, x = place_yx.tolist()
+    return y * patch, x * patch

@@ -8,34 +8,35 @@ before left, the last with texts that are encoded anew.
 from collections.abc import Callable
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from nonet.data.batching import generator
+from nonet.runs import Run
 from nonet.training.trainer import global_mean
 from nonet.vision_language.feature_queue import FeatureQueue
 from nonet.vision_language.momentum import Twin
 from nonet.vision_language.pair_losses import PairLosses, PairStep, Terms
 from nonet.vision_language.pair_model import PairModel
-from nonet.vision_language.pair_module import Moment, PairModule
+from nonet.vision_language.pair_module import Moment
 from nonet.vision_language.pair_optimizer import PairRates
-from nonet.vision_language.patch_alignment import patch_alignment_loss, region_logits
 from nonet.vision_language.patch_detector import PatchDetector
+from nonet.vision_language.pretraining.region_module import RegionModule
 from timix.mix_pass import MixPass
-from timix.zero_shot import ZeroShot
+from timix.score_notes import ScoreNotes
 
 # Shapes: B pairs, E regions, N patches.
 
 
-class MixModule(PairModule):
+class MixModule(RegionModule):
     """An image-text model that also learns from mixed images, and its patch predictor from regions.
 
-    Logs, beside what `PairModule` does, `train/mix` and `train/mix_floor` (the weighted loss of mixed images,
-    and what it cannot go below; 0 in a step without any), `train/mix_weight`, `train/lam` (an image's share
-    in its own label; 1 without), `train/pta`, its accuracy and recall, `train/score_entropy` (of the
-    predictor on captions; ln 2 = 0.693 where it knows nothing), and `val/TR@1` ... `val/R-mean` of zero-shot
-    retrieval, percent.
+    Logs, beside what `RegionModule` does, `train/mix` and `train/mix_floor` (the weighted loss of mixed
+    images, and what it cannot go below; 0 in a step without any), `train/mix_weight`, `train/lam` (an image's
+    share in its own label; 1 without), `train/score_entropy` (of the predictor on captions; ln 2 = 0.693
+    where it knows nothing).
 
     Args:
         model: what is trained.
@@ -77,14 +78,11 @@ class MixModule(PairModule):
         skips: bool = False,
     ) -> None:
         super().__init__(
-            model, losses, rates, steps=steps, steps_per_epoch=steps_per_epoch, twin=twin, queue=queue,
-            alpha=alpha, seed=seed,
+            model, losses, rates, steps=steps, steps_per_epoch=steps_per_epoch, detector=detector,
+            pta_weight=pta_weight, block=block, twin=twin, queue=queue, alpha=alpha, seed=seed,
         )  # fmt: skip
-        self.mixed, self.mix_weight, self.detector = mixed, mix_weight, detector
-        self.pta_weight, self.block = pta_weight, block
-        self.clip, self.skips = clip, skips
+        self.mixed, self.mix_weight, self.clip, self.skips = mixed, mix_weight, clip, skips
         self.automatic_optimization = not separate
-        self.zero_shot = ZeroShot()
 
     def extra_terms(self, batch: dict[str, Any], found: PairStep, moment: Moment) -> Terms:
         """The losses of mixed images and of regions."""
@@ -95,15 +93,12 @@ class MixModule(PairModule):
             terms["mix"] = self._mix(batch, found, moment, scores, self.mixed.probabilities(found), weight)
         elif self.mixed is not None:
             _note_none(found)
-        if self.detector is not None and any(each.requires_grad for each in self.detector.parameters()):
-            terms["pta"] = self._regions(batch, found.logged)
-        return terms
+        return terms | super().extra_terms(batch, found, moment)
 
     def learns(self) -> list[str]:
         """Names of the losses that a run has."""
-        taught = self.detector is not None and any(each.requires_grad for each in self.detector.parameters())
-        extra = {"mix": self.mixed is not None, "pta": taught}
-        return [*self.losses.weights, *(name for name, there in extra.items() if there)]
+        first, last = super().learns(), len(self.losses.weights)
+        return [*first[:last], *(["mix"] if self.mixed is not None else []), *first[last:]]
 
     def kind_of_step(self, batch: dict[str, Any], batch_idx: int) -> str:
         """Of the batches with mixed images and of those without one is counted each."""
@@ -111,19 +106,16 @@ class MixModule(PairModule):
         mixes = self.mixed is not None and self.mix_weight(moment.step, moment.epochs) > 0
         return f"{kind}, mixed" if mixes else kind
 
+    def callbacks(self, run: Run) -> list[L.Callback]:
+        """Tell of scores that were not finite."""
+        more = [] if self.mixed is None else [ScoreNotes(run, self.mixed.mixer)]
+        return [*super().callbacks(run), *more]
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The sum of all losses; with `separate` the three steps are made here."""
         if self.automatic_optimization:
             return super().training_step(batch, batch_idx)
         return self._three_steps(batch, batch_idx)
-
-    def validation_step(self, batch: dict[str, Any], _: int) -> None:
-        """Features of a batch of images and of their captions."""
-        self.zero_shot.add(self.model, batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Zero-shot retrieval over all validation images."""
-        self.log_dict({f"val/{name}": value for name, value in self.zero_shot.take().items()}, batch_size=1)
 
     def _mix(
         self, batch: dict[str, Any], found: PairStep, moment: Moment, scores: Tensor, probs: Tensor | None,
@@ -143,29 +135,14 @@ class MixModule(PairModule):
             found.logged[name] = (value * count, count)
         return weight * loss * count, count
 
-    def _regions(self, batch: dict[str, Any], logged: Terms) -> tuple[Tensor, Tensor]:
-        """The predictor's loss; a step without regions gives its weights a gradient of 0, which DDP wants."""
-        assert self.detector is not None
-        regions = batch.get("regions")
-        if regions is None:
-            nothing = torch.stack([each.sum() for each in self.detector.parameters()]).sum() * 0
-            return nothing, nothing.new_zeros((), dtype=torch.int64)
-        logits = region_logits(self.model, self.detector, regions, self.block)
-        found = patch_alignment_loss(logits, regions["masks"])
-        count = torch.tensor(len(logits), device=logits.device)
-        for name in ("accuracy", "recall"):
-            logged[f"pta_{name}"] = (found.aux[name] * count, count)
-        return self.pta_weight * found.loss * count, count
-
     def _three_steps(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         moment, logged = self.moment(batch_idx), Terms()
         optimizer: Any = self.optimizers()
         weight = 0.0 if self.mixed is None else self.mix_weight(moment.step, moment.epochs)
         means: dict[str, Tensor] = {}
         sound = True
-        learns = self.detector is not None and batch.get("regions") is not None
-        if learns and any(each.requires_grad for each in self.detector.parameters()):  # type: ignore[union-attr]
-            means["pta"] = global_mean(*self._regions(batch, logged))
+        if self.learns_regions and batch.get("regions") is not None:
+            means["pta"] = global_mean(*self.region_term(batch, logged))
             sound = self._one_step(optimizer.optimizer, means["pta"], sound)
         found = self.main_terms(batch, moment)
         found.logged |= logged

@@ -19,14 +19,12 @@ from nonet.errors import UserError
 from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.pair_folders import LoadedPair, load_extra
 from nonet.vision_language.pair_model import PairModel
-from nonet.vision_language.patch_detector import PatchDetector
+from nonet.vision_language.patch_detector import PREDICTOR, PatchDetector
 from nonet.vision_language.vision import VisionTower
 
 # Shapes: B pairs, N = Gh x Gw patches, S = 1 + N tokens of an image, L of a text, d width.
 
 Score = Literal["tpp", "attn", "itc", "random"]
-
-PREDICTOR = "patch_detector"  # name of its weights in a model folder
 
 
 class Passed(NamedTuple):

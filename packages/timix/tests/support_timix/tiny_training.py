@@ -10,10 +10,11 @@ from square_pairs import config, write_squares
 from nonet.data.batching import RandomBatches
 from nonet.options import build, read
 from nonet.training.seeds import seed_all
+from nonet.vision_language.pretraining.method import begin_with
+from nonet.vision_language.pretraining.starting import Start
 from timix.commands.pretrain import Options
+from timix.mix_training import build_module, method
 from timix.module import MixModule
-from timix.pretrain_run import build_module
-from timix.pretrain_start import Start, start
 
 WIDE = 0.3  # standard deviation of weights that tell images, and texts, apart; a new model has 0.02
 
@@ -40,7 +41,7 @@ def built(given: Options, *, wide: bool = False) -> tuple[Start, MixModule, Call
             nearly one vector, so that its loss is the logarithm of the batch's size, whatever is right.
     """
     seed_all(given.trainer.seed)
-    begin = start(given, lambda line: None)
+    begin = begin_with(given, method(given), lambda line: None)
     if wide:
         draws = torch.Generator().manual_seed(0)
         with torch.no_grad():

@@ -14,11 +14,11 @@ from nonet.training.model_card import ModelCard
 from nonet.training.weight_files import read_folder, read_object, read_weight_file
 from nonet.vision_language.bert_weights import start_pair_model, with_bert_sizes
 from nonet.vision_language.foreign_sizes import Said
-from nonet.vision_language.foreign_weights import DETECTOR, Foreign, kind_of, read_foreign
+from nonet.vision_language.foreign_weights import Foreign, kind_of, read_foreign
 from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_folders import load_tokenizer, load_weights, save_pair_model
 from nonet.vision_language.pair_model import PairModel
-from nonet.vision_language.patch_detector import detector_from_released
+from nonet.vision_language.patch_detector import PREDICTOR, detector_from_released
 
 _WHOSE = {"albef": "ALBEF", "mplug": "mPLUG or TiMix", "clip": "CLIP"}
 
@@ -160,10 +160,10 @@ def convert_checkpoint(
     extras = {}
     if done.foreign.detector:
         try:
-            extras[DETECTOR] = detector_from_released(done.foreign.detector)
+            extras[PREDICTOR] = detector_from_released(done.foreign.detector)
         except ValueError as error:
             raise UserError(f"{source}: its patch predictor: {error}") from error
-        say(f"patch predictor: {len(done.foreign.detector)} weights, in {DETECTOR}.safetensors")
+        say(f"patch predictor: {len(done.foreign.detector)} weights, in {PREDICTOR}.safetensors")
     return save_pair_model(done.model, words, out, card, extras=extras, overwrite=overwrite)
 
 

@@ -27,7 +27,6 @@ from nonet.vision_language.foreign_sizes import (
 from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_model import PairModel
 
-DETECTOR = "patch_detector"  # name of TiMix's predictor in a model folder
 _LEFT = {
     r"(visual_encoder|text_encoder|fusion_encoder|text_decoder|vision_proj|text_proj|visn_fc|visn_layer_norm)_m\..*":
         "the momentum twin",

@@ -62,9 +62,36 @@ class Fusion(nn.Module):  # type: ignore[misc]
         Returns:
             Image tokens (B, S, d), text tokens (B, L, d).
         """
+        return self._through(len(self.layers), image, image_mask, text, text_mask, keys)
+
+    def first_token(
+        self, image: Tensor, image_mask: Tensor | None, text: Tensor, text_mask: Tensor | None,
+        keys: list[Keys] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The text's first token, fused, (B, d): `forward(...)[1][:, 0]`, with the same arguments.
+
+        It is all that heads of pairs read, so the last layer is run for it alone.
+        """
+        image, text = self._through(len(self.layers) - 1, image, image_mask, text, text_mask, keys)
+        layer, first = self.layers[-1], text[:, :1]
+        if layer.cross_attention is None:
+            both = torch.cat([image, text], dim=1)
+            both_look = looks(_both(image, image_mask, text, text_mask))
+            found = layer.self_attention(first, both_look, layer.self_attention.keys(both))
+        else:
+            own = layer.cross_attention.keys(image) if keys is None else keys[-1]
+            found = layer.self_attention(first, looks(text_mask), layer.self_attention.keys(text))
+            found = layer.cross_attention(found, looks(image_mask), own)
+        return layer.feed_forward(found)[:, 0]
+
+    def _through(
+        self, count: int, image: Tensor, image_mask: Tensor | None, text: Tensor, text_mask: Tensor | None,
+        keys: list[Keys] | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Tokens behind the first `count` layers."""
         text_looks, image_looks = looks(text_mask), looks(image_mask)
         both_look = looks(_both(image, image_mask, text, text_mask)) if self.connects else None
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.layers[:count]):
             if layer.cross_attention is None:
                 both = layer(torch.cat([image, text], dim=1), both_look)
                 added, text = both.split([image.shape[1], text.shape[1]], dim=1)

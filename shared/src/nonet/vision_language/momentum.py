@@ -6,12 +6,12 @@ asked. Every weight of the twin follows, by name; the released code of mPLUG and
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from nonet.errors import UserError
-from nonet.vision_language.pair_model import PairModel
 
 
 class Twin(nn.Module):  # type: ignore[misc]
@@ -32,7 +32,7 @@ class Twin(nn.Module):  # type: ignore[misc]
         UserError: decay is out of range, or the model has no such attribute.
     """
 
-    def __init__(self, model: PairModel, decay: float = 0.995, *, skip: Sequence[str] = ()) -> None:
+    def __init__(self, model: nn.Module, decay: float = 0.995, *, skip: Sequence[str] = ()) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise UserError(f"a decay of {decay:g} of the momentum model; it lies in [0, 1)")
@@ -41,7 +41,7 @@ class Twin(nn.Module):  # type: ignore[misc]
             raise UserError(f"the model has no {missing[0]} that its twin could do without")
         self.decay, self.skip = decay, tuple(skip)
         memo = {id(getattr(model, name)): None for name in skip if getattr(model, name) is not None}
-        self.model: PairModel = copy.deepcopy(model, memo)
+        self.model: Any = copy.deepcopy(model, memo)
         self.model.requires_grad_(False)
         self.eval()
 
@@ -51,7 +51,7 @@ class Twin(nn.Module):  # type: ignore[misc]
         return self
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def update(self, model: PairModel) -> None:
+    def update(self, model: nn.Module) -> None:
         """One step towards the model.
 
         Raises:

@@ -102,7 +102,7 @@ class _Writer:
             self.difference = max(image(model, folder / "image"), transformers_text(model, folder / "text"))
             save_tensors(folder / PROJECTIONS, _projections(model))
             words = folder / "text"
-        write_json(folder / "preprocessor_config.json", _preprocessing(config))
+        write_json(folder / "preprocessor_config.json", preprocessing(config))
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(words)
         if not self.difference <= TOLERANCE:
@@ -127,7 +127,8 @@ def _facts(model: PairModel) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _preprocessing(config: PairConfig) -> dict[str, Any]:
+def preprocessing(config: PairConfig) -> dict[str, Any]:
+    """What preprocessor_config.json says of an image of a model: resized to its size, and normalised."""
     height, width = config.image_size
     return {
         "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True, "do_resize": True,

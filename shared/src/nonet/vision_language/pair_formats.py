@@ -4,8 +4,6 @@ Each function takes a model in evaluation mode and a path, and gives the greates
 written and the model. Source: the layouts of ONNX, transformers and timm.
 """
 
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,14 @@ from torch import Tensor, nn
 
 from nonet.errors import UserError
 from nonet.training.hub import load_pretrained
+from nonet.training.onnx_files import FREE, run_onnx, write_onnx
 from nonet.vision_language.bert_weights import bert_name
 from nonet.vision_language.clip_names import clip_names, vit_names
 from nonet.vision_language.pair_config import PairConfig
 from nonet.vision_language.pair_folders import save_tensors, tensors_of
 from nonet.vision_language.pair_model import PairModel
+
+FEATURES = "features"  # name of what both files of ONNX give
 
 
 class _Image(nn.Module):  # type: ignore[misc]
@@ -43,61 +44,32 @@ def onnx_image(model: PairModel, folder: Path) -> float:
     """image.onnx, for any number of images."""
     pixels = torch.randn(3, 3, *model.config.image_size, generator=torch.Generator().manual_seed(0))
     part = _Image(model).eval()
-    _write_onnx(part, (pixels[:2],), folder / "image.onnx", ["pixel_values"], ({0: _free()},))
-    return _difference(part(pixels), _run_onnx(folder / "image.onnx", {"pixel_values": pixels}))
+    write_onnx(
+        part, (pixels[:2],), folder / "image.onnx", inputs=["pixel_values"], outputs=[FEATURES],
+        shapes=({0: FREE},),
+    )  # fmt: skip
+    return _difference(part(pixels), run_onnx(folder / "image.onnx", {"pixel_values": pixels})[FEATURES])
 
 
 def onnx_text(model: PairModel, folder: Path) -> float:
     """text.onnx, for any number and length of texts."""
-    ids, mask = _texts(model.config)
+    ids, mask = sample_texts(model.config)
     part = _Text(model).eval()
-    shapes = ({0: _free(), 1: _free()},) * 2
-    _write_onnx(
-        part, (ids[:2, :4], mask[:2, :4]), folder / "text.onnx", ["input_ids", "attention_mask"], shapes
-    )
-    return _difference(
-        part(ids, mask), _run_onnx(folder / "text.onnx", {"input_ids": ids, "attention_mask": mask})
-    )
+    write_onnx(
+        part, (ids[:2, :4], mask[:2, :4]), folder / "text.onnx", inputs=["input_ids", "attention_mask"],
+        outputs=[FEATURES], shapes=({0: FREE, 1: FREE},) * 2,
+    )  # fmt: skip
+    found = run_onnx(folder / "text.onnx", {"input_ids": ids, "attention_mask": mask})
+    return _difference(part(ids, mask), found[FEATURES])
 
 
-def _free() -> Any:
-    return torch.export.Dim.DYNAMIC
-
-
-def _texts(config: PairConfig) -> tuple[Tensor, Tensor]:
+def sample_texts(config: PairConfig) -> tuple[Tensor, Tensor]:
     """Three texts of random words, the last one padded."""
     length = min(config.max_length, 7)
     ids = torch.randint(0, config.vocabulary, (3, length), generator=torch.Generator().manual_seed(0))
     mask = torch.ones(3, length, dtype=torch.int64)
     mask[2, 2:] = 0
     return ids, mask
-
-
-def _write_onnx(
-    part: nn.Module, example: tuple[Tensor, ...], path: Path, inputs: list[str], shapes: tuple[Any, ...]
-) -> None:
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it warns of each absent package
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own exporter
-            warnings.simplefilter("ignore", FutureWarning)
-            program = torch.onnx.export(
-                part, example, dynamo=True, input_names=inputs, output_names=["features"],
-                dynamic_shapes=shapes, verbose=False, external_data=False,
-            )  # fmt: skip
-        program.save(str(path))
-    finally:
-        quiet.setLevel(level)
-
-
-def _run_onnx(path: Path, inputs: dict[str, Tensor]) -> Tensor:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(["features"], {name: value.numpy() for name, value in inputs.items()})
-    return torch.from_numpy(found[0])
 
 
 def transformers_image(model: PairModel, folder: Path) -> float:
@@ -181,7 +153,7 @@ def transformers_text(model: PairModel, folder: Path) -> float:
     weights = {bert_name(name): value for name, value in tensors_of(model.text).items()}
     _write_folder(folder, sizes, "BertModel", weights)
     again = load_pretrained(BertModel, folder, add_pooling_layer=False).eval()
-    ids, mask = _texts(config)
+    ids, mask = sample_texts(config)
     found = again(input_ids=ids, attention_mask=mask).last_hidden_state
     return _difference(model.encode_text(ids, mask)[mask.bool()], found[mask.bool()])
 

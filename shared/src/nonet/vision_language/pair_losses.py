@@ -37,7 +37,7 @@ from nonet.vision_language.objectives.masking import MaskedTokens
 from nonet.vision_language.objectives.matching import hard_negatives, image_text_matching, matching_pairs
 from nonet.vision_language.objectives.objective import IGNORE
 from nonet.vision_language.pair_model import PairModel
-from nonet.vision_language.pair_passes import Fuse, See, Seen, Teacher, look
+from nonet.vision_language.pair_passes import Fuse, See, Seen, SeePairs, Teacher, look
 
 # Shapes: B pairs of this process, C of all, M in the queue, N patches, S = 1 + N tokens of an image, L of a
 # text, d width, e size of the shared space, V words, n words with a label.
@@ -113,6 +113,8 @@ class PairLosses:
         online_keys: contrast with the model's own features, with gradient, and not with the twin's, as the
             released TiMix does; so it is always without a twin.
         see: what the vision tower makes of a batch; None: `look`.
+        see_pairs: what it makes of an image for the text of a pair in ITM, right or wrong; None: what it made
+            of the image for its own text.
 
     Raises:
         UserError: an unknown name or a weight that is negative.
@@ -127,6 +129,7 @@ class PairLosses:
         by_image: bool = False,
         online_keys: bool = False,
         see: See | None = None,
+        see_pairs: SeePairs | None = None,
     ) -> None:
         weights = dict.fromkeys(LOSSES, 1.0) if weights is None else dict(weights)
         for name, names in ((weights, LOSSES), (distil, DISTILLED)):
@@ -141,6 +144,7 @@ class PairLosses:
         self.mask, self.distil = mask, frozenset(distil)
         self.by_image, self.online_keys = by_image, online_keys
         self.see: See = look if see is None else see
+        self.see_pairs = see_pairs
 
     def idle(self, model: PairModel) -> list[str]:
         """Attributes of the model that no loss here reaches: they are not trained."""
@@ -211,7 +215,7 @@ class PairLosses:
             self._itc(found, numbers, queue, alpha)
         fused = Fuse(model, seen, text, mask)
         if "itm" in self.weights:
-            self._itm(model, found, fused, numbers, generator)
+            self._itm(model, found, fused, batch, generator)
         if "mlm" in self.weights:
             self._mlm(model, found, fused, batch, generator, alpha)
         if "prefix" in self.weights:
@@ -248,15 +252,22 @@ class PairLosses:
         found.logged["itc_accuracy"] = (image.hits.float().sum(), count)
 
     def _itm(
-        self, model: PairModel, found: PairStep, fused: Fuse, numbers: Tensor, generator: Generator
+        self, model: PairModel, found: PairStep, fused: Fuse, batch: dict[str, Any], generator: Generator
     ) -> None:
+        numbers = batch["image_ids"]
         with torch.no_grad(), torch.autocast(numbers.device.type, enabled=False):
             similarity = contrastive_logits(found.image_features, found.text_features, found.tau)
         pairs = matching_pairs(
             hard_negatives(similarity.mT, generator, labels=numbers),
             hard_negatives(similarity, generator, labels=numbers),
         )
-        logits = model.itm_logits(fused(images=pairs.images, texts=pairs.texts)[1])
+        if self.see_pairs is None:
+            tokens = fused(images=pairs.images, texts=pairs.texts)[1]
+        else:
+            text, mask = found.text_tokens[pairs.texts], batch["attention_mask"][pairs.texts]
+            seen = self.see_pairs(model, found.seen, pairs.images, text)
+            tokens = model.fusion(seen, None, text, mask)[1]
+        logits = model.itm_logits(tokens)
         loss, aux = image_text_matching(logits, pairs.labels)
         self._add(found, "itm", loss, aux["count"])
         found.logged["itm_accuracy"] = (aux["accuracy"] * aux["count"], aux["count"])

@@ -26,16 +26,21 @@ class Seen(NamedTuple):
         patches: (B, N, d) embeddings before positions, for those who mix them; None: not kept.
         middle: (B, S, d) tokens behind some block, for a patch detector; None: not asked for.
         mask: (B, S), 0 at padding; None: no padding.
+        trunk: what a method keeps to look at the same images again, for other texts; None: nothing.
     """
 
     tokens: Tensor
     patches: Tensor | None = None
     middle: Tensor | None = None
     mask: Tensor | None = None
+    trunk: Any = None
 
 
 See = Callable[[PairModel, dict[str, Any]], Seen]
 """(model, batch) to what it sees; also called with the twin's model, without gradient"""
+
+SeePairs = Callable[[PairModel, Seen, Tensor, Tensor], Tensor]
+"""(model, what it saw, numbers of images (P,), text tokens (P, L, d)) to the pairs' image tokens (P, S, d)"""
 
 
 def look(model: PairModel, batch: dict[str, Any], middle: int | None = None) -> Seen:

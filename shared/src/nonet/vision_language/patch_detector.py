@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+PREDICTOR = "patch_detector"  # name of its weights in a model's folder
+
 # Shapes: B images, T texts, E pairs of one image and one text, N patches, d width, h = d / 2.
 
 

@@ -4,6 +4,7 @@ Source: ours. Records that are broken are left out when a table is read; what ne
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,9 @@ from nonet.vision_language.region_files import FILE, RegionTable
 from nonet.vision_language.region_records import Defects
 
 COVERAGE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # upper ends of the groups, shares of an image's area
+# Takes the boxes of an image that are usable, (n, 4) float64 xywh, clipped, and its width and height, pixels.
+Visit = Callable[[NDArray[np.float64], tuple[int, int]], None]
+
 SLACK = 1.0  # pixels: an edge that leaves the image by less was rounded
 
 
@@ -40,12 +44,7 @@ class RegionReport:
 
     def said(self) -> list[str]:
         """Lines for people: defects, counts, and the histogram of coverage."""
-        lines = self.defects.said()
-        if self.leaving and 2 * self.corners > self.leaving:
-            lines.append(
-                f"{self.corners:,} of {self.leaving:,} boxes that leave their image would fit as left, top, "
-                "right, bottom: read the file with boxes xyxy"
-            )
+        lines = self.defects.said() + ([self.hint()] if self.hint() else [])
         lines.append(f"{self.images:,} images, {self.boxes:,} boxes")
         low = 0.0
         for high in COVERAGE:
@@ -53,6 +52,15 @@ class RegionReport:
             lines.append(f"cover {low:4.0%} to {high:4.0%} of their image: {count:,}")
             low = high
         return lines
+
+    def hint(self) -> str:
+        """A line if boxes seem to be written as left, top, right, bottom; else empty."""
+        if not self.leaving or 2 * self.corners <= self.leaving:
+            return ""
+        return (
+            f"{self.corners:,} of {self.leaving:,} boxes that leave their image would fit as left, top, "
+            "right, bottom: read the file with boxes xyxy"
+        )
 
     @property
     def leaving(self) -> int:
@@ -65,12 +73,15 @@ HARDLY = "boxes of which no more than half is in their image"
 PARTLY = "boxes that are clipped at their image's edge"
 
 
-def check_regions(table: RegionTable, *, min_visible: float = 0.5) -> RegionReport:
+def check_regions(
+    table: RegionTable, *, min_visible: float = 0.5, visit: Visit | None = None
+) -> RegionReport:
     """Compare every box with its image, of which only the header is read where it is a file.
 
     Args:
         table: the regions.
         min_visible: share of a box's area that lies in the image, at least, for training to take it.
+        visit: is called with the boxes of each image that can be read.
     """
     report = RegionReport()
     report.defects.counts.update(table.defects.counts)
@@ -86,13 +97,16 @@ def check_regions(table: RegionTable, *, min_visible: float = 0.5) -> RegionRepo
             continue
         report.images += 1
         rows = slice(int(table.first_box[table.first[index]]), int(table.first_box[table.first[index + 1]]))
-        _check(report, table.boxes[rows], (width, height), table.places[index], min_visible)
+        taken = _check(report, table.boxes[rows], (width, height), table.places[index], min_visible)
+        if visit is not None:
+            visit(taken, (width, height))
     return report
 
 
 def _check(
     report: RegionReport, boxes: NDArray[np.float64], size: tuple[int, int], place: str, least: float
-) -> None:
+) -> NDArray[np.float64]:
+    """Count an image's boxes; those that training takes, clipped."""
     limits = np.array([*size, *size], np.float64)
     edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     clipped = edges.clip(0, limits)
@@ -116,3 +130,5 @@ def _check(
             report.defects.add(PARTLY, f"{where} leaves it; clipped")
         share = inside[row] / (size[0] * size[1])
         report.covered[next(end for end in COVERAGE if share <= end + 1e-9)] += 1
+    taken = clipped[inside > least * boxes[:, 2:].prod(1)]
+    return np.concatenate([taken[:, :2], taken[:, 2:] - taken[:, :2]], axis=1)

@@ -13,12 +13,12 @@ import binascii
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nonet.data.captions import MAX_WORDS, clean_caption
 from nonet.data.image_text_pairs import image_folder
@@ -112,6 +112,22 @@ class RegionTable:
             return open_image(self.files[index], orient=False)
         return open_image(self.names[index], orient=False, file=io.BytesIO(self._bytes(index)))
 
+    def take(self, indices: ArrayLike) -> "RegionTable":
+        """Some of the images with all that is theirs, in the order of `indices`."""
+        chosen = np.asarray(indices, np.int64)
+        regions, first = _some(self.first, chosen)
+        boxes, first_box = _some(self.first_box, regions)
+        texts, first_text = _some(self.first_text, regions)
+        attributes, first_attribute = _some(self.first_attribute, regions)
+        captions, first_caption = _some(self.first_caption, chosen)
+        return replace(
+            self, files=self.files.take(chosen), kinds=self.kinds[chosen], spans=self.spans[chosen],
+            names=self.names.take(chosen), places=self.places.take(chosen), first=first,
+            boxes=self.boxes[boxes], first_box=first_box, texts=self.texts.take(texts), first_text=first_text,
+            attributes=self.attributes.take(attributes), first_attribute=first_attribute,
+            captions=self.captions.take(captions), first_caption=first_caption,
+        )  # fmt: skip
+
     def said(self) -> list[str]:
         """Lines on what is in the table and what was left out."""
         head = f"{len(self):,} images, {len(self.first_box) - 1:,} regions, {len(self.captions):,} captions"
@@ -162,6 +178,16 @@ def read_regions(
         why = "; ".join(table.defects.said()[:3]) or "they are empty"
         raise UserError(f"{', '.join(map(str, sources))}: no image with a region ({why})")
     return table
+
+
+def _some(
+    starts: NDArray[np.int64], owners: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The items of some owners, and where each owner's begin among them; owner i has starts[i] and on."""
+    counts = starts[owners + 1] - starts[owners]
+    ends = counts.cumsum()
+    items = np.arange(int(counts.sum())) + np.repeat(starts[owners] - (ends - counts), counts)
+    return items, np.concatenate([[0], ends]).astype(np.int64)
 
 
 def _read_file(path: Path, folder: Path | None, boxes: BoxFormat, rows: "_Rows") -> None:

@@ -60,11 +60,32 @@ def region_tables(
             found.append(read_regions([source], folder=folder, boxes=boxes, max_words=max_words))
             continue
         path, _, second = rest.partition(",")
-        images, (records, defects) = _converted(kind, Path(path), Path(second) if second else None, split)
-        if folder is not None:
-            images = folder
-        found.append(_as_table(records, defects, source, images, max_words))
+        second_path = Path(second) if second else None
+        found.append(
+            converted_regions(kind, Path(path), second_path, folder=folder, split=split, max_words=max_words)
+        )
     return found
+
+
+def converted_regions(
+    kind: str, path: Path, second: Path | None = None, *, folder: Path | None = None,
+    split: str | None = None, max_words: int = MAX_WORDS,
+) -> RegionTable:  # fmt: skip
+    """The regions of the annotations of a data set.
+
+    Args:
+        kind: one of `KINDS`.
+        path: its file or folder, as at the top of this file.
+        second: the captions of COCO, the instances of RefCOCO.
+        folder: of the images; None: looked for near the file.
+        split: of RefCOCO; None: all.
+        max_words: of a text; 0: all.
+
+    Raises:
+        UserError: it is missing or broken, its images are not found, or it has no region.
+    """
+    images, (records, defects) = _converted(kind, path, second, split)
+    return _as_table(records, defects, path, images if folder is None else folder, max_words)
 
 
 def write_regions(tables: Sequence[RegionTable], path: Path) -> int:
@@ -129,15 +150,14 @@ def _converted(
 
 
 def _as_table(
-    records: list[RegionRecord], defects: Defects, source: str, folder: Path | None, max_words: int
+    records: list[RegionRecord], defects: Defects, source: Path, folder: Path | None, max_words: int
 ) -> RegionTable:
     """Records as a table; they go through a file, as every other source does."""
     if not records:
         why = "; ".join(defects.said()[:2]) or "it is empty"
         raise UserError(f"{source}: no image with a region ({why})")
     if folder is None:
-        near = Path(source.partition(":")[2].partition(",")[0])
-        folder = image_folder(near, [record.image for record in records[:_TRIED]])
+        folder = image_folder(source, [record.image for record in records[:_TRIED]])
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "regions.jsonl"
         write_region_records(records, file)

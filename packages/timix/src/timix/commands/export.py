@@ -1,25 +1,15 @@
 """The verb `export`: image and text encoder for other programs, proved equal to the model."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+
+from nonet.vision_language.folder_options import ExportOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ExportOptions):
     """Write image and text encoder for other programs, check that they give the same numbers, and say how
     large they are.
     """
-
-    model: str
-    """folder of a model or run, or hub name"""
-    format: Literal["onnx", "transformers", "timm"]
-    """onnx: image.onnx and text.onnx, which give features (extra `onnx`); transformers: folders of its CLIP
-    or ViT and its BERT; timm: a folder of timm for images, of transformers for texts"""
-    out: Path
-    """folder to write"""
-    overwrite: bool = False
-    """replace a folder that was written by this package"""
 
 
 def run(options: Options) -> int:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nonet.errors import UserError
-from timix.mix_options import AugmentOptions, MixOptions
+from nonet.vision_language.pretraining.options import AugmentOptions
+from timix.mix_options import MixOptions
 
 
 @dataclass(frozen=True, kw_only=True)

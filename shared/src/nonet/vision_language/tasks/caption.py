@@ -89,7 +89,7 @@ class CaptionTask(Task):
 
     def look(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """What the decoder looks at (B, S', d), and its mask; None: all of it."""
-        image = self.model.encode_image(batch["images"])
+        image = self.image_tokens(batch["images"])
         if self.settings.look == "image":
             return image, None
         text = self.model.encode_text(batch["empty_ids"], batch["empty_mask"])

@@ -23,7 +23,7 @@ from nonet.training.trainer import build_trainer
 from nonet.vision_language.pair_data import UnreadableImages
 from nonet.vision_language.pair_folders import pair_folder, save_pair_model, tensors_of
 from nonet.vision_language.pair_optimizer import PairRates
-from nonet.vision_language.tasks.starting import start_task
+from nonet.vision_language.tasks.starting import Equip, start_task
 from nonet.vision_language.tasks.task import Task, TrainingItems, reading_of, said
 from nonet.vision_language.tasks.task_module import TaskModule
 from nonet.vision_language.tasks.task_options import FinetuneOptions
@@ -36,12 +36,13 @@ SCORES = "scores.json"
 LIMIT = 0.01  # share of images that may be unreadable
 
 
-def finetune_task(package: str, options: FinetuneOptions) -> Run:
+def finetune_task(package: str, options: FinetuneOptions, *, equip: Equip | None = None) -> Run:
     """Fine-tune a model on a task, from its last checkpoint on where `resume` names a run.
 
     Args:
         package: import name of the package that asks.
         options: of its verb.
+        equip: adds what the package has of its own to the task.
 
     Returns:
         The run; `model` in its folder has the weights of the best validation, or the last ones.
@@ -53,7 +54,7 @@ def finetune_task(package: str, options: FinetuneOptions) -> Run:
     resumed = folder_of(options.resume)
     notes: list[str] = []
     seed_all(options.trainer.seed)
-    task = start_task(options, notes.append)
+    task = start_task(options, notes.append, equip)
     train = task.read(options.train, options.images, options.split, truth=True)
     notes += said(train)
     val: Any = None
@@ -174,9 +175,9 @@ def _finish(
         limits=["Knows only what its training data show; scores are of the validation data that chose it."],
     ).text()  # fmt: skip
     task.cpu().eval()
-    heads = {name: head for name, head in task.heads.items() if tensors_of(head)}
+    heads = {name: head for name, head in [*task.heads.items(), *task.parts.items()] if tensors_of(head)}
     stages = [*read_stages(pair_folder(options.model), options.model), _stage(run, options, module)]
-    files = {SETTINGS: task.settings.as_json(), TRAINING: as_json(stages)}
+    files = {SETTINGS: task.settings.as_json(), TRAINING: as_json(stages), **task.files}
     save_pair_model(
         task.model, task.tokenizer, run.model, card, extras=heads, files=files, overwrite=overwrite
     )

@@ -21,8 +21,8 @@ from nonet.metrics.boxes import paired_iou
 from nonet.metrics.grounding import referring_accuracy
 from nonet.vision_language.bert_layers import initialise
 from nonet.vision_language.pair_model import PairModel
-from nonet.vision_language.tasks.task import ImageReading, Task, Terms, counted, joined
-from nonet.vision_language.tasks.task_files import Expression, read_expressions, refuse_shared
+from nonet.vision_language.tasks.task import ImageReading, Task, Terms, counted, each_once, joined
+from nonet.vision_language.tasks.task_files import Expression, read_expressions, refuse_shared, side_by_side
 from nonet.vision_language.tasks.task_settings import TaskSettings
 
 # Shapes: B expressions, S tokens of an image, L of a text, d width. Boxes are (centre x, centre y, width,
@@ -64,10 +64,10 @@ class GroundingTask(Task):
     def read(
         self, sources: Sequence[str], folder: Path | None, split: str | None, *, truth: bool
     ) -> list[Expression]:
-        """Expressions."""
+        """Expressions, those of an image next to one another in the order of their first ones."""
         if split is not None:
             raise UserError(f"files of expressions have no splits; leave out the split {split!r}")
-        return read_expressions(sources, folder, boxed=truth)
+        return side_by_side(read_expressions(sources, folder, boxed=truth))
 
     def refuse_shared(self, train: Sequence[Any], other: Sequence[Any], what: str) -> None:
         """By id, or by image and expression."""
@@ -95,12 +95,14 @@ class GroundingTask(Task):
         return {
             "pixels": reading.plain(image), "text": found.text, "box": torch.tensor(shares), "id": found.id,
             "size": size, "image": found.image, "place": found.place,
+            "once": found.image if random is None else f"{found.image}:{index}",
         }  # fmt: skip
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        """`images` (B, 3, H, W), `input_ids`, `attention_mask` (B, L) int64, `boxes` (B, 4) float32."""
+        """`images` (R, 3, H, W), each image once, and `of_image` (B,) int64; `input_ids`, `attention_mask`
+        (B, L) int64; `boxes` (B, 4) float32."""
         batch = joined(items, "id", "text", "size", "image")
-        batch["images"] = torch.stack([item["pixels"] for item in items])
+        batch["images"], batch["of_image"] = each_once(items)
         batch["boxes"] = torch.stack([item["box"] for item in items])
         batch["input_ids"], batch["attention_mask"] = self.texts(batch["text"])
         return batch
@@ -108,10 +110,9 @@ class GroundingTask(Task):
     def boxes(self, batch: Mapping[str, Any]) -> Tensor:
         """(B, 4) float32 in 0..1."""
         mask = batch["attention_mask"]
-        image = self.model.encode_image(batch["images"])
         text = self.model.encode_text(batch["input_ids"], mask)
-        _, fused = self.model.fusion(image, None, text, mask)
-        return self.head(fused[:, 0]).float().sigmoid()
+        image = self.image_tokens(batch["images"], text[:, 0], batch["of_image"])
+        return self.head(self.model.fusion.first_token(image, None, text, mask)).float().sigmoid()
 
     def losses(self, batch: dict[str, Any], *, random: Generator, passed: float) -> Terms:
         """`distance`: L1 of four numbers; `overlap`: 1 - generalised overlap."""

@@ -91,10 +91,10 @@ class Nlvr2Task(Task):
     def logits(self, batch: Mapping[str, Any]) -> Tensor:
         """(B, 2): false, true."""
         mask = batch["attention_mask"]
-        image = self.model.encode_image(batch["images"])
-        text = self.model.encode_text(batch["input_ids"], mask)
-        _, fused = self.model.fusion(image, None, text.repeat(2, 1, 1), mask.repeat(2, 1))
-        return self.head(torch.cat(fused[:, 0].chunk(2), dim=1))
+        text = self.model.encode_text(batch["input_ids"], mask).repeat(2, 1, 1)
+        image = self.image_tokens(batch["images"], text[:, 0])
+        fused = self.model.fusion.first_token(image, None, text, mask.repeat(2, 1))
+        return self.head(torch.cat(fused.chunk(2), dim=1))
 
     def losses(self, batch: dict[str, Any], *, random: Generator, passed: float) -> Terms:
         """`statement`: cross entropy."""

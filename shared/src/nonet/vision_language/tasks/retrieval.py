@@ -1,21 +1,21 @@
 """Retrieval in two stages: cosines of all pairs, then the matching head on the best of them.
 
 ALBEF (Li et al. 2021, section 4): each image's k nearest texts and each text's k nearest images are scored
-again with the fusion, others get -100. Ours: a pair that is a candidate in both directions is scored once,
-an image's keys and values are computed once for all of its texts, and ties count against the model
-(`nonet.metrics.cross_modal`), so that untrained models do not score well by chance.
+again with the fusion, others get -100. Ours: a pair that is a candidate in both directions is scored once, by
+`pair_matching`, and ties count against the model (`nonet.metrics.cross_modal`), so that untrained models do
+not score well by chance.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from nonet.data.image_text_pairs import PairTable
 from nonet.errors import UserError
@@ -23,13 +23,16 @@ from nonet.metrics.cross_modal import CUTS, Retrieval, image_ranks, summary, tex
 from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.tasks.image_batches import image_batches
+from nonet.vision_language.tasks.pair_matching import EncodedTexts, Matching, SeenImages
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Shapes: I images, T texts, k candidates, e shared space, S tokens of an image, L of a text, d width.
+# Shapes: I images, T texts, k candidates.
 
 NO_CANDIDATE = -100.0  # score of a pair that the second stage does not look at
+
+HELD = 1 << 30  # bytes of images' tokens that are held between the stages; the others are computed again
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -97,6 +100,8 @@ def evaluate_retrieval(
     batch: int = 64,
     workers: int = 0,
     device: torch.device | str | None = None,
+    matching: Matching | None = None,
+    held: int = HELD,
 ) -> RetrievalScores:
     """Both directions of retrieval; the model's mode is as before afterwards.
 
@@ -109,6 +114,8 @@ def evaluate_retrieval(
         batch: images, texts or pairs at once.
         workers: processes that read images.
         device: of the model; None: that of its first weight.
+        matching: sees images and scores candidates; None: `Matching(model)`.
+        held: bytes of images' tokens that are kept from the first stage for the second.
 
     Raises:
         UserError: an image cannot be read, or k is negative.
@@ -118,13 +125,21 @@ def evaluate_retrieval(
         raise UserError(f"rerank is {rerank}; it is 0 or more")
     where = next(model.parameters()).device if device is None else torch.device(device)
 
-    def images() -> Iterator[Tensor]:
-        return image_batches(data.table.open, data.items.tolist(), transform, batch=batch, workers=workers)
+    matching = Matching(model) if matching is None else matching
+
+    def images(start: int = 0) -> Iterator[SeenImages]:
+        items = data.items[start:].tolist()
+        for pixels in image_batches(data.table.open, items, transform, batch=batch, workers=workers):
+            yield matching.see(pixels.to(where))
 
     with evaluating(model):
-        features = torch.cat(
-            [model.image_features(model.encode_image(pixels.to(where))) for pixels in images()]
-        )
+        parts, kept, size = [], [], 0
+        for seen in images():
+            parts.append(model.image_features(seen.tokens))
+            size += seen.bytes()
+            if rerank and size <= held:
+                kept.append(seen)
+        features = torch.cat(parts)
         encoded = EncodedTexts(model, data.texts, texts, batch=batch, device=where, tokens=rerank > 0)
         cosines = (features.float() @ encoded.features.float().T).cpu()
         if not rerank:
@@ -134,10 +149,11 @@ def evaluate_retrieval(
         wanted = to_text | to_image
         logits = torch.full_like(cosines, NO_CANDIDATE)
         image = 0
-        for pixels in images():  # again: the tokens of all images would fill the memory
-            for own in model.encode_image(pixels.to(where)):
+        start = sum(len(seen.tokens) for seen in kept)
+        for seen in chain(kept, images(start)):
+            for own in range(len(seen.tokens)):
                 chosen = wanted[image].nonzero()[:, 0]
-                logits[image, chosen] = match_scores(model, own, encoded, chosen, batch=batch)
+                logits[image, chosen] = matching.scores(seen.one(own), encoded, chosen, batch=batch)
                 image += 1
     return _scored(
         logits.masked_fill(~to_text, NO_CANDIDATE).numpy(),
@@ -145,51 +161,6 @@ def evaluate_retrieval(
         data.image_of_text,
         int(wanted.sum()),
     )
-
-
-class EncodedTexts:
-    """Texts behind the text tower.
-
-    Args:
-        model: in evaluation mode.
-        texts: T of them.
-        pieces: gives word pieces.
-        batch: texts at once.
-        device: of the model.
-        tokens: also keep the tokens, which a second stage needs.
-
-    Attributes:
-        features: (T, e), of length 1.
-    """
-
-    def __init__(
-        self, model: PairModel, texts: list[str], pieces: TextBatch, *, batch: int,
-        device: torch.device | str, tokens: bool,
-    ) -> None:  # fmt: skip
-        features, kept, masks = [], [], []
-        for start in range(0, len(texts), batch):
-            ids, mask = (part.to(device) for part in pieces(texts[start : start + batch]))
-            found = model.encode_text(ids, mask)
-            features.append(model.text_features(found))
-            if tokens:
-                more = pieces.max_length - mask.shape[1]
-                kept.append(F.pad(found, (0, 0, 0, more)))
-                masks.append(F.pad(mask, (0, more)))
-        self.features = torch.cat(features)
-        self._tokens = torch.cat(kept) if tokens else None
-        self._masks = torch.cat(masks) if tokens else None
-
-    def tokens(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (n, L, d) and mask (n, L) of some texts (n,), padded to the longest of them.
-
-        Raises:
-            ValueError: they were not kept.
-        """
-        if self._tokens is None or self._masks is None:
-            raise ValueError("the texts' tokens were not kept")
-        mask = self._masks[chosen]
-        longest = int(mask.sum(1).max())
-        return self._tokens[chosen, :longest], mask[:, :longest]
 
 
 def candidates(cosines: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -206,35 +177,6 @@ def candidates(cosines: Tensor, k: int) -> tuple[Tensor, Tensor]:
     to_text.scatter_(1, cosines.topk(min(k, cosines.shape[1]), dim=1).indices, True)
     to_image.scatter_(0, cosines.topk(min(k, cosines.shape[0]), dim=0).indices, True)
     return to_text, to_image
-
-
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def match_scores(
-    model: PairModel, image: Tensor, texts: EncodedTexts, chosen: Tensor, *, batch: int
-) -> Tensor:
-    """The matching head's logit of "they belong together" for one image and some texts.
-
-    Args:
-        model: in evaluation mode.
-        image: (S, d) tokens of the image.
-        texts: with tokens.
-        chosen: (n,) int64, numbers of texts.
-        batch: pairs at once.
-
-    Returns:
-        (n,) float32 on the CPU.
-    """
-    keys = None if model.fusion.connects else model.fusion.keys(image[None])
-    found = []
-    for part in chosen.split(batch):
-        tokens, mask = texts.tokens(part)
-        many = image.expand(len(part), -1, -1)
-        shared = keys and [
-            (key.expand(len(part), -1, -1, -1), value.expand(len(part), -1, -1, -1)) for key, value in keys
-        ]
-        _, fused = model.fusion(many, None, tokens, mask, shared)
-        found.append(model.itm_logits(fused)[:, 1].float().cpu())
-    return torch.cat(found) if found else torch.zeros(0)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from nonet.vision_language.feature_queue import FeatureQueue
 from nonet.vision_language.momentum import Twin
 from nonet.vision_language.pair_losses import PairLosses
 from nonet.vision_language.pair_model import PairModel
+from nonet.vision_language.tasks.pair_matching import Matching
 from nonet.vision_language.tasks.retrieval import RetrievalScores, evaluate_retrieval, retrieval_set
 from nonet.vision_language.tasks.task import Evaluation, ImageReading, Task, Terms, joined
 from nonet.vision_language.tasks.task_settings import TaskSettings
@@ -32,6 +33,9 @@ class RetrievalTask(Task):
         settings: of the task.
         rerank: candidates of each query that the matching head scores; 0: cosines alone.
         top: texts of an image and images of a text that an answer has.
+
+    Attributes:
+        matching: sees images and scores candidates; None: all tokens of an image, or those of `see`.
     """
 
     name = "retrieval"
@@ -46,6 +50,7 @@ class RetrievalTask(Task):
         self.twin: Twin | None = None
         self.queue: FeatureQueue | None = None
         self.alpha = 0.0
+        self.matching: Matching | None = None
 
     def learn(self, *, queue: int = 65536, momentum: float = 0.995, alpha: float = 0.4) -> None:
         """Make what learning takes: the momentum model and the queue of its features.
@@ -123,9 +128,11 @@ class RetrievalTask(Task):
         Lines have `image` and `texts`, or `text` and `images`: pairs of what was found and its score.
         """
         data = retrieval_set(examples)
+        matching = Matching(self.model, self.image_tokens) if self.matching is None else self.matching
         found = evaluate_retrieval(
-            self.model, data, self.texts, reading.plain, rerank=self.rerank, batch=batch, workers=workers
-        )
+            self.model, data, self.texts, reading.plain, rerank=self.rerank, batch=batch, workers=workers,
+            matching=matching,
+        )  # fmt: skip
         names = [examples.names[int(item)] for item in data.items]
         lines = [
             {"image": name, "texts": _top(row, data.texts, self.top)}

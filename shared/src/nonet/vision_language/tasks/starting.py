@@ -24,6 +24,9 @@ from nonet.vision_language.training_stages import learnt, read_stages, told
 
 Say = Callable[[str], None]
 
+Equip = Callable[[Task, Path, Say], None]
+"""(task, folder of its model, say): adds what a package has of its own"""
+
 KINDS: dict[TaskName, type[Task]] = {
     "retrieval": RetrievalTask, "vqa": VqaTask, "caption": CaptionTask, "nlvr2": Nlvr2Task,
     "grounding": GroundingTask,
@@ -34,12 +37,13 @@ WRITING = ("vqa", "caption")  # tasks that take a decoder
 RERANK = 256  # candidates of a query for a matching head that has learnt, as in mPLUG's configurations
 
 
-def start_task(options: FinetuneOptions, say: Say) -> Task:
+def start_task(options: FinetuneOptions, say: Say, equip: Equip | None = None) -> Task:
     """A task to fine-tune.
 
     Args:
         options: of the verb.
         say: takes what was done to the weights.
+        equip: adds what a package has of its own, before weights are frozen.
 
     Raises:
         UserError: no such model, or one that does not fit.
@@ -61,17 +65,20 @@ def start_task(options: FinetuneOptions, say: Say) -> Task:
     if isinstance(task, RetrievalTask):
         task.rerank = options.rerank
         task.learn(queue=options.queue, momentum=options.momentum, alpha=options.alpha)
+    if equip is not None:
+        equip(task, loaded.folder, say)
     task.freeze()
     task.train()
     return task
 
 
-def load_task(options: UseOptions, say: Say) -> Task:
+def load_task(options: UseOptions, say: Say, equip: Equip | None = None) -> Task:
     """A task to use, in evaluation mode.
 
     Args:
         options: of the verb.
         say: takes what is worth knowing.
+        equip: adds what a package has of its own.
 
     Raises:
         UserError: no such model, one for another task, or one that lacks a part.
@@ -99,6 +106,8 @@ def load_task(options: UseOptions, say: Say) -> Task:
     if isinstance(task, RetrievalTask):
         task.rerank = _candidates(options, learnt(stages, "itm"), say)
         task.top = options.top if isinstance(options, PredictOptions) else task.top
+    if equip is not None:
+        equip(task, folder, say)
     task.eval()
     return task
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 Terms = dict[str, tuple[Tensor, Tensor]]
 """a loss by name: the sum over this process's examples, and how many they are"""
 
+ImageTokens = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
+"""images (R, 3, H, W), CLS of E texts (E, d) or None, the image of each text (E,) int64 or None (text i
+belongs to image i) -> tokens (E, S, d), with S of any size"""
+
 _OTHERS = 20  # examples tried in place of one whose image cannot be read
 
 
@@ -81,6 +85,11 @@ class Task(nn.Module, ABC):  # type: ignore[misc]
     Attributes:
         name: of the task.
         monitor: the score that tells which weights are best.
+        see: what the vision tower makes of images for texts; None: all tokens of an image, whatever the
+            text. A package that drops patches sets it.
+        more: further losses of a batch, asked behind `losses`; None: none.
+        parts: modules that a package adds, saved beside the model under their names.
+        files: texts that a package adds to the model's folder, by name.
     """
 
     name: ClassVar[TaskName]
@@ -90,6 +99,10 @@ class Task(nn.Module, ABC):  # type: ignore[misc]
         super().__init__()
         self.model, self.settings, self.tokenizer = model, settings, tokenizer
         self.texts = TextBatch(tokenizer, settings.max_length)
+        self.see: ImageTokens | None = None
+        self.more: Callable[[dict[str, Any]], Terms] | None = None
+        self.parts = nn.ModuleDict()
+        self.files: dict[str, str] = {}
 
     @property
     def heads(self) -> dict[str, nn.Module]:
@@ -154,6 +167,24 @@ class Task(nn.Module, ABC):  # type: ignore[misc]
     @abstractmethod
     def scores(self, examples: Any, lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Percent by name of answers to examples with truth."""
+
+    def image_tokens(
+        self, images: Tensor, text: Tensor | None = None, of_image: Tensor | None = None
+    ) -> Tensor:
+        """Tokens of the image of each text, through `see` where a package has set it.
+
+        Args:
+            images: (R, 3, H, W).
+            text: (E, d) CLS of the texts; None: there are none.
+            of_image: (E,) int64 in 0..R-1, the image of each text; None: text i belongs to image i.
+
+        Returns:
+            (E, S, d), without texts (R, S, d).
+        """
+        if self.see is not None:
+            return self.see(images, text, of_image)
+        tokens = self.model.encode_image(images)
+        return tokens if of_image is None else tokens[of_image]
 
     def begin_step(self, step: int) -> None:
         """Called before the first batch of each optimiser step."""
@@ -281,6 +312,24 @@ def joined(items: Sequence[Mapping[str, Any]], *names: str) -> dict[str, Any]:
     found["ids"] = [item["place"] for item in items]
     found["unreadable"] = [text for item in items for text in item.get("unreadable", ())]
     return found
+
+
+def each_once(items: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
+    """Images of a batch, each once.
+
+    Args:
+        items: B of them, with `pixels` (3, H, W) and `once`, a text that is equal for equal pixels.
+
+    Returns:
+        (R, 3, H, W) in the order of their first items, and (B,) int64, the image of each item.
+    """
+    place: dict[str, int] = {}
+    pixels = []
+    for item in items:
+        if item["once"] not in place:
+            place[item["once"]] = len(place)
+            pixels.append(item["pixels"])
+    return torch.stack(pixels), torch.tensor([place[item["once"]] for item in items])
 
 
 def counted(total: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor]:

@@ -88,6 +88,7 @@ class Expression(NamedTuple):
 
 
 Example = TypeVar("Example", Question, Statement, Expression)
+OfImage = TypeVar("OfImage", Question, Expression)
 
 
 def read_questions(
@@ -185,6 +186,15 @@ def read_answers(path: Path) -> list[str]:
     if not isinstance(found, list) or not found or not all(isinstance(text, str) for text in found):
         raise UserError(f"{path}: not a JSON list of answers")
     return list(dict.fromkeys(found))
+
+
+def side_by_side(found: Sequence[OfImage]) -> list[OfImage]:
+    """Examples of one image next to one another, images in the order of their first ones: a batch then has
+    few images."""
+    place: dict[str, int] = {}
+    for example in found:
+        place.setdefault(example.image, len(place))
+    return sorted(found, key=lambda example: place[example.image])
 
 
 def refuse_shared(train: Sequence[Example], other: Sequence[Example], what: str) -> None:

@@ -69,6 +69,8 @@ class TaskModule(L.LightningModule):  # type: ignore[misc]
         random = torch.Generator(self.device).manual_seed(seed)
         passed = (self.global_step + micro / accumulate) / self.steps_per_epoch
         terms = self.task.losses(batch, random=random, passed=passed)
+        if self.task.more is not None:
+            terms = terms | self.task.more(batch)
         means = {name: global_mean(*pair) for name, pair in terms.items()}
         loss = torch.stack(list(means.values())).sum()
         logged = {f"train/{name}": value.detach() for name, value in means.items()}

@@ -19,8 +19,8 @@ from nonet.errors import UserError
 from nonet.metrics.vqa import vqa_accuracy
 from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.pair_model import PairModel
-from nonet.vision_language.tasks.task import ImageReading, Task, Terms, counted, joined
-from nonet.vision_language.tasks.task_files import Question, read_questions, refuse_shared
+from nonet.vision_language.tasks.task import ImageReading, Task, Terms, counted, each_once, joined
+from nonet.vision_language.tasks.task_files import Question, read_questions, refuse_shared, side_by_side
 from nonet.vision_language.tasks.task_settings import TaskSettings
 from nonet.vision_language.tasks.writing import decoder_of, rank_texts, text_losses, write_texts
 
@@ -63,11 +63,7 @@ class VqaTask(Task):
         """Questions, those of an image next to one another in the order of their first ones."""
         if split is not None:
             raise UserError(f"files of questions have no splits; leave out the split {split!r}")
-        found = read_questions(sources, folder, answered=truth)
-        place: dict[str, int] = {}
-        for question in found:
-            place.setdefault(question.image, len(place))
-        return sorted(found, key=lambda question: place[question.image])
+        return side_by_side(read_questions(sources, folder, answered=truth))
 
     def refuse_shared(self, train: Sequence[Any], other: Sequence[Any], what: str) -> None:
         """By question id, or by image and question."""
@@ -76,13 +72,13 @@ class VqaTask(Task):
     def item(
         self, examples: Sequence[Any], index: int, reading: ImageReading, random: np.random.Generator | None
     ) -> dict[str, Any]:
-        """`pixels`, `question`, `answers` (text, weight), `id`, `image`."""
+        """`pixels`, `question`, `answers` (text, weight), `id`, `once`, equal for equal pixels."""
         question: Question = examples[index]
         pixels = reading(open_image(question.image), question.text, random)
         return {
             "pixels": pixels, "question": question.text, "place": question.place, "id": question.id,
             "answers": question.weighted() if random is not None else [],
-            "image": question.image if random is None else f"{question.image}:{index}",
+            "once": question.image if random is None else f"{question.image}:{index}",
         }  # fmt: skip
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -95,12 +91,7 @@ class VqaTask(Task):
                 learning only.
         """
         batch = joined(items, "id", "question")
-        place: dict[str, int] = {}
-        for item in items:
-            place.setdefault(item["image"], len(place))
-        first = {place[item["image"]]: item["pixels"] for item in reversed(items)}
-        batch["images"] = torch.stack([first[number] for number in range(len(place))])
-        batch["of_image"] = torch.tensor([place[item["image"]] for item in items])
+        batch["images"], batch["of_image"] = each_once(items)
         batch["input_ids"], batch["attention_mask"] = self.texts([item["question"] for item in items])
         answers = [(number, *answer) for number, item in enumerate(items) for answer in item["answers"]]
         if answers:
@@ -112,9 +103,9 @@ class VqaTask(Task):
 
     def look(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """What the decoder looks at: image and question tokens (B, S + L, d), and their mask (B, S + L)."""
-        image = self.model.encode_image(batch["images"])[batch["of_image"]]
         mask = batch["attention_mask"]
         text = self.model.encode_text(batch["input_ids"], mask)
+        image = self.image_tokens(batch["images"], text[:, 0], batch["of_image"])
         image, text = self.model.fusion(image, None, text, mask)
         return torch.cat([image, text], 1), torch.cat([mask.new_ones(image.shape[:2]), mask], 1)
 

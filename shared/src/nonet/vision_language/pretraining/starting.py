@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +20,16 @@ from nonet.vision_language.pair_data import PairCollate, PairDataset
 from nonet.vision_language.pair_folders import load_extra, load_pair_model
 from nonet.vision_language.pair_model import PairModel
 from nonet.vision_language.pair_preparation import write_wrong_captions
-from nonet.vision_language.patch_detector import PatchDetector
+from nonet.vision_language.patch_detector import PREDICTOR, PatchDetector
+from nonet.vision_language.pretraining.options import PretrainOptions, RegionOptions
+from nonet.vision_language.pretraining.pairs_and_regions import (
+    MakeRegions,
+    PairRegionCollate,
+    PairsAndRegions,
+)
 from nonet.vision_language.region_data import RegionBatches, RegionImages
 from nonet.vision_language.region_files import RegionTable, read_regions
 from nonet.vision_language.tasks.retrieval import RetrievalSet, retrieval_set
-from timix.mix_options import BOX_FREE
-from timix.pretrain_data import MakeRegions, MixCollate, PairsAndRegions
-from timix.scoring import PREDICTOR
-
-if TYPE_CHECKING:
-    from timix.commands.pretrain import Options
 
 WRONG = "wrong_captions.jsonl"  # in a run's folder, what was replaced on purpose
 SOURCES = "data.json"  # likewise, which files were read
@@ -38,7 +38,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """What is trained on what."""
+    """What is trained on what; the detector is None where nothing needs one."""
 
     model: PairModel
     tokenizer: Any
@@ -46,6 +46,7 @@ class Start:
     train: PairTable
     val: RetrievalSet | None
     regions: RegionTable | None
+    boxes: RegionOptions
     wrong: list[WrongCaption]
     files: tuple[Path, ...]
 
@@ -56,7 +57,7 @@ class Start:
         height, width = config.image_size
         return PlainImages(height=height, width=width, mean=config.mean, deviation=config.deviation)
 
-    def visits(self, options: "Options") -> PairsAndRegions:
+    def visits(self, options: PretrainOptions) -> PairsAndRegions:
         """The data set."""
         augment, plain, seed = options.augment, self.plain, options.trainer.seed
         images = TrainImages(
@@ -65,29 +66,31 @@ class Start:
             deviation=plain.deviation,
         )  # fmt: skip
         pairs = PairDataset(self.train, images, seed=seed, careful_flip=augment.careful_flip)
-        return PairsAndRegions(pairs, share=options.tpp.regions_prob, seed=seed)
+        return PairsAndRegions(pairs, share=self.boxes.regions_prob, seed=seed)
 
-    def collate(self, options: "Options") -> MixCollate:
+    def collate(self, options: PretrainOptions) -> PairRegionCollate:
         """Items to a batch."""
         prefix = options.losses.prefix > 0 and self.model.decoder is not None
-        return MixCollate(PairCollate(self.tokenizer, max_length=self.model.config.max_length, prefix=prefix))
+        return PairRegionCollate(
+            PairCollate(self.tokenizer, max_length=self.model.config.max_length, prefix=prefix)
+        )
 
-    def make_regions(self, options: "Options") -> MakeRegions | None:
+    def make_regions(self, options: PretrainOptions) -> MakeRegions | None:
         """Batches of regions for each process."""
-        table, plain, tpp, augment = self.regions, self.plain, options.tpp, options.augment
+        table, plain, boxes, augment = self.regions, self.plain, self.boxes, options.augment
         if table is None:
             return None
         images = RegionImages(
             height=plain.height, width=plain.width, patch=self.model.config.patch,
-            max_regions=tpp.max_regions, min_visible=tpp.min_visible, flip=augment.flip,
+            max_regions=boxes.max_regions, min_visible=boxes.min_visible, flip=augment.flip,
             operations=augment.operations, magnitude=augment.magnitude, mean=plain.mean,
             deviation=plain.deviation,
         )  # fmt: skip
 
         def make(rank: int, world: int) -> RegionBatches:
             return RegionBatches(
-                table, images, self.tokenizer, size=tpp.regions_batch, seed=options.trainer.seed, rank=rank,
-                world=world, max_length=min(tpp.max_length, self.model.config.positions),
+                table, images, self.tokenizer, size=boxes.regions_batch, seed=options.trainer.seed, rank=rank,
+                world=world, max_length=min(boxes.max_length, self.model.config.positions),
             )  # fmt: skip
 
         make(0, 1)  # refuses what does not fit before the run
@@ -102,12 +105,17 @@ class Start:
             write_wrong_captions(self.wrong, run.folder / WRONG)
 
 
-def start(options: "Options", say: Any) -> Start:
+def start(
+    options: PretrainOptions, say: Any, *, boxes: RegionOptions, guided: bool = False, box_free: str = ""
+) -> Start:
     """Read, check and build.
 
     Args:
         options: of the verb `pretrain`.
         say: takes lines on what was read and left out.
+        boxes: how regions are shown.
+        guided: a detector is needed, from regions or from the model that training goes on from.
+        box_free: what to do without both, for the error.
 
     Raises:
         UserError: something is missing, broken, or does not fit.
@@ -125,14 +133,22 @@ def start(options: "Options", say: Any) -> Start:
         regions = read_regions(options.regions, folder=options.region_images, max_words=options.max_words)
         for line in regions.said():
             say(f"regions: {line}")
-    model, tokenizer, detector = _model(options, train, regions is not None, say)
+    model, tokenizer, detector = _model(options, train, regions is not None, guided, box_free, say)
     files = (*options.pairs, *options.val, *options.regions)
     return Start(
-        model, tokenizer, detector, train, None if val is None else retrieval_set(val), regions, wrong, files
+        model,
+        tokenizer,
+        detector,
+        train,
+        None if val is None else retrieval_set(val),
+        regions,
+        boxes,
+        wrong,
+        files,
     )
 
 
-def _validation(options: "Options", train: PairTable, say: Any) -> tuple[PairTable, PairTable | None]:
+def _validation(options: PretrainOptions, train: PairTable, say: Any) -> tuple[PairTable, PairTable | None]:
     if options.val:
         val = read_pairs(options.val, folder=options.val_images, max_words=options.max_words, remark=say)
         refuse_overlap(train, val, "validation")
@@ -147,7 +163,7 @@ def _validation(options: "Options", train: PairTable, say: Any) -> tuple[PairTab
 
 
 def _model(
-    options: "Options", train: PairTable, boxes: bool, say: Any
+    options: PretrainOptions, train: PairTable, boxes: bool, guided: bool, box_free: str, say: Any
 ) -> tuple[PairModel, Any, PatchDetector | None]:
     folder = None
     if options.init is not None:
@@ -170,22 +186,21 @@ def _model(
         )
     if options.losses.mlm and tokenizer.mask_token_id is None:
         raise UserError("the tokenizer has no mask token: set losses.mlm to 0, or take one of BERT's kind")
-    wanted = options.mix.guided and options.mix.score == "tpp"
-    if not boxes and not wanted:
+    if not boxes and not guided:
         return model, tokenizer, None
     detector = PatchDetector(model.vision.width, text_width=model.config.text_width)
     known = folder is not None and load_extra(folder, PREDICTOR, detector, say=say)
     if not boxes:
         if not known:
             raise UserError(
-                f"{options.init}: no patch predictor in it, and there is no --regions file: {BOX_FREE}"
+                f"{options.init}: no patch predictor in it, and there is no --regions file: {box_free}"
             )
         detector.requires_grad_(False)
         say("the patch predictor stays as it is: there are no regions")
     return model, tokenizer, detector
 
 
-def _tokenizer(options: "Options", train: PairTable, size: int, text: str) -> Any:
+def _tokenizer(options: PretrainOptions, train: PairTable, size: int, text: str) -> Any:
     name = options.tokenizer or text
     if name:
         return named_tokenizer(name)

@@ -1,19 +1,17 @@
 """The card of a pre-trained model, and what its training cost (ours)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nonet.options import dump
 from nonet.runs import read_metrics
 from nonet.training.model_card import ModelCard, Score
 from nonet.vision_language.pair_config import PairConfig
+from nonet.vision_language.pretraining.notes import COST
+from nonet.vision_language.pretraining.options import PretrainOptions
 from nonet.vision_language.training_stages import told
-from timix.pretrain_notes import COST
-
-if TYPE_CHECKING:
-    from timix.commands.pretrain import Options
 
 _LOAD = """
 from nonet.vision_language.pair_folders import load_pair_model
@@ -31,8 +29,8 @@ def cost_of(folder: Path, batch: float) -> dict[str, Any]:
 
     Returns:
         steps, pairs (seen, with repetition), device_hours, and gmac_per_pair (of one pair in training: with
-        backward pass, momentum model, mixed images and regions, as a mean over all steps) where it was
-        counted.
+        backward pass, momentum model, regions and what a method adds, as a mean over all steps) where it
+        was counted.
     """
     lines = read_metrics(folder)
     last = lines[-1] if lines else {"step": 0, "seconds": 0.0}
@@ -59,34 +57,32 @@ def stage_of(cost: Mapping[str, Any], losses: list[str]) -> dict[str, Any]:
 
 
 def card_text(
-    name: str, config: PairConfig, options: "Options", scores: Mapping[str, float], cost: Mapping[str, Any],
-    images: int,
+    name: str, package: str, how: str, config: PairConfig, options: PretrainOptions,
+    scores: Mapping[str, float], cost: Mapping[str, Any], images: int, limits: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """The text of README.md.
 
     Args:
         name: of the folder.
+        package: whose verb `pretrain` it was.
+        how: a sentence on what that package's method did.
         config: architecture.
         options: of the training.
         scores: of zero-shot retrieval, percent.
         cost: from `cost_of`.
         images: items that were learnt from.
+        limits: more of them.
     """
-    mix = options.mix
-    how = "No images were mixed."
-    if mix.enabled:
-        where = f"where {mix.score} says so" if mix.guided else "without looking at texts"
-        how = f"Images were mixed ({mix.chosen}, {where}; labels {mix.labels})."
     used = told(stage_of(cost, []))
     files, rows = ", ".join(path.name for path in options.pairs), scores.items()
-    limits = [f"Texts are cut off behind {config.max_length} word pieces."]
+    limits = [*limits, f"Texts are cut off behind {config.max_length} word pieces."]
     if options.corrupt_captions:
         limits.append(f"{options.corrupt_captions:.0%} of its captions were wrong on purpose.")
     return ModelCard(
         title=name,
-        what=f"An image-text model, pre-trained on pairs with `timix pretrain`. {how}",
-        tags=("image-text-retrieval", "timix"),
-        library="timix",
+        what=f"An image-text model, pre-trained on pairs with `{package} pretrain`. {how}",
+        tags=("image-text-retrieval", package),
+        library=package,
         base=options.init or (config.text if options.pretrained and config.text else None),
         data=f"{images:,} images with captions ({files}). Cost of {used}.",
         options=dump(options),

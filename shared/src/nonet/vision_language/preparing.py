@@ -12,8 +12,8 @@ from nonet.errors import UserError
 
 if TYPE_CHECKING:
     from nonet.data.image_text_pairs import PairTable
+    from nonet.vision_language.prepare_options import PrepareOptions
     from nonet.vision_language.region_files import RegionTable
-    from timix.commands.prepare import Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,39 @@ class Prepared:
     lines: list[str]
 
 
-def validation_pairs(options: "Options") -> "PairTable | None":
+def prepare_data(options: "PrepareOptions", say: Callable[[str], None] = print) -> None:
+    """Read, check and write what the options ask for.
+
+    Args:
+        options: of the verb.
+        say: takes the account, which is in prepare.json, too.
+
+    Raises:
+        UserError: a file is missing or broken, nothing is left, the folder holds something, or images are
+            measured on, too; nothing is written then.
+    """
+    from nonet.files import write_json, write_text
+
+    _refuse_old(options.out, options.overwrite)
+    val = validation_pairs(options)
+    parts = [prepared_pairs(options, val)] if options.pairs else []
+    parts += [prepared_regions(options, val)] if options.regions else []
+    _clear(options.out)
+    account: dict[str, Any] = {"seed": options.seed}
+    for part in parts:
+        part.write(options.out)
+        account |= part.account
+    problems = [line for part in parts for line in part.problems]
+    if problems:
+        write_text(options.out / "problems.txt", "\n".join(problems) + "\n")
+    write_json(options.out / "prepare.json", account)
+    for part in parts:
+        say("\n".join(part.lines))
+    if problems:
+        say(f"{options.out / 'problems.txt'}: {len(problems):,} lines on what is wrong")
+
+
+def validation_pairs(options: "PrepareOptions") -> "PairTable | None":
     """The pairs to measure on."""
     from nonet.data.image_text_pairs import read_pairs
 
@@ -42,7 +74,7 @@ def validation_pairs(options: "Options") -> "PairTable | None":
     return read_pairs(options.val, folder=options.images, on_bad=options.on_bad)
 
 
-def prepared_pairs(options: "Options", val: "PairTable | None") -> Prepared:
+def prepared_pairs(options: "PrepareOptions", val: "PairTable | None") -> Prepared:
     """The pairs, checked, thinned and with wrong captions as asked for.
 
     Raises:
@@ -91,7 +123,7 @@ def prepared_pairs(options: "Options", val: "PairTable | None") -> Prepared:
     )
 
 
-def prepared_regions(options: "Options", val: "PairTable | None") -> Prepared:
+def prepared_regions(options: "PrepareOptions", val: "PairTable | None") -> Prepared:
     """The regions, checked against their images.
 
     Raises:
@@ -133,7 +165,28 @@ def prepared_regions(options: "Options", val: "PairTable | None") -> Prepared:
     return Prepared(write=write, account=account, problems=problems, lines=lines)
 
 
-def _tokenizer(options: "Options", table: "PairTable") -> Any:
+def _refuse_old(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; name a folder")
+    held = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if held and not overwrite:
+        raise UserError(f"{out}: holds {', '.join(held[:4])}; name another folder, or say --overwrite")
+    if held and "prepare.json" not in held:
+        raise UserError(f"{out}: was not written by prepare (no prepare.json); name another folder")
+
+
+def _clear(out: Path) -> None:
+    """Make the folder, without what an earlier call wrote."""
+    import shutil
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("shards", "tokenizer"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("pairs.jsonl", "regions.jsonl", "problems.txt", "wrong_captions.jsonl", "prepare.json"):
+        (out / name).unlink(missing_ok=True)
+
+
+def _tokenizer(options: "PrepareOptions", table: "PairTable") -> Any:
     """The tokenizer that was asked for, learnt from true captions; None for none."""
     from nonet.vision_language.caption_tokenizer import named_tokenizer, train_tokenizer
 
@@ -142,7 +195,7 @@ def _tokenizer(options: "Options", table: "PairTable") -> Any:
     return train_tokenizer(table.captions, options.vocabulary) if options.vocabulary else None
 
 
-def _write_pairs(options: "Options", out: Path, table: "PairTable", wrong: list[Any]) -> None:
+def _write_pairs(options: "PrepareOptions", out: Path, table: "PairTable", wrong: list[Any]) -> None:
     from nonet.progress import Progress, progress
     from nonet.vision_language.pair_preparation import write_pairs, write_shards, write_wrong_captions
 
@@ -156,7 +209,7 @@ def _write_pairs(options: "Options", out: Path, table: "PairTable", wrong: list[
         write_wrong_captions(wrong, out / "wrong_captions.jsonl")
 
 
-def _lines_on_pairs(options: "Options", account: dict[str, Any]) -> list[str]:
+def _lines_on_pairs(options: "PrepareOptions", account: dict[str, Any]) -> list[str]:
     where = options.out / ("shards" if options.shard_size else "pairs.jsonl")
     items, images, captions = (account[name] for name in ("items", "images", "captions"))
     lines = [f"{where}: {items:,} items of {images:,} images, {captions:,} captions"]

@@ -1,17 +1,15 @@
-"""From the options of `pretrain` to a run folder with a model (ours)."""
+"""From the options of a verb `pretrain` to a run folder with a model (ours)."""
 
 import dataclasses
 import warnings
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 
 from nonet.data.batching import OrderedBatches, RandomBatches
 from nonet.errors import RunFailed, UserError
-from nonet.report.run_page import run_page
 from nonet.runs import Run, folder_of, read_metrics
 from nonet.training.callbacks import last_good
 from nonet.training.checkpoints import (
@@ -29,21 +27,33 @@ from nonet.vision_language.momentum import Twin
 from nonet.vision_language.pair_data import TextBatch
 from nonet.vision_language.pair_folders import pair_folder, save_pair_model
 from nonet.vision_language.pair_losses import PairLosses
+from nonet.vision_language.pair_model import PairModel
+from nonet.vision_language.pair_passes import See, SeePairs
+from nonet.vision_language.patch_detector import PREDICTOR
+from nonet.vision_language.pretraining.card import card_text, cost_of, stage_of
+from nonet.vision_language.pretraining.method import Method, Plain, begin_with
+from nonet.vision_language.pretraining.notes import PairNotes, StepCost
+from nonet.vision_language.pretraining.options import PretrainOptions
+from nonet.vision_language.pretraining.pairs_and_regions import PairRegionData
+from nonet.vision_language.pretraining.region_module import RegionModule
+from nonet.vision_language.pretraining.starting import Start
+from nonet.vision_language.pretraining.zero_shot import KeptOut, KeptOutCollate
 from nonet.vision_language.training_stages import TRAINING, as_json, read_stages
 from nonet.vision_language.word_mask import WordMask
-from timix.mix_pass import MixPass
-from timix.mix_schedule import mix_weight
-from timix.module import MixModule
-from timix.pretrain_card import card_text, cost_of, stage_of
-from timix.pretrain_data import MixData
-from timix.pretrain_notes import PairNotes, ScoreNotes, StepCost
-from timix.pretrain_start import Start, start
-from timix.scoring import PREDICTOR, check_block
-from timix.text_aware_mix import TextAwareMix
-from timix.zero_shot import KeptOut, KeptOutCollate
 
-if TYPE_CHECKING:
-    from timix.commands.pretrain import Options
+
+class Done(NamedTuple):
+    """What a pre-training left.
+
+    Attributes:
+        folder: of the run; `model` is in it.
+        writes: whether this process is the one that writes.
+        row: what it cost and its zero-shot scores in percent, by name.
+    """
+
+    folder: Path
+    writes: bool
+    row: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,30 +65,31 @@ class _Length:
     trainer: TrainerOptions
 
 
-def pretrain(options: "Options") -> Path:
-    """Pre-train, save the model, its card and its page; prints the run's folder.
+def pretrain(options: PretrainOptions, method: Method) -> Done:
+    """Pre-train, and save the model with its card.
 
     Args:
         options: of the verb `pretrain`.
+        method: what is trained on them.
 
     Returns:
-        The run's folder; `model` is in it.
+        Where, and what it came to.
 
     Raises:
         UserError: what cannot work is refused before there is a run folder.
         RunFailed: losses are not finite, memory does not suffice, or too many images cannot be read.
     """
-    resumed, notes = folder_of(options.resume), list[str]()
+    resumed, notes = folder_of(options.resume), list(method.remarks)
     seed_all(options.trainer.seed)
-    begin = start(options, notes.append)
-    length = _length(options, len(begin.train), notes)
-    module = build_module(options, begin, length.trainer.steps, length.steps_per_epoch)
+    begin = begin_with(options, method, notes.append)
+    length = _length(options, method, len(begin.train), notes)
+    module = method.build(begin, length.trainer.steps, length.steps_per_epoch)
     data = _data(options, begin, length)
     trainer = length.trainer
     run = (
         Run.resume(resumed, options)
         if resumed
-        else Run.create("timix", "pretrain", options, seed=trainer.seed, folder=options.out)
+        else Run.create(method.package, "pretrain", options, seed=trainer.seed, folder=options.out)
     )
     with run:
         for note in notes:
@@ -89,37 +100,23 @@ def pretrain(options: "Options") -> Path:
             f"images kept out; {trainer.steps:,} steps, {length.steps_per_epoch:,} a pass; "
             f"{sum(each.numel() for each in begin.model.parameters()):,} parameters"
         )
-        _fit(options, run, module, data, trainer, len(begin.train))
-        if run.writes:
-            _finish(options, run, begin, module, resumed is not None)
-    return run.folder
+        _fit(options, method, run, module, data, trainer, len(begin.train))
+        row = _finish(options, method, run, begin, module, resumed is not None) if run.writes else {}
+    return Done(run.folder, run.writes, row)
 
 
-def build_module(options: "Options", begin: Start, steps: int, steps_per_epoch: int) -> MixModule:
-    """The module of a run.
+def build_losses(
+    options: PretrainOptions, begin: Start, see: See | None = None, see_pairs: SeePairs | None = None
+) -> PairLosses:
+    """The losses of pairs.
 
     Args:
         options: of the verb.
-        begin: the model, its tokenizer and predictor.
-        steps: of the whole run.
-        steps_per_epoch: of a pass through the pairs.
-
-    Raises:
-        UserError: windows do not fit the grid, or there is no such block.
+        begin: the model and its tokenizer.
+        see: what the vision tower makes of a batch; None: all of its tokens.
+        see_pairs: what it makes of it for the pairs of matching; None: the same.
     """
-    model, mix, tpp, itc = begin.model, options.mix, options.tpp, options.itc
-    mixed = None
-    if mix.enabled:
-        mixer = TextAwareMix(
-            model.vision.grid, mix.r_min, mix.r_max, partner=mix.partner, region=mix.chosen,
-            per_sample_k=mix.per_sample_k, clamp=mix.clamp,
-        )  # fmt: skip
-        mixed = MixPass(
-            mixer, score=mix.score, block=tpp.loc, labels=mix.labels, smoothing=mix.label_smoothing,
-            fraction=mix.fraction, space=mix.space, queue=mix.queue,
-        )  # fmt: skip
-    if begin.detector is not None or (mix.guided and mix.score == "attn"):
-        check_block(model.vision, tpp.loc)
+    model = begin.model
     weights = dataclasses.asdict(options.losses)
     share = weights.pop("masked")
     if model.decoder is None:
@@ -131,22 +128,22 @@ def build_module(options: "Options", begin: Start, steps: int, steps_per_epoch: 
             model.config.vocabulary, mask_id=tokenizer.mask_token_id, begin_id=tokenizer.cls_token_id,
             share=share,
         )  # fmt: skip
-    losses = PairLosses(
-        mask, weights=weights, online_keys=itc.online_keys, see=None if mixed is None else mixed.see()
+    return PairLosses(
+        mask, weights=weights, online_keys=options.itc.online_keys, see=see, see_pairs=see_pairs
     )
+
+
+def twin_and_queue(
+    options: PretrainOptions, model: PairModel, losses: PairLosses
+) -> tuple[Twin | None, FeatureQueue | None]:
+    """The momentum model and the queue of its features; None where the options leave them out."""
+    itc = options.itc
     twin = Twin(model, itc.momentum, skip=losses.skipped_by_twin(model)) if itc.momentum else None
     queue = FeatureQueue(itc.queue, model.config.embed, reset=options.reset_queue) if itc.queue else None
-    model.vision.checkpointing = options.checkpointing
-    return MixModule(
-        model, losses, options.rates, steps=steps, steps_per_epoch=steps_per_epoch, mixed=mixed,
-        mix_weight=partial(mix_weight, mix), detector=begin.detector, pta_weight=tpp.loss_weight,
-        block=tpp.loc, twin=twin, queue=queue, alpha=itc.alpha, seed=options.trainer.seed,
-        separate=mix.optim_steps == "separate", clip=options.trainer.clip,
-        skips=options.skip_nonfinite > 0,
-    )  # fmt: skip
+    return twin, queue
 
 
-def _length(options: "Options", count: int, notes: list[str]) -> _Length:
+def _length(options: PretrainOptions, method: Method, count: int, notes: list[str]) -> _Length:
     """Batches, steps of a pass, and the trainer's options with the steps of the whole run."""
     size, trainer = min(options.batch, count), options.trainer
     if size < options.batch:
@@ -162,18 +159,18 @@ def _length(options: "Options", count: int, notes: list[str]) -> _Length:
         )
     if options.validate:
         trainer = replace(trainer, validate_every=max(1, round(options.validate * passing)))
-    if options.mix.optim_steps == "separate":
+    if method.manual:
         trainer = replace(trainer, devices=1)
     return _Length(batches, passing, trainer)
 
 
-def _data(options: "Options", begin: Start, length: _Length) -> MixData:
+def _data(options: PretrainOptions, begin: Start, length: _Length) -> PairRegionData:
     texts = TextBatch(begin.tokenizer, begin.model.config.max_length)
     val: tuple[Any, ...] = ()
     if begin.val is not None:
         kept = KeptOut(begin.val, begin.plain)
         val = (kept, OrderedBatches(len(kept), options.batch))
-    return MixData(
+    return PairRegionData(
         begin.visits(options), length.batches, begin.collate(options), *val,
         regions=begin.make_regions(options), val_collate=KeptOutCollate(texts),
         workers=length.trainer.workers, steps=length.trainer.steps, accumulate=length.trainer.accumulate,
@@ -181,22 +178,20 @@ def _data(options: "Options", begin: Start, length: _Length) -> MixData:
 
 
 def _fit(
-    options: "Options", run: Run, module: MixModule, data: MixData, trainer: TrainerOptions, count: int
-) -> None:
+    options: PretrainOptions, method: Method, run: Run, module: RegionModule, data: PairRegionData,
+    trainer: TrainerOptions, count: int,
+) -> None:  # fmt: skip
     """Train in the run's folder, from its last checkpoint on if there is one."""
-    config, separate = module.model.config, not module.automatic_optimization
-    state = {
+    config = module.model.config
+    state: dict[str, Plain] = {
         "batch": options.batch, "steps": trainer.steps, "rates.lr": options.rates.lr,
-        "model.image": config.image, "model.patch": config.patch, "mix.optim_steps": options.mix.optim_steps,
+        "model.image": config.image, "model.patch": config.patch, **method.settings,
     }  # fmt: skip
     monitor = "val/R-mean" if options.keep == "best" and data.val_dataset is not None else None
     notes = [PairNotes(run, count, options.unreadable), StepCost(run, module.kind_of_step)]
-    if module.mixed is not None:
-        notes.append(ScoreNotes(run, module.mixed.mixer))
     engine = build_trainer(
-        replace(trainer, clip=None) if separate else trainer, run, monitor=monitor, mode="max",
-        callbacks=[StateOfRun(**state), *notes],
-        skip=options.skip_nonfinite,
+        replace(trainer, clip=None) if method.manual else trainer, run, monitor=monitor, mode="max",
+        callbacks=[StateOfRun(**state), *notes, *module.callbacks(run)], skip=options.skip_nonfinite,
     )  # fmt: skip
     last = run.checkpoints / "last.ckpt"
     if last.exists():  # before Lightning finds that weights do not fit
@@ -209,15 +204,17 @@ def _fit(
             engine.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
     except torch.OutOfMemoryError as error:
         raise RunFailed(
-            "the device's memory does not suffice: set checkpointing, mix.optim_steps separate or a lower "
-            f"mix.fraction, or lower batch and raise trainer.accumulate; {last_good(run)}"
+            f"the device's memory does not suffice: set {method.saves_memory}, or lower batch and raise "
+            f"trainer.accumulate; {last_good(run)}"
         ) from error
     if engine.checkpoints.best_path.exists() and monitor is not None:
         module.model.load_state_dict(read_weights(engine.checkpoints.best_path))
 
 
-def _finish(options: "Options", run: Run, begin: Start, module: MixModule, overwrite: bool) -> None:
-    """Save the model, its card and the page."""
+def _finish(
+    options: PretrainOptions, method: Method, run: Run, begin: Start, module: RegionModule, overwrite: bool
+) -> dict[str, Any]:
+    """Save the model and its card; what it cost, and its scores."""
     model = module.model.to("cpu").eval()
     lines = [line for line in read_metrics(run.folder) if "val/R-mean" in line]
     best = options.keep == "best"
@@ -226,11 +223,11 @@ def _finish(options: "Options", run: Run, begin: Start, module: MixModule, overw
     passing = RandomBatches(len(begin.train), min(options.batch, len(begin.train)), 0).steps(0)
     cost = cost_of(run.folder, len(begin.train) / passing * options.trainer.accumulate)
     extras = {} if module.detector is None else {PREDICTOR: module.detector.to("cpu")}
-    text = card_text(run.model.name, model.config, options, scores, cost, len(begin.train))
+    text = card_text(
+        run.model.name, method.package, method.how, model.config, options, scores, cost, len(begin.train),
+        method.limits,
+    )  # fmt: skip
     before = read_stages(pair_folder(options.init), options.init) if options.init else []
-    files = {TRAINING: as_json([*before, stage_of(cost, module.learns())])}
+    files = {TRAINING: as_json([*before, stage_of(cost, module.learns())]), **method.files}
     save_pair_model(model, begin.tokenizer, run.model, text, extras=extras, files=files, overwrite=overwrite)
-    page = run_page(run.folder)
-    page.table([cost | scores], "What it cost, and zero-shot retrieval of images kept out (percent)")
-    page.save(run.folder / "report.html")
-    print(run.folder)
+    return cost | scores

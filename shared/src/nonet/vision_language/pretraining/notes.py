@@ -10,13 +10,12 @@ from torch.utils.flop_counter import flop_registry
 from nonet.files import write_json
 from nonet.runs import Run
 from nonet.vision_language.pair_data import UnreadableImages
-from timix.text_aware_mix import TextAwareMix
 
 COST = "cost.json"  # in a run's folder
 
 
 class PairNotes(L.Callback):  # type: ignore[misc]
-    """Says which images cannot be read; ends a run with too many of them.
+    """Says which images cannot be read, and ends a run with too many of them; counts what is left of regions.
 
     Args:
         run: says it.
@@ -25,7 +24,8 @@ class PairNotes(L.Callback):  # type: ignore[misc]
     """
 
     def __init__(self, run: Run, count: int, limit: float) -> None:
-        self.unreadable = UnreadableImages(count, limit, run.say)
+        self.run, self.unreadable = run, UnreadableImages(count, limit, run.say)
+        self.outside = self.truncated = self.texts = 0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -36,34 +36,24 @@ class PairNotes(L.Callback):  # type: ignore[misc]
             RunFailed: too many images cannot be read.
         """
         self.unreadable(batch)
-
-
-class ScoreNotes(L.Callback):  # type: ignore[misc]
-    """Says at the end how many scores of patches were NaN or infinite, and counted as 0.
-
-    Args:
-        run: says it.
-        mixer: counts them.
-    """
-
-    def __init__(self, run: Run, mixer: TextAwareMix) -> None:
-        self.run, self.mixer = run, mixer
+        regions = batch.get("regions") or batch
+        self.outside += regions.get("outside", 0)
+        self.truncated += regions.get("truncated", 0)
+        self.texts += len(regions["masks"]) if "masks" in regions else 0
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Say it.
-
-        Raises:
-            RunFailed: they are more than 1 %.
-        """
-        found = self.mixer.look()
-        if found:
-            self.run.say(f"warning: {found:,} patch scores were NaN or infinite, and counted as 0")
+        """Say what became of regions, as counted by this process."""
+        if self.outside or self.truncated:
+            self.run.say(
+                f"regions: of {self.texts:,} texts {self.truncated:,} were cut off at their most word pieces "
+                f"(max_length); {self.outside:,} times a region was left out, as it lies outside of its image"
+            )
 
 
 class StepCost(L.Callback):  # type: ignore[misc]
     """Counts the multiplications of training, forward and backward, those of the momentum model too.
 
-    The first batch of each kind is counted: with mixed images or without, with regions or without. Each
+    The first batch of each kind is counted, such as those with regions and those without. Each
     kind's share of the pairs then says what a pair takes in the mean. What torch's counter does not know,
     such as kernels of our own, is not in it.
 

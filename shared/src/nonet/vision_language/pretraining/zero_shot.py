@@ -88,9 +88,14 @@ class KeptOutCollate:
 
 
 class ZeroShot:
-    """Collects features over a validation, and gives the recalls."""
+    """Collects features over a validation, and gives the recalls.
 
-    def __init__(self) -> None:
+    Args:
+        see: (model, images (n, 3, H, W)) to their tokens; None: all tokens of the vision tower.
+    """
+
+    def __init__(self, see: "Callable[[PairModel, Tensor], Tensor] | None" = None) -> None:
+        self.see = see or PairModel.encode_image
         self._parts: list[tuple[Numbers, Floats, Numbers, Floats]] = []
         self._lost = 0
 
@@ -100,7 +105,7 @@ class ZeroShot:
         self._lost += batch["lost"]
         if not len(batch["numbers"]):
             return
-        images = model.image_features(model.encode_image(batch["images"])).float()
+        images = model.image_features(self.see(model, batch["images"])).float()
         texts = model.text_features(model.encode_text(batch["input_ids"], batch["attention_mask"])).float()
         numbers, owners = batch["numbers"].cpu().numpy(), batch["owners"].cpu().numpy()
         self._parts.append((numbers, images.cpu().numpy(), owners, texts.cpu().numpy()))

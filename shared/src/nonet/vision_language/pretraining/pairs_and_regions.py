@@ -45,7 +45,7 @@ class PairsAndRegions:
         return self.regions[number]
 
 
-class MixCollate:
+class PairRegionCollate:
     """Pairs, and the batch of regions behind them, to one batch: that of `PairCollate`, with `regions`.
 
     Args:
@@ -65,7 +65,7 @@ class MixCollate:
         return batch
 
 
-class MixData(StepData):
+class PairRegionData(StepData):
     """Training data of pairs and regions, validation data of pairs.
 
     Args:
@@ -77,7 +77,7 @@ class MixData(StepData):
     """
 
     def __init__(
-        self, train_dataset: PairsAndRegions, train_batches: Any, collate: MixCollate, *val: Any,
+        self, train_dataset: PairsAndRegions, train_batches: Any, collate: PairRegionCollate, *val: Any,
         regions: MakeRegions | None = None, val_collate: Callable[[list[Any]], Any] | None = None,
         workers: int = 0, steps: int | None = None, accumulate: int | None = None,
     ) -> None:  # fmt: skip
@@ -93,13 +93,13 @@ class MixData(StepData):
         start = trainer.global_step * trainer.accumulate_grad_batches
         if self.regions is not None:
             self.train_dataset.regions = self.regions(trainer.global_rank, trainer.world_size)
-        sampler = _Numbered(
+        sampler = NumberedBatches(
             self.train_batches, start=start, rank=trainer.global_rank, world=trainer.world_size
         )
         return self._loader(self.train_dataset, sampler, self.collate, self.workers)
 
 
-class _Numbered(StepSampler):
+class NumberedBatches(StepSampler):
     """Each process's share of a batch, and behind it the item of that batch's regions."""
 
     def __iter__(self) -> Iterator[list[Pair]]:
