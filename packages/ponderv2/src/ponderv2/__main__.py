@@ -1,0 +1,5 @@
+"""`python -m ponderv2` is the command `ponderv2`."""
+
+from ponderv2.cli import main
+
+raise SystemExit(main())
