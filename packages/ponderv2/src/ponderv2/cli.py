@@ -8,7 +8,7 @@ from nonet.cli import main as run_command
 PROG = "ponderv2"
 
 ABOUT = (
-    "Pre-train 3D backbones by rendering what they saw, fine-tune them on few labels, make meshes and views."
+    "Pre-train 3D backbones by rendering what they saw, fine-tune them on few labels, make meshes."
 )
 
 VERBS = {
