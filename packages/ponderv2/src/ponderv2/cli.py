@@ -7,9 +7,7 @@ from nonet.cli import main as run_command
 
 PROG = "ponderv2"
 
-ABOUT = (
-    "Pre-train 3D backbones by rendering what they saw, fine-tune them on few labels, make meshes."
-)
+ABOUT = "Pre-train 3D backbones by rendering what they saw, fine-tune them on few labels, make meshes."
 
 VERBS = {
     "demo": Verb(
@@ -20,32 +18,46 @@ VERBS = {
     "prepare": Verb(
         "check a data set (poses, depth, units, labels) and pack it for fast reading",
         "ponderv2.commands.prepare",
-        "ponderv2 prepare --data scannet:scans:train --out packed",
+        "ponderv2 prepare --data scannet:scannet:train --out packed",
     ),
     "pretrain": Verb(
         "pre-train a backbone by rendering colour and depth, with or without labels of images",
         "ponderv2.commands.pretrain",
-        "ponderv2 pretrain --data scannet:scans:train",
+        "ponderv2 pretrain --data scannet:scannet:train",
     ),
-    "finetune": Verb(
-        "fine-tune a backbone on labelled scenes: semseg, insseg, det",
-        "ponderv2.commands.finetune",
-        "ponderv2 finetune semseg --data scannet:scans:train --init runs/ponderv2/pretrain-1/model",
+    "finetune semseg": Verb(
+        "fine-tune a backbone to label every point",
+        "ponderv2.commands.finetune_semseg",
+        "ponderv2 finetune semseg --data scannet:scannet:train --val scannet:scannet:val "
+        "--init runs/ponderv2/pretrain-1/model",
+    ),
+    "finetune insseg": Verb(
+        "fine-tune a backbone to find objects point by point",
+        "ponderv2.commands.finetune_insseg",
+        "ponderv2 finetune insseg --data scannet:scannet:train --val scannet:scannet:val "
+        "--init runs/ponderv2/pretrain-1/model",
+    ),
+    "finetune det": Verb(
+        "fine-tune a backbone to find objects' boxes, in rooms or on the road",
+        "ponderv2.commands.finetune_det",
+        "ponderv2 finetune det --data scannet:scannet:train --val scannet:scannet:val "
+        "--init runs/ponderv2/pretrain-1/model",
     ),
     "probe": Verb(
         "train one linear layer on a backbone that stays as it is",
         "ponderv2.commands.probe",
-        "ponderv2 probe --data scannet:scans:train --init runs/ponderv2/pretrain-1/model",
+        "ponderv2 probe --data scannet:scannet:train --val scannet:scannet:val "
+        "--init runs/ponderv2/pretrain-1/model",
     ),
     "evaluate": Verb(
         "score a model on labelled scenes; --tta votes over fragments and views of every point",
         "ponderv2.commands.evaluate",
-        "ponderv2 evaluate --model runs/ponderv2/finetune-1/model --data scannet:scans:val",
+        "ponderv2 evaluate --model runs/ponderv2/finetune-semseg-1/model --data scannet:scannet:val --tta",
     ),
     "predict": Verb(
         "write labels, instances or boxes for scenes without labels",
         "ponderv2.commands.predict",
-        "ponderv2 predict --model runs/ponderv2/finetune-1/model --data cloud:room.ply --out predicted",
+        "ponderv2 predict cloud:room.ply --model runs/ponderv2/finetune-semseg-1/model --out predicted",
     ),
     "reconstruct": Verb(
         "make a mesh of a scene from a pre-trained model, and score it",
