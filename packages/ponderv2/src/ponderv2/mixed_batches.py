@@ -1,0 +1,99 @@
+"""Batches of several data sets, each of one data set only (PPT's rule; PonderV2's MultiDatasetDataLoader).
+
+Norms and class names belong to a data set, hence a batch must not mix them. Data sets take turns as ratios
+say: with 4 : 2 : 1 there are four batches of the first, two of the second, one of the third, and so on.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from nonet.data.batch_sizes import Indices
+from nonet.data.batching import Batches, Pair, generator
+from nonet.errors import UserError
+
+TURNS = 1 << 12  # times that an item may come up in one epoch: numbers its draws apart
+
+
+class MixedScenes:
+    """Several data sets one after the other; `self[(epoch, index)]` is an item of one of them.
+
+    An item that comes up several times in an epoch is drawn anew each time: `MixedBatches` adds the length of
+    the whole to its index once for each time before.
+
+    Args:
+        datasets: each with `len` and `dataset[(epoch, index)]`.
+    """
+
+    def __init__(self, datasets: Sequence[Any]) -> None:
+        if not datasets:
+            raise ValueError("no data set to mix")
+        self.datasets = list(datasets)
+        self.starts = [0, *accumulate(len(dataset) for dataset in datasets)]
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, item: Pair) -> Any:
+        epoch, index = item
+        turn, index = divmod(index, len(self))
+        place = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.datasets[place][(epoch * TURNS + turn, index - self.starts[place])]
+
+
+class MixedBatches(Batches):
+    """Batches for `MixedScenes`, each of one data set.
+
+    An epoch is as long as the first data set takes, rounded up to whole turns. The others go on where the
+    epoch before left them, so that in the long run all items of a data set come up equally often.
+
+    Args:
+        counts: items of each data set.
+        batch: items in a batch at most, over all ranks; a smaller data set has smaller batches.
+        seed: decides the order, together with the epoch.
+        ratios: batches of each data set in a turn; one of each by default.
+
+    Raises:
+        UserError: a data set is empty, or ratios do not fit the data sets.
+    """
+
+    def __init__(self, counts: Sequence[int], batch: int, seed: int, ratios: Sequence[int] = ()) -> None:
+        self.counts, self.batch, self.seed = tuple(counts), batch, seed
+        self.ratios = tuple(ratios) or (1,) * len(self.counts)
+        if not self.counts or min(self.counts) < 1 or batch < 1:
+            raise UserError(f"data sets of {list(self.counts)} scenes in batches of {batch}: one is empty")
+        if len(self.ratios) != len(self.counts) or min(self.ratios) < 1:
+            raise UserError(
+                f"ratios are {', '.join(map(str, self.ratios))} for {len(self.counts)} data sets: give one "
+                "whole number from 1 for each"
+            )
+        self._passes = [-(-count // batch) for count in self.counts]  # batches of a pass through each
+        self._cycles = -(-self._passes[0] // self.ratios[0])
+
+    def steps(self, epoch: int) -> int:
+        """Batches of an epoch, the same for all."""
+        return self._cycles * sum(self.ratios)
+
+    def epoch(self, epoch: int) -> list[Indices]:
+        """The batches of that epoch: item numbers of `MixedScenes`."""
+        streams = [self._stream(place, epoch) for place in range(len(self.counts))]
+        found: list[Indices] = []
+        for cycle in range(self._cycles):
+            for stream, ratio in zip(streams, self.ratios, strict=True):
+                found += stream[cycle * ratio : (cycle + 1) * ratio]
+        return found
+
+    def _stream(self, place: int, epoch: int) -> list[Indices]:
+        """The batches of one data set in that epoch."""
+        count, total = self._cycles * self.ratios[place], sum(self.counts)
+        first, start = divmod(epoch * count, self._passes[place])
+        found: list[Indices] = []
+        number = first
+        while len(found) < start + count:
+            order = generator(self.seed, "mixed", place, number).permutation(self.counts[place])
+            base = sum(self.counts[:place]) + (number - first) * total
+            found += [part + base for part in np.array_split(order, self._passes[place])]
+            number += 1
+        return found[start : start + count]
