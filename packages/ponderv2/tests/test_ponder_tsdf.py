@@ -5,27 +5,17 @@ import pytest
 
 from nonet.errors import UserError
 from ponderv2 import tsdf
+from ponderv2.cameras import look_at
 from ponderv2.scenes import View
-from ponderv2.tsdf import Fusion, fuse, project
+from ponderv2.tsdf import Fusion, fuse
 
 K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
 MIDDLE, RADIUS = np.array([0.3, -0.2, 0.1]), 0.5
 
 
-def looking(eye, at):
-    """Camera-to-world with z towards `at`."""
-    ahead = (at - eye) / np.linalg.norm(at - eye)
-    right = np.cross(ahead, [0.1, 0.2, -1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(ahead, right), ahead], 1)
-    pose[:3, 3] = eye
-    return pose
-
-
 def view_of_ball(eye, color=(200, 100, 50)):
     """Exact planar depth of a ball, by the quadratic equation of each pixel's ray."""
-    pose = looking(eye, MIDDLE)
+    pose = look_at(eye, MIDDLE, (0.1, 0.2, -1.0))
     v, u = np.mgrid[0:48, 0:64]
     rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones_like(u, float)], -1)
     rays = rays @ pose[:3, :3].T
@@ -79,20 +69,6 @@ def test_what_is_seen_in_too_few_frames_or_too_far_away_is_left_out():
     for options in ({"least": 3}, {"longest": 0.9}):
         with pytest.raises(UserError, match="2 frames show no surface"):
             fuse([plane(1.0, 0), plane(1.0, 0)], voxel=0.05, **options)
-
-
-def test_projecting_the_point_of_a_pixel_gives_the_pixel():
-    view = view_of_ball(EYES[3])
-    v, u = np.nonzero(view.depth)
-    rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(len(u))], 1)
-    points = (rays * view.depth[v, u][:, None]) @ view.camera_to_world[:3, :3].T + view.camera_to_world[:3, 3]
-    found_u, found_v, ahead, inside = project(points, view)
-    assert inside.all()
-    assert (found_u == u).all()
-    assert (found_v == v).all()
-    assert np.allclose(ahead, view.depth[v, u], atol=1e-6)
-    behind = view.camera_to_world[:3, 3] - view.camera_to_world[:3, 2]
-    assert not project(behind[None], view)[3].any()
 
 
 def test_a_scene_too_large_for_its_voxels_and_one_far_away_are_refused(monkeypatch):

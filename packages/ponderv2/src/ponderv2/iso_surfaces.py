@@ -36,7 +36,7 @@ def surface_of(
 
     if distances.shape != observed.shape or distances.ndim != 3 or min(distances.shape) < 2:
         raise ValueError(
-            f"distances {distances.shape} and observed {observed.shape} should be equal, three axes of 2 or more"
+            f"distances {distances.shape} and observed {observed.shape} should be equal, each axis 2 or more"
         )
     whole = all_corners(observed)
     inside = distances < 0

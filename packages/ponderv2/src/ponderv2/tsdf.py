@@ -1,8 +1,8 @@
-"""Depth frames fused into one truncated signed distance and its mesh: the reference that meshes are scored by.
+"""Depth frames fused into one truncated signed distance and its mesh: the reference to score meshes by.
 
-Each voxel near an observed surface holds the mean over frames of "depth of the pixel it falls on, less its own
-depth", cut off at a truncation (Curless & Levoy 1996; Newcombe et al. 2011). Voxels lie in blocks, which exist
-only where some frame saw a surface. Ours, so that no Open3D is needed.
+Each voxel near an observed surface holds the mean over frames of "depth of the pixel it falls on, less its
+own depth", cut off at a truncation (Curless & Levoy 1996; Newcombe et al. 2011). Voxels lie in blocks, which
+exist only where some frame saw a surface. Ours, so that no Open3D is needed.
 
 Shapes: H, W of a frame; B blocks of SIDE^3 voxels.
 """
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonet.errors import UserError
+from ponderv2.cameras import unproject
 from ponderv2.iso_surfaces import surface_of
 from ponderv2.meshes import Mesh
 from ponderv2.scenes import View
+from ponderv2.visibility import nearest_pixels
 
 SIDE = 8
 """voxels along an edge of a block"""
@@ -72,7 +74,7 @@ class Fusion:
         if int(np.prod(counts * SIDE, dtype=np.int64)) > MOST_VOXELS:
             size = " x ".join(f"{count * SIDE * self.voxel:.1f}" for count in counts)
             raise UserError(
-                f"voxels of {self.voxel:g} m in a box of {size} m are too many for one grid: take larger voxels"
+                f"voxels of {self.voxel:g} m in a box of {size} m are too many: take larger voxels"
             )
         grids = []
         for values, empty in ((self._distance, 1.0), (self._weight, 0.0)):
@@ -88,13 +90,11 @@ class Fusion:
         v, u = np.nonzero(depth)
         if not len(v):
             return np.zeros((0, 3), np.int64)
-        K, pose, side = view.intrinsics, view.camera_to_world, SIDE * self.voxel
-        rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(len(u))], 1)
-        rays = rays @ pose[:3, :3].T
+        side = SIDE * self.voxel
         reach = np.linspace(-self.truncation, self.truncation, 2 + int(2 * self.truncation / (side / 2)))
         keys = []
         for step in reach:
-            points = pose[:3, 3] + rays * np.maximum(depth[v, u] + step, 0)[:, None]
+            points = unproject(view, u, v, np.maximum(depth[v, u] + step, 0))
             keys.append(np.unique(_pack(np.floor(points / side).astype(np.int64))))
         return _unpack(np.unique(np.concatenate(keys)))
 
@@ -116,7 +116,7 @@ class Fusion:
         self, slots: NDArray[np.int64], blocks: NDArray[np.int64], depth: NDArray[np.float32], view: View
     ) -> None:
         centres = ((blocks[:, None] * SIDE + self._inner) + 0.5) * self.voxel  # (B, SIDE^3, 3)
-        pixel_u, pixel_v, ahead, inside = project(centres.reshape(-1, 3), view)
+        pixel_u, pixel_v, ahead, inside = nearest_pixels(centres.reshape(-1, 3), view)
         seen = np.zeros(len(inside), np.float32)
         seen[inside] = depth[pixel_v[inside], pixel_u[inside]]
         apart = seen - ahead
@@ -156,31 +156,6 @@ def fuse(
     if not len(mesh.faces):
         raise UserError(f"{fusion.frames} frames show no surface: is their depth in metres?")
     return mesh
-
-
-def project(
-    points: NDArray[np.float64], view: View
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-    """The nearest pixels of world points in a view.
-
-    Args:
-        points: (N, 3), metres.
-        view: whose pixel (u, v) has its centre at those whole numbers.
-
-    Returns:
-        u, v (N,) int64; planar depth (N,), metres; (N,) bool whether it lies in the image, before the camera.
-    """
-    K, pose = view.intrinsics, view.camera_to_world
-    seen = (points - pose[:3, 3]) @ np.linalg.inv(pose[:3, :3]).T
-    ahead = seen[:, 2]
-    safe = np.where(ahead > 1e-6, ahead, 1.0)
-    height, width = view.depth.shape
-    u, v = (
-        np.rint(np.clip(K[axis, axis] * seen[:, axis] / safe + K[axis, 2], -1e6, 1e6)).astype(np.int64)
-        for axis in (0, 1)
-    )
-    inside = (ahead > 1e-6) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    return u, v, ahead, inside
 
 
 def _pack(blocks: NDArray[np.int64]) -> NDArray[np.int64]:
