@@ -15,6 +15,21 @@ from nonet.errors import UserError
 Size = Literal["paper", "small", "tiny"]
 
 
+def _positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not all(each > 0 for each in (value if isinstance(value, tuple) else (value,))):
+            raise UserError(f"{name} is {value}; it is above 0")
+
+
+def _names(datasets: tuple[str, ...]) -> None:
+    if len(set(datasets)) != len(datasets):
+        raise UserError(f"data sets {', '.join(datasets)}: a name stands twice")
+    for name in datasets:
+        if not name or "." in name:
+            raise UserError(f"{name!r} cannot name a data set: give a word without a dot")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpUNetConfig:
     """The sparse U-Net that fine-tuning keeps."""
@@ -251,18 +266,3 @@ def from_dict(kind: type, values: Mapping[str, Any], where: str) -> Any:
         except Mismatch as error:
             raise UserError(f"{place}: {error}") from error
     return kind(**found)
-
-
-def _positive(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not all(each > 0 for each in (value if isinstance(value, tuple) else (value,))):
-            raise UserError(f"{name} is {value}; it is above 0")
-
-
-def _names(datasets: tuple[str, ...]) -> None:
-    if len(set(datasets)) != len(datasets):
-        raise UserError(f"data sets {', '.join(datasets)}: a name stands twice")
-    for name in datasets:
-        if not name or "." in name:
-            raise UserError(f"{name!r} cannot name a data set: give a word without a dot")
