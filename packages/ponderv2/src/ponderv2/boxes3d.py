@@ -1,6 +1,6 @@
 """Boxes in space that are turned about the vertical axis, as driving data sets have them."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,25 @@ def corners(boxes: Boxes3D) -> Float:
     x, y = local[..., 0], local[..., 1]
     turned = np.stack([cos * x - sin * y, sin * x + cos * y, local[..., 2]], -1)
     return np.asarray(turned + boxes.center[:, None])
+
+
+def moved_boxes(boxes: Boxes3D, world: NDArray[Any]) -> Boxes3D:
+    """The boxes after a similarity of the world that keeps z upright: turns about z, scales, mirrors.
+
+    Args:
+        boxes: K of them.
+        world: (4, 4).
+    """
+    linear = np.asarray(world, np.float64)[:3, :3]
+    scale = np.cbrt(abs(np.linalg.det(linear)))
+    ahead = np.stack([np.cos(boxes.yaw), np.sin(boxes.yaw)], 1) @ linear[:2, :2].T
+    return replace(
+        boxes,
+        center=boxes.center @ linear.T + np.asarray(world)[:3, 3],
+        size=boxes.size * scale,
+        yaw=np.arctan2(ahead[:, 1], ahead[:, 0]),
+        velocity=boxes.velocity @ linear[:2, :2].T,
+    )
 
 
 def points_inside(boxes: Boxes3D, points_N3: NDArray[Any]) -> NDArray[np.bool_]:

@@ -70,9 +70,9 @@ class OutdoorOptions:
             "xyz", self.low, self.high, self.cells, self.voxel, strict=True
         ):
             if not low < high:
-                raise UserError(f"outdoor: low is {low:g} and high {high:g} along {axis}; low is the smaller")
+                raise UserError(f"outdoor: low {low:g} m is not below high {high:g} m along {axis}")
             if cells < 1 or not voxel > 0:
-                raise UserError(f"outdoor: {cells} cells and voxels of {voxel:g} m along {axis} are no volume")
+                raise UserError(f"outdoor: {cells} cells, voxels of {voxel:g} m along {axis} are no volume")
         for name in ("mask_ratio", "patch_ratio", "sky"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"outdoor.{name} is {getattr(self, name):g}; it lies in [0, 1)")
@@ -85,12 +85,12 @@ class OutdoorOptions:
                 raise UserError(f"outdoor.{name} is {getattr(self, name):g}; it is 0 or more")
         if not 0 <= self.ray_near < self.ray_far:
             raise UserError(
-                f"outdoor: ray_near is {self.ray_near:g} m and ray_far {self.ray_far:g} m; near is the smaller"
+                f"outdoor: ray_near {self.ray_near:g} m is not in 0 to ray_far, {self.ray_far:g} m"
             )
         if not (self.near > 0 and self.depth_bin > 0 and 0 < self.image_scale <= 1):
             raise UserError("outdoor: near and depth_bin are positive, image_scale lies in (0, 1]")
 
     @property
     def unit(self) -> float:
-        """Units of the renderer in a metre: the half of the longer horizontal edge becomes 1, for all axes."""
+        """Units of the renderer in a metre: half of the longer horizontal edge is 1, on all axes."""
         return 2.0 / max(self.high[0] - self.low[0], self.high[1] - self.low[1])
