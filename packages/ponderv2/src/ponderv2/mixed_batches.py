@@ -97,3 +97,29 @@ class MixedBatches(Batches):
             found += [part + base for part in np.array_split(order, self._passes[place])]
             number += 1
         return found[start : start + count]
+
+
+class OrderedMixed(Batches):
+    """The items of several data sets in their order, each batch of one data set: for validation and scores.
+
+    Args:
+        counts: items of each data set.
+        batch: items in a batch at most.
+
+    Raises:
+        UserError: a data set is empty.
+    """
+
+    def __init__(self, counts: Sequence[int], batch: int) -> None:
+        if not counts or min(counts) < 1 or batch < 1:
+            raise UserError(f"data sets of {list(counts)} scenes in batches of {batch}: one is empty")
+        starts = [0, *accumulate(counts)]
+        self._batches = [
+            part + start
+            for start, count in zip(starts, counts, strict=False)
+            for part in np.array_split(np.arange(count), -(-count // batch))
+        ]
+
+    def epoch(self, epoch: int) -> list[Indices]:
+        """The batches, the same for every epoch."""
+        return list(self._batches)

@@ -36,8 +36,8 @@ def touching_groups(points: Floats, kinds: Ints, radius: float) -> Ints:
         (N,) group numbers 0, 1, ... in the order of each group's first point.
 
     Raises:
-        ValueError: a radius that is not positive, a point that is not finite, or points too far apart to count
-            their cells.
+        ValueError: a radius that is not positive, a point that is not finite, or points too far apart to
+            count their cells.
     """
     points = np.ascontiguousarray(points, np.float64)
     if not radius > 0:

@@ -1,7 +1,7 @@
 """Optimiser and learning rates of every training, as plain data, so that help loads no torch.
 
-The defaults are PonderV2's for fine-tuning a segmentation: SGD with Nesterov's momentum, a rate that rises over
-5 % of the steps and falls along a cosine (its configurations semseg-*; AdamW is what it uses outdoors).
+The defaults are PonderV2's for fine-tuning a segmentation: SGD with Nesterov's momentum, a rate that rises
+over 5 % of the steps and falls along a cosine (its configurations semseg-*; AdamW is what it uses outdoors).
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Heads that turn a voxel's features into class scores: one linear layer, or likeness to the classes' names.
+"""Heads that turn a voxel's features into class scores: a linear layer, or likeness to the classes' names.
 
 The second one is that of joint training on several data sets (Wu et al. 2024, Point Prompt Training, section
-3.3; PonderV2's PPT-v1m1): the scores are exp(logit_scale) * cos(projection(feature), vector of the name), so that
-"chair" of two data sets is one class. The scale is not trained: it is that of the text encoder.
+3.3; PonderV2's PPT-v1m1): the scores are exp(logit_scale) * cos(projection(feature), vector of the name), so
+that "chair" of two data sets is one class. The scale is not trained: it is that of the text encoder.
 """
 
 import math
@@ -20,20 +20,27 @@ LOGIT_SCALE = math.log(100.0)  # of CLIP ViT-B/16, which clips it at 100
 
 
 class LinearHead(nn.Module):
-    """One linear layer.
+    """One linear layer for each data set.
 
     Args:
         width: channels of a feature.
-        classes: K.
+        classes: each data set's name to its number of classes K.
     """
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: Mapping[str, int]) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, classes)
+        if not classes:
+            raise ValueError("a head needs the classes of at least one data set")
+        self.datasets = tuple(classes)
+        self.linear = nn.ModuleList(nn.Linear(width, count) for count in classes.values())
 
     def forward(self, features_MC: Tensor, dataset: str | None = None) -> Tensor:
-        """(M, K) scores; `dataset` is not looked at."""
-        scores: Tensor = self.linear(features_MC)
+        """(M, K) scores of the classes of that data set; it may be left out where there is but one.
+
+        Raises:
+            UserError: a data set that the head has no classes of.
+        """
+        scores: Tensor = self.linear[dataset_place(self.datasets, dataset)](features_MC)
         return scores
 
 

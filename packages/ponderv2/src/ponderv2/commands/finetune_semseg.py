@@ -1,0 +1,48 @@
+"""The verb `finetune semseg`: a backbone learns to name every point."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nonet.errors import UserError
+from ponderv2.finetune_options import LearnOptions, StartOptions, check_kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StartOptions, LearnOptions):
+    """Fine-tune a backbone for semantic segmentation, on one data set or on several together; the model is a
+    folder that `evaluate` and `predict` take. Of a pre-trained model the backbone alone is used."""
+
+    head: Literal["linear", "text"] = "linear"
+    """linear: a layer for each data set; text: likeness to the names of the classes, which several data sets
+    share"""
+    text: str | None = None
+    """head text: vectors of the class names, a .npz or .safetensors file or a CLIPTextModelWithProjection"""
+    clip_reduce: Literal["correct", "legacy"] = "correct"
+    """how the vectors of several sentences on a class become one; legacy: as the released weights were trained"""
+    ratios: tuple[int, ...] = ()
+    """several data sets: batches of each in a turn, in the order of `data`; the paper has 4 2 1 of
+    Structured3D, ScanNet, S3DIS; none: one of each"""
+    lovasz: float = 0.0
+    """weight of the Lovasz loss beside cross-entropy; 1 in the released joint training"""
+    mix3d: float = 0.8
+    """share of batches whose scenes are laid into one another, two by two"""
+
+    def __post_init__(self) -> None:
+        StartOptions.__post_init__(self)
+        LearnOptions.__post_init__(self)
+        check_kept(self)
+        if (self.head == "text") != (self.text is not None):
+            raise UserError("head text and text come together: give both, or neither")
+        if self.lovasz < 0:
+            raise UserError(f"lovasz is {self.lovasz:g}; it is 0 or more")
+        if not 0 <= self.mix3d <= 1:
+            raise UserError(f"mix3d is {self.mix3d:g}; it lies in [0, 1]")
+
+
+def run(options: Options) -> int:
+    """Fine-tune, save the model, its card and its page; prints the folder."""
+    from ponderv2.finetuning import finetune
+    from ponderv2.semseg_task import SemsegTask
+
+    finetune("finetune semseg", options, SemsegTask(options))
+    return 0
