@@ -6,6 +6,7 @@ Places are kept as edges: a sample stands at the beginning of its interval, and 
 the next one begins. Edges take no gradient.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ SMALL = 1e-5  # keeps the share of two vanishing opacities finite
 SEARCH_SHARPNESS = 64.0  # of the first search for the surface; doubled in each further one
 STEEPEST = 1e3  # slope of distances along a ray, in the search
 Shaken = Literal["none", "sample", "ray"]
+Generators = Sequence[torch.Generator] | torch.Generator | None
+"""what draws: one for each scene, one for all of them, or torch's own"""
 
 
 class Placement(NamedTuple):
@@ -46,7 +49,7 @@ def place_samples(
     placement: Placement,
     *,
     shaken: Shaken = "none",
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
 ) -> Tensor:
     """Places on rays.
 
@@ -58,7 +61,7 @@ def place_samples(
         far_BR: (B, R) where it leaves.
         placement: how many.
         shaken: see `even_edges`.
-        generator: draws; None for torch's own.
+        generator: draws.
 
     Returns:
         (B, R, S + 1) ascending: where samples stand, and the end of the last one's interval.
@@ -124,9 +127,7 @@ def opacity(sdf: Tensor, cosine: Tensor, delta: Tensor, k: Tensor | float) -> Te
     return (before - after + SMALL) / (before + SMALL)
 
 
-def even_edges(
-    shape: tuple[int, ...], like: Tensor, shaken: Shaken, generator: torch.Generator | None
-) -> Tensor:
+def even_edges(shape: tuple[int, ...], like: Tensor, shaken: Shaken, generator: Generators) -> Tensor:
     """Edges of intervals of a ray, as shares of it.
 
     Args:
@@ -172,7 +173,7 @@ def search_weights(sdf: Tensor, delta: Tensor, k: float) -> Tensor:
 
 
 def surface_edges(
-    share: Tensor, weights: Tensor, count: int, shaken: Shaken, generator: torch.Generator | None
+    share: Tensor, weights: Tensor, count: int, shaken: Shaken, generator: Generators
 ) -> Tensor:
     """Edges of new intervals, dense where the weights are: the inverse of their cumulative sum.
 
@@ -208,9 +209,11 @@ def surface_edges(
     return low + part * (high - low)
 
 
-def _drawn(shape: tuple[int, ...], like: Tensor, shaken: Shaken, generator: torch.Generator | None) -> Tensor:
-    """Draws of 0..1; those of a generator on the CPU are the same on each device."""
+def _drawn(shape: tuple[int, ...], like: Tensor, shaken: Shaken, generator: Generators) -> Tensor:
+    """Draws of 0..1, (B, ...); those of a generator on the CPU are the same on each device."""
     shape = (*shape[:-1], 1) if shaken == "ray" else tuple(shape)
+    if isinstance(generator, Sequence):
+        return torch.stack([_drawn(shape[1:], like, "sample", each) for each in generator])
     device = like.device if generator is None else generator.device
     return torch.rand(shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
 

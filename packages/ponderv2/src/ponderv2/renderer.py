@@ -1,7 +1,7 @@
 """Rendering of a field along rays, as NeuS does (Wang et al. 2021; PonderV2, section 2.5 of our contract).
 
-Where a ray o + t d is looked at says `ponderv2.ray_samples`. Then, with delta_i = t_{i+1} - t_i, sigma the logistic function and the
-sharpness k = exp(10 v), which is learned,
+Where a ray o + t d is looked at says `ponderv2.ray_samples`. Then, with delta_i = t_{i+1} - t_i, the logistic
+function sigma and the sharpness k = exp(10 v), which is learned,
 
     c_i = -relu(-d . g_i),   a(x, y) = (sigma(k x) - sigma(k y) + 1e-5) / (sigma(k x) + 1e-5)
     alpha_i = clip a(s_i - c_i delta_i / 2, s_i + c_i delta_i / 2) to 0..1
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nonet.kernels.compositing import composite
 from ponderv2.field import Field
-from ponderv2.ray_samples import Placement, intersect, opacity, place_samples, points_on
+from ponderv2.ray_samples import Generators, Placement, intersect, opacity, place_samples, points_on
 
 # Shapes: B scenes, R rays a scene, S samples a ray, E numbers of a text vector.
 
@@ -115,7 +115,7 @@ class Renderer(nn.Module):
         low_3: Tensor,
         high_3: Tensor,
         scale_B: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
     ) -> Rendered:
         """Look along rays.
 
@@ -126,7 +126,7 @@ class Renderer(nn.Module):
             low_3: (3,) where the box begins.
             high_3: (3,) where it ends.
             scale_B: (B,) sides of the cube in a metre, for `Rendered.metres`; None for 1.
-            generator: shakes the places, in training; None for torch's own.
+            generator: shakes the places, in training; one for each scene, one for all, or torch's own.
         """
         with torch.autocast(origins_BR3.device.type, enabled=False):
             origins, directions = origins_BR3.float(), directions_BR3.float()
