@@ -38,12 +38,20 @@ class OutdoorOptions:
     """samples of a ray"""
     fine_samples: int = 24
     """samples added near the surface"""
-    near: float = 0.01
+    near: float = 0.54
     """metres from a ray's origin to its first sample, at least"""
     depth_weight: float = 10.0
     """weight of the depth loss"""
     color_weight: float = 10.0
     """weight of the colour loss; 0: depth alone"""
+    sdf_weight: float = 0.0
+    """weight of distances near the surface; 0 in the paper"""
+    free_weight: float = 0.0
+    """weight of distances before the surface; 0 in the paper"""
+    eikonal_weight: float = 0.0
+    """weight of slopes that are not 1; 0 in the paper"""
+    truncation: float = 0.54
+    """metres from the surface within which distances are compared"""
     volume_width: int = 32
     """channels of the volume that is rendered"""
     image_scale: float = 0.5
@@ -80,15 +88,26 @@ class OutdoorOptions:
                      "depth_bins"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"outdoor.{name} is {getattr(self, name)}; it is at least 1")
-        for name in ("fine_samples", "frozen_stages", "depth_weight", "color_weight", "image_rate"):
+        for name in (
+            "fine_samples",
+            "frozen_stages",
+            "depth_weight",
+            "color_weight",
+            "sdf_weight",
+            "free_weight",
+            "eikonal_weight",
+            "image_rate",
+        ):
             if getattr(self, name) < 0:
                 raise UserError(f"outdoor.{name} is {getattr(self, name):g}; it is 0 or more")
         if not 0 <= self.ray_near < self.ray_far:
             raise UserError(
                 f"outdoor: ray_near {self.ray_near:g} m is not in 0 to ray_far, {self.ray_far:g} m"
             )
-        if not (self.near > 0 and self.depth_bin > 0 and 0 < self.image_scale <= 1):
-            raise UserError("outdoor: near and depth_bin are positive, image_scale lies in (0, 1]")
+        if not (min(self.near, self.depth_bin, self.truncation) > 0 and 0 < self.image_scale <= 1):
+            raise UserError(
+                "outdoor: near, depth_bin and truncation are positive, image_scale lies in (0, 1]"
+            )
 
     @property
     def unit(self) -> float:
