@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nonet.errors import UserError
 from nonet.files import replacing
-
-FORMATS = (".ply", ".obj")
+from ponderv2.mesh_names import check_mesh_name
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,18 @@ class Mesh:
             None if self.colors is None else self.colors[used],
         )
 
+    def moved(self, world: NDArray[np.float64]) -> "Mesh":
+        """The mesh after a similarity (4, 4); triangles are turned over if it mirrors, and still face out."""
+        linear = world[:3, :3]
+        mirrored = np.linalg.det(linear) < 0
+        rotation = linear / np.cbrt(abs(np.linalg.det(linear)))
+        return Mesh(
+            (self.vertices @ linear.T + world[:3, 3]).astype(np.float32),
+            self.faces[:, ::-1].copy() if mirrored else self.faces,
+            None if self.normals is None else (self.normals @ rotation.T).astype(np.float32),
+            self.colors,
+        )
+
     def face_normals(self) -> NDArray[np.float64]:
         """(F, 3) float64, the cross product of two sides: twice the area long, outward."""
         corners = self.vertices[self.faces].astype(np.float64)
@@ -59,14 +69,6 @@ def write_mesh(mesh: Mesh, path: str | Path) -> Path:
     with replacing(path) as part:
         (_write_ply if path.suffix.lower() == ".ply" else _write_obj)(mesh, part)
     return path
-
-
-def check_mesh_name(path: Path) -> None:
-    """Raise UserError if the name of a mesh does not end in .ply or .obj."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path}: a mesh is written as .ply or .obj; end its name so")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name the file in it")
 
 
 def _write_ply(mesh: Mesh, path: Path) -> None:

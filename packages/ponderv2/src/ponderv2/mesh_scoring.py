@@ -1,0 +1,77 @@
+"""How near two meshes are to each other where cameras looked (section 2.11). Source: ours."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nonet.errors import UserError
+from nonet.metrics.reconstruction import point_scores, sample_surface
+from ponderv2.meshes import Mesh
+from ponderv2.point_files import read_ply_elements
+from ponderv2.scenes import View
+from ponderv2.visibility import in_images
+
+SAMPLES = 200_000
+"""points on each mesh, by area"""
+
+
+def score_mesh(
+    mesh: Mesh,
+    reference: Mesh,
+    views: Sequence[View],
+    *,
+    distance: float = 0.05,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Accuracy, completeness, Chamfer distance, precision, recall and F of points drawn by area.
+
+    Args:
+        mesh: what was found.
+        reference: what is true.
+        views: points of either mesh that lie in no frustum of theirs are left out; none: all count.
+        distance: metres within which a point is right.
+        samples: points on each mesh, before any are left out.
+        seed: of the points.
+
+    Returns:
+        `accuracy`, `completeness`, `chamfer` in metres, `precision`, `recall`, `f_score` in 0..1.
+
+    Raises:
+        UserError: no point of a mesh lies in a frustum.
+    """
+    parts = []
+    for name, each in (("mesh", mesh), ("reference", reference)):
+        points = sample_surface(each.vertices, each.faces, samples, seed)
+        if views:
+            points = points[in_images(points, views)]
+        if not len(points):
+            raise UserError(f"no point of the {name} lies before a camera: is it in the scene's metres?")
+        parts.append(points)
+    return {name: float(value) for name, value in point_scores(*parts, distance).items()}
+
+
+def read_reference(path: Path) -> Mesh:
+    """A user's mesh from a PLY file.
+
+    Raises:
+        UserError: it cannot be read, or has no triangles.
+    """
+    elements = read_ply_elements(path)
+    vertex, face = elements.get("vertex", {}), elements.get("face", {})
+    corners = next((face[name] for name in ("vertex_indices", "vertex_index") if name in face), None)
+    if not {"x", "y", "z"} <= set(vertex) or corners is None or not len(corners):
+        raise UserError(f"{path}: holds no triangles; a mesh is needed, not a cloud")
+    vertices = np.stack([vertex[name] for name in "xyz"], 1).astype(np.float32)
+    if corners.dtype == object:  # polygons of several sizes: fans of triangles
+        faces = np.concatenate([_fan(np.asarray(polygon)) for polygon in corners])
+    else:
+        faces = np.concatenate([corners[:, [0, k, k + 1]] for k in range(1, corners.shape[1] - 1)])
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise UserError(f"{path}: a triangle names vertex {faces.max()}, but there are {len(vertices)}")
+    return Mesh(vertices, faces.astype(np.int64))
+
+
+def _fan(polygon: np.ndarray) -> np.ndarray:
+    return np.stack([np.repeat(polygon[0], len(polygon) - 2), polygon[1:-1], polygon[2:]], 1)
