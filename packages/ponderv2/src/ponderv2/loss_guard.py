@@ -1,8 +1,8 @@
-"""Ends a run at the first loss or gradient that is not finite, keeps the state before it, says whose it is (ours).
+"""Ends a run at the first loss or gradient that is not finite, keeps the state before it, names its source.
 
-NaN is what users of the released code report most, and it does not say where from. Losses are looked at before
-they are propagated, gradients before weights move: weights, running statistics and the optimiser are then still
-those of the step before, which is saved.
+Source: ours. NaN is what users of the released code report most, and it does not say where from. Losses are
+looked at before they are propagated, gradients before weights move: weights, running statistics and the
+optimiser are then still those of the step before, which is saved.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The options of pre-training; plain data, so that help loads no torch.
 
 The defaults are those of the released indoor configuration of one data set, pretrain-ponder-spunet, but for
-the batch, which is for one device, and for supervision: what was released always learns from labels of images,
-and here that has to be asked for.
+the batch, which is for one device, and for supervision: what was released always learns from labels of
+images, and here that has to be asked for.
 """
 
 from collections.abc import Mapping
@@ -154,7 +154,7 @@ class LengthOptions:
     batch: int = 8
     """scenes a batch, over all devices"""
     epochs: float = 0.0
-    """passes over the scenes, of the first data set where there are several; 0: trainer.steps says how long"""
+    """passes over the scenes, of the first data set where there are several; 0: see trainer.steps"""
     val_scenes: int = 8
     """scenes that are validated on and drawn, evenly spaced; 0: none"""
     val_side: int = 96

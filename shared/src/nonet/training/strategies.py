@@ -115,12 +115,13 @@ def sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def make_strategy(options: TrainerOptions, accelerator: str) -> Any:
+def make_strategy(options: TrainerOptions, accelerator: str, *, unused: bool = False) -> Any:
     """What Lightning's `Trainer(strategy=...)` takes.
 
     Args:
         options: strategy, devices, nodes.
         accelerator: `"cpu"` or `"cuda"`, as chosen.
+        unused: DDP looks for weights that a step leaves out.
     """
     from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
@@ -131,7 +132,7 @@ def make_strategy(options: TrainerOptions, accelerator: str) -> Any:
             save_distributed_checkpoint=False,
         )
     if options.strategy == "ddp" or device_count(options, accelerator) * options.nodes > 1:
-        return DDPStrategy()
+        return DDPStrategy(find_unused_parameters=True) if unused else DDPStrategy()
     return "auto"
 
 

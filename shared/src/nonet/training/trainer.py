@@ -85,6 +85,7 @@ def build_trainer(
     callbacks: Sequence[L.Callback] = (),
     label: str | None = None,
     skip: int = 0,
+    unused: bool = False,
 ) -> Trainer:
     """A trainer that logs to a run's folder and keeps its checkpoints.
 
@@ -99,6 +100,8 @@ def build_trainer(
         label: beside the progress bar; the run's verb by default.
         skip: 0: the first loss that is not finite ends the run; n: such steps are skipped and counted, and n
             in succession end it.
+        unused: some steps leave weights out, such as norms of another data set, which data parallelism has to
+            be told; such weights stay as they are.
 
     Raises:
         UserError: devices or precision that this machine does not have.
@@ -126,7 +129,7 @@ def build_trainer(
         accelerator=accelerator,
         devices=options.devices if accelerator == "cuda" or options.devices != "auto" else 1,
         num_nodes=options.nodes,
-        strategy=make_strategy(options, accelerator),
+        strategy=make_strategy(options, accelerator, unused=unused),
         precision=precision,
         plugins=plugins,
         callbacks=[*ours, *callbacks, ValidateAtEnd(), checkpoints],
