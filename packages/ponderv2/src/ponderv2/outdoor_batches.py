@@ -5,7 +5,7 @@ An item is a function of (seed, epoch, number) alone, its masks included: a mode
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from nonet.data.batching import Pair, generator
 from nonet.errors import UserError
 from ponderv2.batches import RayBatch
 from ponderv2.boxes3d import Boxes3D, moved_boxes
+from ponderv2.outdoor_config import CHANNELS, Modality
 from ponderv2.outdoor_frames import OutdoorScene, sparse_depth
 from ponderv2.outdoor_options import OutdoorOptions
 from ponderv2.outdoor_rays import ColoredRays, camera_rays, sweep_rays
@@ -24,9 +25,6 @@ from ponderv2.transforms import RandomFlip, RandomRotate, RandomScale
 
 # Shapes: B frames, M voxels of all of them, V cameras, R rays of a frame.
 
-Modality = Literal["lidar", "camera"]
-CHANNELS = 4
-"""numbers of a voxel: the mean x, y, z in metres and intensity of its points"""
 DETECTION: tuple[Transform, ...] = (
     RandomRotate(-np.pi / 8, np.pi / 8), RandomScale(0.95, 1.05), RandomFlip(),
 )  # fmt: skip
@@ -92,6 +90,16 @@ class OutdoorBatch:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def true_boxes(self) -> tuple[Boxes3D, ...]:
+        """The boxes of each frame.
+
+        Raises:
+            UserError: nobody drew boxes in one of them.
+        """
+        if self.boxes is None:
+            raise UserError(f"{', '.join(self.names)}: frames without boxes cannot teach or score a detector")
+        return self.boxes
 
     def to(self, device: Any) -> Self:
         """The same with its tensors on a device."""

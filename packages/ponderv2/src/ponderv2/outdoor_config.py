@@ -46,8 +46,8 @@ class OutdoorDetectorConfig(OutdoorConfig):
             raise UserError("the detector has no classes to find")
         if min(self.width, self.queries, self.layers) < 1 or self.width % 8:
             raise UserError(
-                f"head: width {self.width}, {self.queries} queries, {self.layers} layers; each is at least 1, "
-                "and the width a multiple of 8"
+                f"head: width {self.width}, {self.queries} queries, {self.layers} layers; each is at least "
+                "1, and the width a multiple of 8"
             )
 
 

@@ -3,14 +3,14 @@
     LiDAR:   SpUNet(voxels) -> means in 180 x 180 x 5 cells      cameras: images lifted into the same cells
     volume = ReLU(BN(Conv3d))  ->  field, shared by geometry and appearance  ->  rays
 
-Lengths are scaled by 1 / 54 m along all axes. PonderV2's outdoor branch scales each axis by itself, so that its
-depth depends on the direction.
+Lengths are scaled by 1 / 54 m along all axes. PonderV2's outdoor branch scales each axis by itself, so that
+its depth depends on the direction.
 """
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ponderv2.camera_model import CameraBackbone
 from ponderv2.feature_volume import DenseConv, pool
@@ -18,8 +18,7 @@ from ponderv2.field import NeuralField
 from ponderv2.model_config import FieldConfig
 from ponderv2.outdoor_config import OutdoorConfig
 from ponderv2.outdoor_options import OutdoorOptions
-from ponderv2.ponder import Encoded, Rays
-from ponderv2.ray_samples import Generators
+from ponderv2.ponder import Encoded, PonderModel
 from ponderv2.render_losses import RayTargets, RenderLosses
 from ponderv2.renderer import Rendered, Renderer
 from ponderv2.spunet import SpUNet, build_spunet
@@ -31,7 +30,7 @@ HIDDEN, GEOMETRY = 16, 16
 SDF_LAYERS, COLOR_LAYERS = 6, 4
 
 
-class OutdoorModel(nn.Module):
+class OutdoorModel(PonderModel):
     """Backbone, volume, field and renderer of streets; see `build_outdoor_model`.
 
     Args:
@@ -40,67 +39,43 @@ class OutdoorModel(nn.Module):
     """
 
     def __init__(self, backbone: SpUNet | CameraBackbone, config: OutdoorConfig) -> None:
-        super().__init__()
         options = config.outdoor
-        self.backbone, self.config = backbone, config
-        self.dense = DenseConv(backbone.out_channels, options.volume_width)
-        self.field = NeuralField(
-            FieldConfig(
-                hidden=HIDDEN,
-                geometry=GEOMETRY,
-                sdf_layers=SDF_LAYERS,
-                color_layers=COLOR_LAYERS,
-                position=1.0,
-                shared=True,
+        field = FieldConfig(
+            hidden=HIDDEN, geometry=GEOMETRY, sdf_layers=SDF_LAYERS, color_layers=COLOR_LAYERS, position=1.0,
+            shared=True,
+        )  # fmt: skip
+        super().__init__(
+            backbone,  # type: ignore[arg-type]
+            DenseConv(backbone.out_channels, options.volume_width),
+            NeuralField(field, options.volume_width),
+            Renderer(
+                samples=options.samples, importance=options.fine_samples, near=options.near * options.unit
             ),
-            options.volume_width,
+            RenderLosses(
+                depth=options.depth_weight, color=0, sdf=options.sdf_weight, free=options.free_weight,
+                eikonal=options.eikonal_weight, semantic=0, truncation=options.truncation * options.unit,
+            ),
+            config=config,  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.street = config
+        self.color_terms = RenderLosses(
+            depth=0, color=options.color_weight, sdf=0, free=0, eikonal=0, semantic=0
         )
-        self.renderer = Renderer(
-            samples=options.samples, importance=options.fine_samples, near=options.near * options.unit
-        )
-        none = dict.fromkeys(("depth", "color", "sdf", "free", "eikonal", "semantic"), 0.0)
-        shapes = {
-            "depth": options.depth_weight,
-            "sdf": options.sdf_weight,
-            "free": options.free_weight,
-            "eikonal": options.eikonal_weight,
-        }
-        self.terms = RenderLosses(**(none | shapes), truncation=options.truncation * options.unit)
-        self.color_terms = RenderLosses(**(none | {"color": options.color_weight}))
 
-    def encode(self, batch: Any, generator: Generators = None) -> Encoded:
+    def encode(self, batch: Any, generator: Any = None) -> Encoded:
         """The volume of a batch.
 
         Args:
             batch: an `OutdoorBatch`, whose masks were drawn with it.
-            generator: not asked for anything: the batch has its masks.
+            generator: not asked for anything.
+
+        Returns:
+            The volume; `features` are the backbone's of each cell, (B Z Y X, C).
         """
-        cube = range_cube(self.config.outdoor, len(batch), self.dense.layers[0].weight.device)
-        seen = street_volume(self.backbone, batch, cube, self.config.outdoor)
+        options = self.street.outdoor
+        cube = range_cube(options, len(batch), self.renderer.sharpness.device)
+        seen = street_volume(self.backbone, batch, cube, options)
         return Encoded(self.dense(seen), cube, seen.flatten(2).transpose(1, 2).flatten(0, 1))
-
-    def render(self, encoded: Encoded, rays: Rays, generator: Generators = None) -> Rendered:
-        """What rays see, in units of half the range, as the losses compare it.
-
-        Args:
-            encoded: of B frames.
-            rays: in metres.
-            generator: shakes the places on rays, in training; one for each frame, one for all, or torch's own.
-        """
-        cube = encoded.cube
-        return self.renderer(
-            self.field.at(encoded.volume, cube),
-            cube.to_cube(rays.origin),
-            rays.direction,
-            cube.low,
-            cube.high,
-            cube.scale,
-            generator,
-        )
-
-    def forward(self, batch: Any, generator: Generators = None) -> Rendered:
-        """What the rays of a batch see; see `encode` and `render`."""
-        return self.render(self.encode(batch, generator), batch.rays, generator)
 
     def losses(self, rendered: Rendered, batch: Any, text: Tensor | None = None) -> dict[str, Tensor]:
         """Name -> weighted scalar. Rays without depth teach colours, those without colour depth.

@@ -1,0 +1,93 @@
+"""The parts of outdoor pre-training, made from the options of `pretrain`."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nonet.errors import UserError
+from ponderv2.kitti import open_kitti
+from ponderv2.nuscenes import open_nuscenes
+from ponderv2.outdoor_batches import OutdoorDataset, collate_outdoor
+from ponderv2.outdoor_config import OutdoorConfig, sized
+from ponderv2.outdoor_folders import save_outdoor
+from ponderv2.outdoor_model import OutdoorModel, build_outdoor_model
+from ponderv2.scenes import Scene, SceneList
+
+READERS = {"nuscenes": open_nuscenes, "kitti": open_kitti}
+IMAGE_ENCODER = "backbone.encoder."  # in the names of the image network's weights
+
+
+class OutdoorParts(NamedTuple):
+    """What pre-training on streets is made of.
+
+    Attributes:
+        model: with `encode`, `render` and `losses`.
+        dataset: `dataset[(epoch, index)]` is an item.
+        collate: items to a batch.
+        factor: a weight's name to the factor of its rate.
+        scenes: the frames, with what was skipped.
+        save: (folder, facts): writes the model folder.
+    """
+
+    model: OutdoorModel
+    dataset: OutdoorDataset
+    collate: Callable[[Sequence[Any]], Any]
+    factor: Callable[[str], float]
+    scenes: SceneList
+    save: Callable[..., Path]
+
+
+def build_outdoor(options: Any) -> OutdoorParts:
+    """The model with initial weights, and the frames that it learns from.
+
+    Args:
+        options: of `pretrain`: `data`, `modality`, `size`, `outdoor`, and `trainer.seed`.
+
+    Raises:
+        UserError: data that cannot be read or are of no street, or images' weights that cannot be had.
+    """
+    scenes = open_streets(options.data)
+    config = OutdoorConfig(**sized(options.modality, options.size, options.outdoor))
+    dataset = OutdoorDataset(scenes, options.outdoor, options.modality, seed=options.trainer.seed)
+    model = build_outdoor_model(config)
+
+    def save(folder: str | Path, facts: Any = None, **how: Any) -> Path:
+        return save_outdoor(folder, model, facts, **how)
+
+    return OutdoorParts(model, dataset, collate_outdoor, image_factor(options.outdoor), scenes, save)
+
+
+def image_factor(options: Any) -> Callable[[str], float]:
+    """Factors of rates: that of `options.image_rate` for the images' network, 1 for all else."""
+
+    def factor(name: str) -> float:
+        return float(options.image_rate) if IMAGE_ENCODER in name else 1.0
+
+    return factor
+
+
+def open_streets(sources: Sequence[str]) -> SceneList:
+    """The frames of data sets of streets, one after the other.
+
+    Args:
+        sources: `nuscenes:PATH[:SPLIT]` or `kitti:PATH[:SPLIT]`.
+
+    Raises:
+        UserError: another kind, or data that cannot be read; classes that differ.
+    """
+    found: list[Scene] = []
+    classes: dict[str, tuple[str, ...]] = {}
+    skipped: Counter[str] = Counter()
+    for source in sources:
+        kind, _, rest = source.partition(":")
+        if kind not in READERS or not rest:
+            raise UserError(f"data {source}: streets are nuscenes:PATH[:SPLIT] or kitti:PATH[:SPLIT]")
+        path, _, split = rest.partition(":")
+        scenes = READERS[kind](Path(path), split or None)
+        if classes.get(kind, scenes.classes[kind]) != scenes.classes[kind]:
+            raise UserError(f"data {source}: other classes than in the {kind} data before it")
+        classes |= scenes.classes
+        skipped.update(scenes.skipped)
+        found += scenes
+    return SceneList(found, class_names=classes, skipped=skipped)
