@@ -120,7 +120,7 @@ class PonderModel(nn.Module):
         Args:
             encoded: of B scenes.
             rays: in metres.
-            generator: shakes the places on rays, in training; one for each scene, one for all, or torch's own.
+            generator: shakes the places on rays, in training: one for each scene, one for all, or torch's.
         """
         cube = encoded.cube
         return self.renderer(
