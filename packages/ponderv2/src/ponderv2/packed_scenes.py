@@ -1,0 +1,164 @@
+"""Scenes that `ponderv2 prepare` has packed: raw arrays in mapped files, of which a view costs one copy
+(ours).
+
+    packed.json                  classes, scenes with their folders, what was left out and why
+    SCENE/scene.json             views with their cameras; where each one's arrays lie
+    SCENE/cloud.safetensors      the cloud
+    SCENE/held.safetensors       the cloud without held-out views, where clouds are fused from views
+    SCENE/views-000.safetensors  colour, depth and labels of some 64 views
+
+Depth is stored as 16-bit whole numbers where these give back every value, else as float32: what is read is
+what was packed, to the bit.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nonet.data.safetensors_file import map_tensors
+from nonet.errors import UserError
+from nonet.training.weight_files import read_object
+from ponderv2.held_views import held_numbers
+from ponderv2.scenes import UP, ChosenViews, PointCloud, Scene, SceneList, View, check_indices
+from ponderv2.view_fusion import fuse_views
+
+FORMAT = 1
+INDEX = "packed.json"
+SCENE = "scene.json"
+CLOUD, HELD = "cloud.safetensors", "held.safetensors"
+
+
+class PackedScene(Scene):
+    """A scene of a packed folder.
+
+    Args:
+        folder: of the scene.
+        entry: its line of packed.json.
+        classes: names of the class numbers.
+        skipped: see `Scene`.
+        remarks: see `Scene`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        entry: Mapping[str, Any],
+        *,
+        classes: tuple[str, ...] | None = None,
+        skipped: "Counter[str] | None" = None,
+        remarks: list[str] | None = None,
+    ) -> None:
+        super().__init__(str(entry["name"]), str(entry["dataset"]), skipped=skipped, remarks=remarks)
+        self.folder, self.classes = folder, classes
+        self.up = tuple(entry.get("up", UP))  # type: ignore[assignment]
+        self._files: dict[str, dict[str, NDArray[Any]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Mapped files stay in this process."""
+        return self.__dict__ | {"_files": {}}
+
+    @cached_property
+    def note(self) -> dict[str, Any]:
+        """The content of scene.json."""
+        return read_object(self.folder / SCENE)
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The names of the packed views."""
+        return tuple(view["name"] for view in self.note["views"])
+
+    def cloud(self) -> PointCloud:
+        """The packed cloud."""
+        return self.read_cloud(CLOUD)
+
+    def read_cloud(self, name: str) -> PointCloud:
+        """One of the packed clouds."""
+        found = self._mapped(name)
+        return PointCloud(**{channel: np.array(values) for channel, values in found.items()})
+
+    def view(self, index: int) -> View:
+        """Copies one view's arrays."""
+        entry = self.note["views"][index]
+        arrays, key = self._mapped(entry["file"]), f"{entry['number']:06d}"
+        depth = arrays[f"{key}.depth"]
+        if depth.dtype.kind == "u":
+            depth = (depth / np.float32(entry["depth_scale"])).astype(np.float32)
+        label = arrays.get(f"{key}.label")
+        return View(
+            entry["name"],
+            np.array(arrays[f"{key}.color"]),
+            np.array(depth),
+            None if label is None else label.astype(np.int64),
+            np.array(entry["intrinsics"], np.float64),
+            np.array(entry["camera_to_world"], np.float64),
+        )
+
+    def with_views(self, indices: Iterable[int]) -> Scene:
+        """A cloud that was fused from views comes from the chosen ones alone."""
+        if not self.note["fused"]:
+            return ChosenViews(self, indices)
+        return _FusedPart(self, check_indices(indices, len(self.view_names), self.name))
+
+    def _mapped(self, name: str) -> dict[str, NDArray[Any]]:
+        if name not in self._files:
+            self._files[name] = map_tensors(self.folder / name)
+        return self._files[name]
+
+
+class _FusedPart(ChosenViews):
+    """Some views of a packed scene, and the cloud that these alone give."""
+
+    scene: PackedScene
+
+    def cloud(self) -> PointCloud:
+        """Packed, if these are the views that are not held out; else fused anew, and kept."""
+        return self._cloud
+
+    def with_views(self, indices: Iterable[int]) -> Scene:
+        """Some of these views."""
+        chosen = check_indices(indices, len(self.indices), self.name)
+        return _FusedPart(self.scene, [self.indices[index] for index in chosen])
+
+    @cached_property
+    def _cloud(self) -> PointCloud:
+        count, note = len(self.scene.view_names), self.scene.note
+        held = set(held_numbers(count, note["hold_out"]))
+        if held and set(self.indices) == set(range(count)) - held:
+            return self.scene.read_cloud(HELD)
+        views = ((self.scene.view(index), None) for index in self.indices)
+        return fuse_views(views, step=note["step"], spacing=note["spacing"])
+
+
+def open_packed(path: Path, split: str | None = None) -> SceneList:
+    """The scenes of a folder that `ponderv2 prepare` wrote.
+
+    Args:
+        path: the folder.
+        split: must be None: a folder holds what was packed into it.
+
+    Raises:
+        UserError: not such a folder, one of a later version, or a split is asked for.
+    """
+    if split is not None:
+        raise UserError(f"packed:{path}: packed data have no splits: leave {split!r} out")
+    if not (path / INDEX).is_file():
+        raise UserError(f"{path}: no {INDEX} in it; `ponderv2 prepare --data ... --out {path}` makes it")
+    found = read_object(path / INDEX)
+    if found.get("format") != FORMAT:
+        raise UserError(f"{path / INDEX}: format is {found.get('format')!r}, this version reads {FORMAT}")
+    classes = {name: tuple(names) for name, names in found["classes"].items()}
+    skipped: Counter[str] = Counter()
+    remarks: list[str] = []
+    scenes = [
+        PackedScene(
+            path / entry["folder"], entry, classes=classes.get(entry["dataset"]), skipped=skipped,
+            remarks=remarks,
+        )
+        for entry in found["scenes"]
+    ]  # fmt: skip
+    return SceneList(scenes, class_names=classes, skipped=skipped, remarks=remarks)
