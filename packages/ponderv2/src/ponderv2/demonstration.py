@@ -1,0 +1,266 @@
+"""Parts of `ponderv2 demo`: made-up rooms, pre-training by rendering, drawing, few labels (ours).
+
+A small model is pre-trained on the views of made-up rooms without labels, and asked what a camera sees in
+rooms that it was never shown, from their cloud alone. Then its backbone, and one with random weights, learn
+to tell five kinds of surfaces from two labelled rooms.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nonet.metrics.segmentation import Confusion
+from nonet.training.schedules import scheduler
+from ponderv2.batches import Batch, Collate, Item, SceneDataset
+from ponderv2.mesh_scoring import score_mesh
+from ponderv2.meshes import Mesh
+from ponderv2.model_config import size
+from ponderv2.ponder import PonderModel, build_ponder
+from ponderv2.reconstruct import reconstruct
+from ponderv2.samples import Transform, sample_of, through
+from ponderv2.scene_inputs import SceneInput, scene_input
+from ponderv2.scenes import Scene, View
+from ponderv2.segmentation_loss import SegmentationLoss
+from ponderv2.semantic_heads import LinearHead
+from ponderv2.spunet import SpUNet
+from ponderv2.synthetic import CLASSES, DATASET, SIZE, MadeUpScene, make_rooms
+from ponderv2.transforms import (
+    CenterShift,
+    GridSample,
+    RandomDropout,
+    RandomFlip,
+    RandomRotate,
+    RandomScale,
+    plain_transforms,
+)  # fmt: skip
+from ponderv2.tsdf import fuse
+from ponderv2.view_rendering import Picture, ViewScore, mean_score, render_view, score_view, shrunk
+
+CHANNELS = ("color", "normal")
+SCRATCH, PRETRAINED = "from scratch", "pre-trained"
+
+
+class Plan(NamedTuple):
+    """How large and long everything is."""
+
+    rooms: int = 40
+    """rooms that are pre-trained on, without labels"""
+    labelled: int = 2
+    """rooms with labels, among none of the others"""
+    test: int = 12
+    """rooms that are only drawn and scored"""
+    points: int = 8000
+    """of a room's cloud"""
+    keep: float = 0.5
+    """share of a cloud's points that is kept in pre-training"""
+    voxel: float = 0.08
+    """metres"""
+    views: int = 2
+    """of a room in a step of pre-training"""
+    rays: int = 96
+    """of a view"""
+    batch: int = 4
+    """rooms in a step"""
+    steps: int = 160
+    """of pre-training"""
+    lr: float = 3e-3
+    tune_steps: int = 60
+    """of fine-tuning"""
+    tune_lr: float = 5e-3
+    shrink: int = 2
+    """pixels of a camera for one that is drawn, along both sides"""
+    drawn: int = 4
+    """test rooms whose views are drawn and compared"""
+    spacing: float = 0.06
+    """metres between grid points of the mesh"""
+
+
+def made_up_rooms(plan: Plan, seed: int) -> dict[str, list[MadeUpScene]]:
+    """Rooms to pre-train on, rooms with labels, and test rooms; no two alike."""
+    count = plan.rooms + plan.labelled + plan.test
+    rooms: list[MadeUpScene] = list(  # type: ignore[assignment]
+        make_rooms(count, seed=10_000 * seed, size=SIZE, points=plan.points)
+    )
+    ends = plan.rooms, plan.rooms + plan.labelled
+    return {"pretrain": rooms[: ends[0]], "labelled": rooms[ends[0] : ends[1]], "test": rooms[ends[1] :]}
+
+
+def new_model(seed: int) -> PonderModel:
+    """A model of the smallest size; its first weights depend on the seed alone."""
+    torch.manual_seed(seed)
+    return build_ponder(size("tiny"))
+
+
+def pretrain(
+    model: PonderModel, rooms: Sequence[Scene], plan: Plan, seed: int, done: Callable[[], object]
+) -> list[float]:
+    """Learn to render, without labels; the sum of the losses by step."""
+    data = SceneDataset(
+        rooms, _augmented(plan, plan.keep), seed=seed, views=plan.views, rays=plan.rays, labels=False
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=1e-4)
+    schedule = scheduler(optimizer, "cosine", warmup=plan.steps // 10, steps=plan.steps)
+    shake = torch.Generator().manual_seed(seed)
+    collate, losses = Collate(CHANNELS), []
+    model.train()
+    for step in range(plan.steps):
+        batch = _step(data, collate, step, plan.batch)
+        terms = model.losses(model(batch, shake), batch)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss))
+        done()
+    model.eval()
+    return losses
+
+
+class Drawn(NamedTuple):
+    """What a model makes of rooms that it was never shown.
+
+    Attributes:
+        pairs: a view of each, with what was rendered of it.
+        score: the mean over them.
+    """
+
+    pairs: list[tuple[View, Picture]]
+    score: ViewScore
+
+
+def draw(model: PonderModel, rooms: Sequence[Scene], plan: Plan) -> Drawn:
+    """Draw one view of each of the first test rooms, from the room's cloud alone."""
+    pairs = []
+    for room in rooms[: plan.drawn]:
+        given = _given(room, plan)
+        with torch.no_grad():
+            encoded = model.encode(given.batch)
+        view = shrunk(given.inputs[0], plan.shrink)  # no view goes into a model, only the cloud
+        pairs.append((view, render_view(model, encoded, view)))
+    return Drawn(pairs, mean_score([score_view(picture, view) for view, picture in pairs]))
+
+
+def mesh_of(model: PonderModel, room: Scene, plan: Plan) -> tuple[Mesh, dict[str, float]]:
+    """The mesh of a room, and how near it comes to one fused of its depth images."""
+    given = _given(room, plan)
+    with torch.no_grad():
+        encoded = model.encode(given.batch)
+    mesh = reconstruct(
+        model, encoded, given.batch.box[0].numpy(), given.inputs, given.sample.cloud.coord,
+        spacing=plan.spacing, reach=0.15,
+    ).moved(given.to_scene)  # fmt: skip
+    views = [view.moved(given.to_scene) for view in given.inputs]
+    reference = fuse(views, voxel=0.04)
+    if not len(mesh.faces):
+        return mesh, {"f_score": 0.0}
+    return mesh, score_mesh(mesh, reference, views, distance=0.1, samples=20_000)
+
+
+class Fit(NamedTuple):
+    """A fine-tuning.
+
+    Attributes:
+        miou: percent of the test rooms' voxels, at the last step.
+        losses: by step.
+    """
+
+    miou: float
+    losses: list[float]
+
+
+def finetune(
+    backbone: SpUNet, rooms: dict[str, list[MadeUpScene]], plan: Plan, seed: int, done: Callable[[], object]
+) -> Fit:
+    """Learn the kinds of surfaces from the labelled rooms; the backbone that is given stays as it is."""
+    backbone = copy.deepcopy(backbone).requires_grad_(True).train()
+    torch.manual_seed(seed)
+    head = LinearHead(backbone.out_channels, {DATASET: len(CLASSES)})
+    data = SceneDataset(rooms["labelled"], _augmented(plan, 1.0), seed=seed)
+    weights = [*backbone.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=plan.tune_lr, weight_decay=1e-2)
+    schedule = scheduler(optimizer, "cosine", warmup=plan.tune_steps // 10, steps=plan.tune_steps)
+    collate, loss_of, losses = Collate(CHANNELS), SegmentationLoss(), []
+    for step in range(plan.tune_steps):
+        batch = _step(data, collate, step, plan.labelled)
+        terms = loss_of(head(backbone(batch.features, batch.cells)), batch.semantic)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss))
+        done()
+    backbone.eval()
+    confusion = Confusion(len(CLASSES))
+    for room in rooms["test"]:
+        batch = plain_batch(room, plan)
+        with torch.no_grad():
+            found = head(backbone(batch.features, batch.cells)).argmax(1)
+        confusion.add(found.numpy(), batch.semantic.numpy())
+    return Fit(100 * float(confusion.miou()), losses)
+
+
+def plain_batch(room: Scene, plan: Plan) -> Batch:
+    """A room's voxels as they are."""
+    sample = through(sample_of(room), plain_transforms(plan.voxel), np.random.default_rng(0))
+    return Collate(CHANNELS)([Item(sample, None, 0)])
+
+
+def shaded(mesh: Mesh, plan: Plan, view: View) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: a mesh as a camera of its world sees it, in the colours of its vertices.
+
+    Its vertices and the middles of its triangles are drawn as small squares, far ones first.
+    """
+    from ponderv2.visibility import nearest_pixels
+
+    height, width = view.depth.shape
+    image = np.full((height, width, 3), 255, np.uint8)
+    if not len(mesh.faces) or mesh.colors is None:
+        return image
+    corners = mesh.faces
+    shares = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [2, 2, 0], [0, 2, 2], [2, 0, 2]], float)
+    shares /= shares.sum(1, keepdims=True)
+    points = np.einsum("kc,fcd->fkd", shares, mesh.vertices[corners]).reshape(-1, 3)
+    colors = np.einsum("kc,fcd->fkd", shares, mesh.colors[corners].astype(float)).reshape(-1, 3)
+    facing = np.repeat(
+        (mesh.face_normals() * (view.camera_to_world[:3, 3] - mesh.vertices[corners[:, 0]])).sum(1) > 0,
+        len(shares),
+    )
+    u, v, ahead, inside = nearest_pixels(points, view)
+    order = np.argsort(-ahead)
+    order = order[(inside & facing)[order]]
+    image[v[order], u[order]] = colors[order].round()
+    return image
+
+
+def _given(room: Scene, plan: Plan) -> SceneInput:
+    return scene_input(room, voxel=plan.voxel, channels=CHANNELS)
+
+
+def _augmented(plan: Plan, keep: float) -> tuple[Transform, ...]:
+    return (
+        CenterShift(),
+        RandomDropout(1 - keep),
+        RandomRotate(-np.pi, np.pi),
+        RandomScale(),
+        RandomFlip(),
+        GridSample(plan.voxel),
+        CenterShift(floor=False),
+    )
+
+
+def _step(data: SceneDataset, collate: Collate, step: int, count: int) -> Batch:
+    """Batch `step` of endless passes over the rooms, each in an order of its own."""
+    items = []
+    for place in range(step * count, (step + 1) * count):
+        epoch, number = divmod(place, len(data))
+        order = np.random.default_rng([data.seed, epoch]).permutation(len(data))
+        items.append(data[(epoch, int(order[number]))])
+    return collate(items)
