@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from nonet.data.safetensors_file import map_tensors
 from nonet.errors import UserError
 from nonet.training.weight_files import read_object
-from ponderv2.held_views import held_numbers
 from ponderv2.scenes import UP, ChosenViews, PointCloud, Scene, SceneList, View, check_indices
 from ponderv2.view_fusion import fuse_views
+from ponderv2.view_split import held_numbers
 
 FORMAT = 1
 INDEX = "packed.json"

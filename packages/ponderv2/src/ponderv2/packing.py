@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from nonet.files import write_json
-from ponderv2.held_views import training_part
 from ponderv2.packed_scenes import CLOUD, HELD, SCENE
 from ponderv2.scenes import BadFrame, ChosenViews, PointCloud, Scene, View
 from ponderv2.view_rendering import shrunk
+from ponderv2.view_split import training_part
 
 EACH = 64
 """views in a file"""

@@ -8,12 +8,13 @@ from torch import Tensor
 from nonet.errors import UserError
 from ponderv2.batches import Collate, SceneDataset, draw_views
 from ponderv2.class_text import read_class_text
-from ponderv2.held_views import HeldScenes, held_numbers, spread, training_part
+from ponderv2.held_views import HeldScenes
 from ponderv2.label_limits import limit_annotations, limit_scenes
 from ponderv2.mixed_batches import MixedBatches, MixedScenes
 from ponderv2.reading import open_scenes
 from ponderv2.scenes import Scene, SceneList
 from ponderv2.transforms import pretraining_transforms
+from ponderv2.view_split import held_numbers, spread, training_part
 
 if TYPE_CHECKING:
     from ponderv2.commands.pretrain import Options
