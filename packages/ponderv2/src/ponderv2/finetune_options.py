@@ -1,7 +1,7 @@
 """The options that fine-tuning and probing share; plain data, so that help loads no torch.
 
-The defaults are those of the released configurations (PonderV2, semseg-* and insseg-*) but for the batch, which
-is for one device. What a machine without GPUs can do are the presets `tiny`.
+The defaults are those of the released configurations (PonderV2, semseg-* and insseg-*) but for the batch,
+which is for one device. What a machine without GPUs can do are the presets `tiny`.
 """
 
 from collections.abc import Iterable
@@ -26,8 +26,8 @@ class GroupOptions:
     least: int = 100
     """groups of more voxels than this are objects"""
     unshifted: bool = False
-    """group the voxels where they are, too, as the paper of PointGroup does and the released code does not; of
-    two groups that overlap the better one is kept"""
+    """group the voxels where they are, too, as the paper of PointGroup does and the released code does not;
+    of two groups that overlap the better one is kept"""
 
     def __post_init__(self) -> None:
         if not self.radius > 0:
@@ -49,6 +49,10 @@ class TaskDataOptions:
     la_file: Path | None = None
     """limited annotations: the labelled points of each scene, as a torch file of the public benchmark, JSON,
     .npz, or a folder of SCENE.txt; all other labels are hidden"""
+    frame_step: int = 1
+    """every so-many-th frame of folders of frames"""
+    depth_scale: float | None = None
+    """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
     channels: tuple[str, ...] = ()
     """what the backbone takes of a point: color, normal, coord, strength; none: as `init` was trained, else
     color and normal"""
@@ -58,6 +62,10 @@ class TaskDataOptions:
     def __post_init__(self) -> None:
         if not self.data:
             raise UserError("data names no scenes: give KIND:PATH or KIND:PATH:SPLIT")
+        if self.frame_step < 1:
+            raise UserError(f"frame_step is {self.frame_step}; it is at least 1")
+        if self.depth_scale is not None and not self.depth_scale > 0:
+            raise UserError(f"depth_scale is {self.depth_scale:g}; it is positive")
         if self.voxel is not None and not self.voxel > 0:
             raise UserError(f"voxel is {self.voxel:g} metres; it is positive")
         if len(set(self.channels)) != len(self.channels):

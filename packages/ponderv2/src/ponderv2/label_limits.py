@@ -1,10 +1,10 @@
-"""Few labels: limited reconstructions and limited annotations, in the files of ScanNet's data-efficient benchmark.
+"""Few labels: limited reconstructions and annotations, in the files of ScanNet's data-efficient benchmark.
 
-Limited reconstructions (LR): a text file with the name of one scene a line; only these are trained on. Limited
-annotations (LA): for each scene the numbers of its labelled points; all others count as not labelled, in 2D,
-too, and no augmentation may drop a labelled point. How the paper chose its own is not known to us: these are
-our definitions (the released code has both readers, and no configuration; its reader for 200 classes hides the
-labelled points and keeps the others).
+Limited reconstructions (LR): a text file with the name of one scene a line; only these are trained on.
+Limited annotations (LA): for each scene the numbers of its labelled points; all others count as not labelled,
+in 2D, too, and no augmentation may drop a labelled point. How the paper chose its own is not known to us:
+these are our definitions (the released code has both readers, and no configuration; its reader for 200
+classes hides the labelled points and keeps the others).
 """
 
 import json

@@ -1,7 +1,7 @@
 """Labelled scenes, looked through before anything is trained or scored on them (ours).
 
-A label out of range, class names that differ, or a data set without labels end a command at once and not after
-hours. Reading every cloud once costs seconds to minutes, and is what an epoch does anyway.
+A label out of range, class names that differ, or a data set without labels end a command at once and not
+after hours. Reading every cloud once costs seconds to minutes, and is what an epoch does anyway.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,6 +54,8 @@ def read_labelled(
     la_file: Path | None = None,
     classes: Classes | None = None,
     objects: bool = False,
+    frame_step: int = 1,
+    depth_scale: float | None = None,
 ) -> LabelledScenes:
     """Open labelled scenes, limit their labels, and look through what is left.
 
@@ -63,11 +65,13 @@ def read_labelled(
         la_file: see `label_limits.limit_annotations`.
         classes: what the class names must be, such as those of a model; None: those of the data.
         objects: whether points must have numbers of objects, too.
+        frame_step: see `reading.open_scenes`, as is `depth_scale`.
+        depth_scale: depth units in a metre.
 
     Raises:
         UserError: no scenes, no labels, other class names, or labels out of range; the text lists them.
     """
-    scenes = open_scenes(data)
+    scenes = open_scenes(data, frame_step=frame_step, depth_scale=depth_scale)
     if lr_file is not None:
         scenes = limit_scenes(scenes, lr_file)
     if la_file is not None:
@@ -117,7 +121,9 @@ def check_names(dataset: str, found: tuple[str, ...], classes: Classes) -> None:
     )
 
 
-def count_labels(scenes: SceneList, classes: Classes, *, objects: bool = False) -> dict[str, NDArray[np.int64]]:
+def count_labels(
+    scenes: SceneList, classes: Classes, *, objects: bool = False
+) -> dict[str, NDArray[np.int64]]:
     """How many points of each class there are; reads every cloud once.
 
     Args:

@@ -1,7 +1,7 @@
-"""Where each voxel's object is: targets of offsets, and their losses (PointGroup, Jiang et al. 2020, section 3.1).
+"""Where each voxel's object is: targets of offsets, and their losses (PointGroup, Jiang et al. 2020).
 
-An offset leads from a voxel to the middle of its object: the mean of its voxels for instance segmentation, the
-middle of its box for detection by votes.
+An offset leads from a voxel to the middle of its object: the mean of its voxels for instance segmentation,
+the middle of its box for detection by votes.
 """
 
 from typing import Literal, NamedTuple

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from nonet.errors import UserError
 from ponderv2.batches import Batch
 from ponderv2.finetune_options import GroupOptions
+from ponderv2.norms import VoxelNorm
 from ponderv2.offset_targets import Middle, offset_losses, offset_targets
 from ponderv2.point_groups import touching_groups
 from ponderv2.segmentation_loss import SegmentationLoss
-from ponderv2.spunet import SpUNet
+from ponderv2.segmentor import PromptedBackbone
 
 # Shapes: M voxels, K classes, C channels.
-
-NORM = {"eps": 1e-3, "momentum": 0.01}  # the backbone's, and the original's
 
 
 class Votes(NamedTuple):
@@ -54,27 +53,30 @@ class PointGroup(nn.Module):
     """A backbone with a class head and an offset head.
 
     Args:
-        backbone: gives the features of voxels.
+        features: the backbone.
         classes: K.
         ignored: classes that are no objects, such as wall and floor.
         middle: what offsets lead to.
     """
 
     def __init__(
-        self, backbone: SpUNet, *, classes: int, ignored: tuple[int, ...] = (), middle: Middle = "mean"
+        self,
+        features: PromptedBackbone,
+        *,
+        classes: int,
+        ignored: tuple[int, ...] = (),
+        middle: Middle = "mean",
     ) -> None:
         super().__init__()
-        width = backbone.out_channels
-        self.backbone, self.ignored, self.middle = backbone, ignored, middle
+        width = features.width
+        self.features, self.ignored, self.middle = features, ignored, middle
         self.semantic = nn.Linear(width, classes)
-        self.offset = nn.Sequential(
-            nn.Linear(width, width), nn.BatchNorm1d(width, **NORM), nn.ReLU(), nn.Linear(width, 3)
-        )
+        self.offset = nn.Sequential(nn.Linear(width, width), VoxelNorm(width), nn.ReLU(), nn.Linear(width, 3))
         self.loss = SegmentationLoss()
 
     def forward(self, batch: Batch) -> Votes:
         """The votes of a batch's voxels."""
-        features = self.backbone(batch.features, batch.cells, batch.dataset)
+        features = self.features(batch)
         return Votes(self.semantic(features), self.offset(features))
 
     def losses(self, votes: Votes, batch: Batch) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Scenes as they are validated and scored: voxels without augmentation, and the way back to all points (ours)."""
+"""Scenes as they are scored: voxels without augmentation, and the way back to all points (ours)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

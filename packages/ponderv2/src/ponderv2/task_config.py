@@ -1,4 +1,4 @@
-"""What a fine-tuned model is: `config.json` of its folder, plain data, so that `info` and help load no torch."""
+"""What a fine-tuned model is: `config.json` of its folder, as plain data, so that help loads no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

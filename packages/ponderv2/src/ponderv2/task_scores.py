@@ -61,7 +61,9 @@ class Judge(ABC):
         each = {dataset: self.of_dataset(dataset) for dataset in self.classes}
         if len(each) == 1:
             return next(iter(each.values()))
-        found = {f"{dataset}/{name}": value for dataset, values in each.items() for name, value in values.items()}
+        found = {
+            f"{dataset}/{name}": value for dataset, values in each.items() for name, value in values.items()
+        }
         names = next(iter(each.values()))
         return {name: float(np.mean([values[name] for values in each.values()])) for name in names} | found
 
@@ -157,11 +159,16 @@ class InstanceJudge(Judge):
         super().__init__(classes, rule)
         self.ignored = dict(ignored)
         self.scenes = {
-            dataset: InstanceAP(len(names), ignored=self.ignored[dataset]) for dataset, names in classes.items()
+            dataset: InstanceAP(len(names), ignored=self.ignored[dataset])
+            for dataset, names in classes.items()
         }
 
     def add(
-        self, dataset: str, semantic: NDArray[np.int64], instance: NDArray[np.int64], found: list[FoundInstance]
+        self,
+        dataset: str,
+        semantic: NDArray[np.int64],
+        instance: NDArray[np.int64],
+        found: list[FoundInstance],
     ) -> None:
         """Count a scene: (N,) true classes and objects, and what was found."""
         self.scenes[dataset].add(semantic, instance, found)
@@ -214,7 +221,9 @@ class BoxJudge(Judge):
         """Class, true boxes, AP25, AP50 and the recalls; classes without true boxes have none."""
         scores = self._scores(dataset)
         labels = [np.asarray(scene[1], np.int64).reshape(-1) for scene in self.scenes[dataset]]
-        counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *labels]), minlength=len(self.classes[dataset]))
+        counts = np.bincount(
+            np.concatenate([np.zeros(0, np.int64), *labels]), minlength=len(self.classes[dataset])
+        )
         columns = {
             "AP25": scores.class_ap[0], "AP50": scores.class_ap[1],
             "recall25": scores.class_recall[0], "recall50": scores.class_recall[1],

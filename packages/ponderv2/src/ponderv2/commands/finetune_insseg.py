@@ -9,8 +9,8 @@ from ponderv2.rate_options import RateOptions
 @dataclass(frozen=True, kw_only=True)
 class Options(StartOptions, LearnOptions):
     """Fine-tune a backbone for instance segmentation (PointGroup): each voxel votes for a class and for the
-    middle of its object, and shifted voxels that touch are an object. Of a pre-trained model the backbone alone
-    is used."""
+    middle of its object, and shifted voxels that touch are an object. Of a pre-trained model the backbone
+    alone is used."""
 
     stuff: tuple[str, ...] = ("wall", "floor")
     """classes that are no objects; those that the data do not have are passed over"""
@@ -28,7 +28,7 @@ class Options(StartOptions, LearnOptions):
 def run(options: Options) -> int:
     """Fine-tune, save the model, its card and its page; prints the folder."""
     from ponderv2.finetuning import finetune
-    from ponderv2.object_tasks import InssegTask
+    from ponderv2.room_tasks import RoomTask
 
-    finetune("finetune insseg", options, InssegTask(options))
+    finetune("finetune insseg", options, lambda say: RoomTask(options, "insseg", say))
     return 0

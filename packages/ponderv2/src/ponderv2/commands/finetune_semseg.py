@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nonet.errors import UserError
+from ponderv2.batch_ratios import read_ratios
 from ponderv2.finetune_options import LearnOptions, StartOptions, check_kept
 
 
@@ -18,10 +19,11 @@ class Options(StartOptions, LearnOptions):
     text: str | None = None
     """head text: vectors of the class names, a .npz or .safetensors file or a CLIPTextModelWithProjection"""
     clip_reduce: Literal["correct", "legacy"] = "correct"
-    """how the vectors of several sentences on a class become one; legacy: as the released weights were trained"""
-    ratios: tuple[int, ...] = ()
-    """several data sets: batches of each in a turn, in the order of `data`; the paper has 4 2 1 of
-    Structured3D, ScanNet, S3DIS; none: one of each"""
+    """how the vectors of several sentences on a class become one; legacy: mixed with other classes, as in the
+    released code"""
+    ratios: tuple[str, ...] = ()
+    """batches of each data set in a turn, NAME=NUMBER, such as structured3d=4 scannet=2 s3dis=1; none: one of
+    each"""
     lovasz: float = 0.0
     """weight of the Lovasz loss beside cross-entropy; 1 in the released joint training"""
     mix3d: float = 0.8
@@ -33,6 +35,7 @@ class Options(StartOptions, LearnOptions):
         check_kept(self)
         if (self.head == "text") != (self.text is not None):
             raise UserError("head text and text come together: give both, or neither")
+        read_ratios(self.ratios)
         if self.lovasz < 0:
             raise UserError(f"lovasz is {self.lovasz:g}; it is 0 or more")
         if not 0 <= self.mix3d <= 1:
@@ -42,7 +45,7 @@ class Options(StartOptions, LearnOptions):
 def run(options: Options) -> int:
     """Fine-tune, save the model, its card and its page; prints the folder."""
     from ponderv2.finetuning import finetune
-    from ponderv2.semseg_task import SemsegTask
+    from ponderv2.room_tasks import RoomTask
 
-    finetune("finetune semseg", options, SemsegTask(options))
+    finetune("finetune semseg", options, lambda say: RoomTask(options, "semseg", say))
     return 0
