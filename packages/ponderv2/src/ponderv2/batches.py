@@ -197,7 +197,7 @@ def draw_views(scene: Scene, count: int, random: np.random.Generator) -> list[Vi
         try:
             found.append(scene.view(int(index)))
         except BadFrame as fault:
-            scene.skipped[fault.reason] += 1
+            scene.leave_out(fault)
             faults.append(fault)
         if len(found) == count:
             return found

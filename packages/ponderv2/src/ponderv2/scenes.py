@@ -138,7 +138,9 @@ class Scene(ABC):
         classes: names of the class numbers, if there are labels.
         kept: (L,) int64 numbers of points that no augmentation may drop, or None: the labelled points of
             limited annotations.
-        skipped: reasons -> number of frames left out, shared with the `SceneList`.
+        skipped: reasons -> number of frames left out, shared with the `SceneList`. What a data loader's
+            worker leaves out is counted in the worker.
+        remarks: a line for each of them, shared likewise.
     """
 
     name: str
@@ -147,9 +149,23 @@ class Scene(ABC):
     classes: tuple[str, ...] | None = None
     kept: NDArray[np.int64] | None = None
 
-    def __init__(self, name: str, dataset: str, *, skipped: "Counter[str] | None" = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        dataset: str,
+        *,
+        skipped: "Counter[str] | None" = None,
+        remarks: list[str] | None = None,
+    ) -> None:
         self.name, self.dataset = name, dataset
         self.skipped: Counter[str] = Counter() if skipped is None else skipped
+        self.remarks: list[str] = [] if remarks is None else remarks
+
+    def leave_out(self, fault: BadFrame) -> None:
+        """Count a frame that cannot be used, once, and note its file."""
+        if (line := str(fault)) not in self.remarks:
+            self.skipped[fault.reason] += 1
+            self.remarks.append(line)
 
     @property
     @abstractmethod
@@ -185,7 +201,7 @@ class ChosenViews(Scene):
     """A scene with some of its views; its own cloud stays whole (see `Scene.with_views`)."""
 
     def __init__(self, scene: Scene, indices: Iterable[int]) -> None:
-        super().__init__(scene.name, scene.dataset, skipped=scene.skipped)
+        super().__init__(scene.name, scene.dataset, skipped=scene.skipped, remarks=scene.remarks)
         self.scene, self.indices = scene, check_indices(indices, len(scene.view_names), scene.name)
         self.up, self.classes, self.kept = scene.up, scene.classes, scene.kept
 
@@ -224,7 +240,7 @@ class SceneList(Sequence[Scene]):
         scenes: the scenes.
         class_names: of each data set that has labels: data set -> names in the order of class numbers.
         skipped: reason -> frames or scenes that were left out; scenes that share this counter add to it.
-        remarks: lines that a user should see, such as a frame left out with its file.
+        remarks: a line for each of them, with its file; shared likewise.
     """
 
     def __init__(
@@ -233,12 +249,12 @@ class SceneList(Sequence[Scene]):
         *,
         class_names: dict[str, tuple[str, ...]] | None = None,
         skipped: "Counter[str] | None" = None,
-        remarks: Iterable[str] = (),
+        remarks: list[str] | None = None,
     ) -> None:
         self._scenes = tuple(scenes)
         self.classes = dict(class_names or {})
         self.skipped: Counter[str] = Counter() if skipped is None else skipped
-        self.remarks = list(remarks)
+        self.remarks: list[str] = [] if remarks is None else remarks
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -1,0 +1,157 @@
+"""Rooms as Pointcept's preprocessing leaves them: a .pth with the cloud, a folder of .pth with the views.
+
+    ROOM.pth              coord, color, [normal], [semantic_gt], [instance_gt]
+    ROOM_rgbd/VIEW.pth    intrinsic (3, 3), extrinsic (4, 4) camera-to-world, rgb (H, W, 3), depth (H, W) raw,
+                          [depth_mask (H, W)], [semantic_map (H, W), -1 ignored]
+
+Source: the released code's scripts in `ponder/datasets/preprocessing`. Its loaders rename views that they do
+not like to `.bad` while they train, and make class 0 ignored in 2D; nothing is renamed here, and class 0
+counts.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nonet.errors import UserError
+from ponderv2.cameras import pose_fault, unproject
+from ponderv2.point_files import as_cloud
+from ponderv2.rgbd_scenes import check_labels, masked_depth
+from ponderv2.scenes import IGNORED, BadFrame, PointCloud, Scene, View
+from ponderv2.torch_arrays import load_torch_arrays
+
+NEAREST = 0.1
+"""metres: a pixel takes the label of the nearest scan point within"""
+
+
+class ProcessedRoom(Scene):
+    """A room and its views.
+
+    Args:
+        name: of the room.
+        dataset: of the room.
+        file: its .pth; views lie in the folder beside it with `_rgbd` for `.pth`.
+        classes: names of the class numbers.
+        depth_scale: units of the views' depth a metre.
+        frame_step: take every so many views.
+        label: key of the cloud's class numbers.
+        skipped: see `Scene`.
+        remarks: see `Scene`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dataset: str,
+        file: Path,
+        *,
+        classes: tuple[str, ...],
+        depth_scale: float,
+        frame_step: int = 1,
+        label: str = "semantic_gt",
+        skipped: "Counter[str] | None" = None,
+        remarks: list[str] | None = None,
+    ) -> None:
+        super().__init__(name, dataset, skipped=skipped, remarks=remarks)
+        self.file, self.classes, self.depth_scale = file, classes, depth_scale
+        self.frame_step, self.label = frame_step, label
+
+    @cached_property
+    def _files(self) -> tuple[Path, ...]:
+        folder = self.file.with_name(f"{self.file.stem}_rgbd")
+        return tuple(sorted(folder.glob("*.pth")))[:: self.frame_step]
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """All views that there are: their poses lie in their files, and are checked when one is read."""
+        return tuple(file.stem for file in self._files)
+
+    def cloud(self) -> PointCloud:
+        """Read anew each time: a room of S3DIS has millions of points."""
+        return read_room(self.file, classes=self.classes, label=self.label)
+
+    def view(self, index: int) -> View:
+        """One file."""
+        file = self._files[index]
+        try:
+            content = load_torch_arrays(file)
+        except UserError as error:
+            raise BadFrame("view unreadable", str(file), str(error).removeprefix(f"{file}: ")) from None
+        if not isinstance(content, Mapping) or (
+            missing := {"intrinsic", "extrinsic", "rgb", "depth"} - set(content)
+        ):
+            raise BadFrame("view unreadable", str(file), f"has no {sorted(missing)[0]}")
+        pose = np.asarray(content["extrinsic"], np.float64)
+        if fault := pose_fault(pose):
+            raise BadFrame(fault, str(file))
+        raw = np.asarray(content["depth"])
+        raw = np.where(np.asarray(content["depth_mask"], bool), raw, 0) if "depth_mask" in content else raw
+        depth = masked_depth(np.where(raw >= _INVALID, 0, raw), self.depth_scale, str(file))
+        label = None
+        if "semantic_map" in content:
+            label = np.maximum(np.asarray(content["semantic_map"]).astype(np.int64), IGNORED)
+            assert self.classes is not None
+            check_labels(label, self.classes, str(file))
+        color = np.asarray(content["rgb"], np.uint8)
+        if color.shape != (*depth.shape, 3):
+            raise BadFrame(
+                "colour of another shape", str(file), f"colour {color.shape} beside depth {depth.shape}"
+            )
+        intrinsics = np.asarray(content["intrinsic"], np.float64)[:3, :3]
+        return View(file.stem, color, depth, label, intrinsics, pose)
+
+
+_INVALID = 65500  # S3DIS' and Structured3D's "nothing" after undistortion, which blurs 65535
+
+
+def read_room(file: Path, *, classes: Sequence[str], label: str) -> PointCloud:
+    """The cloud of a processed room.
+
+    Args:
+        file: the .pth.
+        classes: names of the class numbers.
+        label: key of the class numbers.
+
+    Raises:
+        UserError: it cannot be read, has no points, or labels out of range.
+    """
+    content = load_torch_arrays(file)
+    if not isinstance(content, Mapping) or "coord" not in content:
+        raise UserError(f"{file}: has no coord: not a processed room")
+    named: dict[str, Any] = {
+        "color": content.get("color"),
+        "normal": content.get("normal"),
+        "semantic": content.get(label),
+        "instance": content.get("instance_gt"),
+    }
+    cloud = as_cloud(file, content["coord"], **named)
+    if not len(cloud):
+        raise UserError(f"{file}: has no point")
+    if cloud.semantic is not None:
+        check_labels(cloud.semantic, classes, str(file))
+    return cloud
+
+
+def labels_of_nearest(view: View, cloud: PointCloud, *, within: float = NEAREST) -> Any:
+    """(H, W) int64: each pixel the label of the nearest point of a cloud, -1 where none is near.
+
+    Args:
+        view: in the cloud's world.
+        cloud: with labels.
+        within: metres.
+    """
+    from scipy.spatial import cKDTree
+
+    if cloud.semantic is None:
+        raise ValueError("the cloud has no labels")
+    v, u = np.nonzero(view.depth)
+    label = np.full(view.depth.shape, IGNORED)
+    points = unproject(view, u, v, view.depth[v, u])
+    distance, nearest = cKDTree(cloud.coord).query(points, distance_upper_bound=within)
+    found = np.isfinite(distance)
+    label[v[found], u[found]] = cloud.semantic[nearest[found]]
+    return label
