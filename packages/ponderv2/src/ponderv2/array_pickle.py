@@ -1,12 +1,13 @@
 """Pickles of plain data and numpy arrays, read without running anything they name (ours).
 
 Info files of driving data sets are pickles. Python's unpickler calls whatever a pickle names; this one knows
-four names of numpy, and what stands behind them here are functions of ours that check what they are given:
+few names of numpy, and what stands behind them here are functions of ours that check what they are given:
 arrays and numbers whose items are numbers, truth values or texts, never Python objects.
 """
 
 import io
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def _array(*_: Any) -> _Array:
     return _Array.__new__(_Array, (0,), np.dtype("b"))
 
 
+def _from_buffer(items: Any, kind: Any, shape: Any, order: str) -> Any:  # how protocol 5 writes arrays
+    if not isinstance(kind, _DType) or not isinstance(items, bytes | bytearray):
+        raise pickle.UnpicklingError("an array in it is not made of plain items")
+    return np.frombuffer(bytes(items), kind.plain).reshape(shape, order="F" if order == "F" else "C").copy()
+
+
 def _scalar(kind: Any, item: Any) -> Any:
     if not isinstance(kind, _DType) or not isinstance(item, bytes):
         raise pickle.UnpicklingError("a number in it is not plain")
@@ -82,14 +89,24 @@ def _bytes(text: str, encoding: str = "utf-8") -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes() -> bytes:  # how protocol 2 writes none at all
+    return b""
+
+
 _NAMES = {
     ("numpy", "dtype"): _dtype,
     ("numpy", "ndarray"): _Array,
     ("_codecs", "encode"): _bytes,
+    ("__builtin__", "bytes"): _no_bytes,
+    ("collections", "OrderedDict"): OrderedDict,
 } | {
     (module, name): made
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-    for name, made in (("_reconstruct", _array), ("scalar", _scalar))
+    for core in ("numpy.core", "numpy._core")
+    for module, name, made in (
+        (f"{core}.multiarray", "_reconstruct", _array),
+        (f"{core}.multiarray", "scalar", _scalar),
+        (f"{core}.numeric", "_frombuffer", _from_buffer),
+    )
 }
 
 

@@ -62,10 +62,14 @@ def make_boxes(
     velocity = np.full((count, 2), np.nan) if velocity is None else velocity
     points = np.full(count, -1) if points is None else points
     score = np.ones(count) if score is None else score
+    place, edges = (np.asarray(part, np.float64).reshape(-1, 3) for part in (center, size))
+    angle = np.asarray(yaw, np.float64).reshape(-1)
+    if not all(np.isfinite(part).all() for part in (place, edges, angle)):
+        raise ValueError("a box has a place, size or angle that is not finite")
     boxes = Boxes3D(
-        np.asarray(center, np.float64).reshape(-1, 3),
-        np.asarray(size, np.float64).reshape(-1, 3),
-        wrap(np.asarray(yaw, np.float64).reshape(-1)),
+        place,
+        edges,
+        wrap(angle),
         np.asarray(label, np.int64).reshape(-1),
         np.asarray(velocity, np.float64).reshape(-1, 2),
         np.asarray(points, np.int64).reshape(-1),
@@ -74,8 +78,6 @@ def make_boxes(
     lengths = {field.name: len(getattr(boxes, field.name)) for field in fields(boxes)}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"numbers of boxes differ: {lengths}")
-    if not all(np.isfinite(part).all() for part in (boxes.center, boxes.size, boxes.yaw)):
-        raise ValueError("a box has a place, size or angle that is not finite")
     return boxes
 
 
@@ -117,8 +119,11 @@ def moved_boxes(boxes: Boxes3D, world: NDArray[Any]) -> Boxes3D:
 
 def points_inside(boxes: Boxes3D, points_N3: NDArray[Any]) -> NDArray[np.bool_]:
     """(K, N): which points lie inside or on the sides of which boxes."""
-    offset = points_N3[None].astype(np.float64) - boxes.center[:, None]
-    cos, sin = np.cos(boxes.yaw)[:, None], np.sin(boxes.yaw)[:, None]
-    x, y = offset[..., 0], offset[..., 1]
-    local = np.stack([cos * x + sin * y, cos * y - sin * x, offset[..., 2]], -1)
-    return np.asarray((np.abs(local) <= boxes.size[:, None] / 2).all(-1))
+    x, y, z = np.asarray(points_N3, np.float64).T.copy()
+    inside = np.zeros((len(boxes), len(x)), bool)
+    for row, center, half, yaw in zip(inside, boxes.center, boxes.size / 2, boxes.yaw, strict=True):
+        near = np.flatnonzero(np.abs(z - center[2]) <= half[2])
+        dx, dy = x[near] - center[0], y[near] - center[1]
+        along, across = np.cos(yaw) * dx + np.sin(yaw) * dy, np.cos(yaw) * dy - np.sin(yaw) * dx
+        row[near[(np.abs(along) <= half[0]) & (np.abs(across) <= half[1])]] = True
+    return inside

@@ -222,7 +222,7 @@ def voxel_means(sample: Sample, options: OutdoorOptions) -> tuple[NDArray[np.int
     Raises:
         UserError: no point lies in the range.
     """
-    points = sample.cloud.channels(("coord", "strength"), place=f"frame {sample.name}")
+    points = sample.cloud.features(("coord", "strength"), place=f"frame {sample.name}")
     inside = ((points[:, :3] >= options.low) & (points[:, :3] < options.high)).all(1)
     points = points[inside]
     if not len(points):
