@@ -1,8 +1,10 @@
 """The mesh of a ball that is known exactly, its colours, and how meshes are scored."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
-from support_ponderv2.ball_model import BOX, MIDDLE, RADIUS, ball_model, ball_view
 
 from nonet.errors import UserError
 from ponderv2 import reconstruct as module
@@ -10,6 +12,9 @@ from ponderv2.cameras import look_at, pinhole
 from ponderv2.mesh_scoring import read_reference, score_mesh
 from ponderv2.meshes import Mesh, write_mesh
 from ponderv2.reconstruct import cell_sides, reconstruct, signed_distances
+
+sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
+from ball_model import BOX, MIDDLE, RADIUS, ball_model, ball_view
 
 K = pinhole(40, 30, 75.0)
 WAYS = [(1, 0, 0.2), (-1, 0.1, 0.2), (0.1, 1, 0), (0, -1, 0.3), (0.2, 0.1, 1), (0.1, 0.3, -1)]
@@ -55,7 +60,7 @@ def test_a_mesh_is_in_metres_faces_outward_and_is_coloured_by_the_field():
 def test_what_no_camera_saw_is_no_part_of_a_mesh():
     whole, front = mesh_of_ball(around()), mesh_of_ball(around()[:1])
     assert np.ptp(whole.vertices, axis=0) == pytest.approx([2 * RADIUS] * 3, abs=0.05)
-    assert 0.2 < len(front.faces) / len(whole.faces) < 0.7
+    assert 0.1 < len(front.faces) / len(whole.faces) < 0.6
     eye = around()[0].camera_to_world[:3, 3] - MIDDLE
     assert ((front.vertices - MIDDLE) @ eye).min() > -0.5 * RADIUS
 
@@ -96,7 +101,7 @@ def test_a_mesh_moved_by_a_similarity_and_back_is_the_same():
         middle = world[:3, :3] @ MIDDLE + world[:3, 3]
         away = moved.vertices - middle
         assert np.abs(np.linalg.norm(away, axis=1) - 1.3 * RADIUS).max() < 0.02
-        assert (moved.face_normals() * away[moved.faces[:, 0]]).sum(1).min() > 0
+        assert (moved.face_normals() * away[moved.faces[:, 0]]).sum(1).min() > -1e-6  # slivers have no side
         assert (moved.normals * away).sum(1).min() > 0
         again = moved.moved(np.linalg.inv(world))
         assert np.allclose(again.vertices, mesh.vertices, atol=1e-5)
@@ -124,7 +129,7 @@ def test_half_of_a_reference_that_is_missing_halves_recall_unless_no_camera_sees
     view = ball_view(look_at((0.25, 0.5, 2.0), (0.25, 0.5, 0), (0, 1, 0)), pinhole(20, 40, 14.0), (40, 20))
     assert score_mesh(half, square(0.0), [view], samples=4000)["recall"] > 0.97
     away = ball_view(look_at((0.25, 0.5, 2.0), (0.25, 0.5, 3), (0, 1, 0)), K, (30, 40))
-    with pytest.raises(UserError, match="no point of the mesh lies before a camera"):
+    with pytest.raises(UserError, match="no true point"):
         score_mesh(half, square(0.0), [away], samples=100)
 
 

@@ -1,9 +1,11 @@
 """Pictures of a ball that is known exactly, and how pictures are scored."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from support_ponderv2.ball_model import BOX, MIDDLE, RADIUS, ball_model, ball_view
 
 from ponderv2.cameras import directions, look_at, pinhole, unproject
 from ponderv2.scenes import View
@@ -17,6 +19,9 @@ from ponderv2.view_rendering import (
     shrunk,
 )  # fmt: skip
 from ponderv2.view_sheet import COLUMNS, GAP, class_colors, depth_image, label_image, view_sheet
+
+sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
+from ball_model import BOX, MIDDLE, RADIUS, ball_model, ball_view
 
 K = pinhole(40, 30, 75.0)
 POSE = look_at(MIDDLE + np.array([1.4, 0.5, 0.3]), MIDDLE + np.array([0, 0.1, 0]))
@@ -135,6 +140,7 @@ def test_pixels_without_true_depth_or_without_anything_rendered_have_no_depth_er
     found = score_view(picture, view)
     assert found.depth_error == pytest.approx(0.5)
     assert found.seen == pytest.approx(8 / 12)
+    assert np.isnan(found.ssim)  # it compares windows of 11 pixels
 
 
 def test_a_mean_leaves_out_what_is_no_number():

@@ -6,14 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from nonet.errors import UserError
-from nonet.metrics.reconstruction import point_scores, sample_surface
+from nonet.metrics.reconstruction import SAMPLES, mesh_scores
 from ponderv2.meshes import Mesh
 from ponderv2.point_files import read_ply_elements
 from ponderv2.scenes import View
 from ponderv2.visibility import in_images
-
-SAMPLES = 200_000
-"""points on each mesh, by area"""
 
 
 def score_mesh(
@@ -39,17 +36,13 @@ def score_mesh(
         `accuracy`, `completeness`, `chamfer` in metres, `precision`, `recall`, `f_score` in 0..1.
 
     Raises:
-        UserError: no point of a mesh lies in a frustum.
+        UserError: no point of the reference lies in a frustum.
     """
-    parts = []
-    for name, each in (("mesh", mesh), ("reference", reference)):
-        points = sample_surface(each.vertices, each.faces, samples, seed)
-        if views:
-            points = points[in_images(points, views)]
-        if not len(points):
-            raise UserError(f"no point of the {name} lies before a camera: is it in the scene's metres?")
-        parts.append(points)
-    return {name: float(value) for name, value in point_scores(*parts, distance).items()}
+    found = mesh_scores(
+        (mesh.vertices, mesh.faces), (reference.vertices, reference.faces), distance, count=samples, seed=seed,
+        keep=(lambda points: in_images(points, views)) if views else None,
+    )  # fmt: skip
+    return {name: float(value) for name, value in found._asdict().items()}
 
 
 def read_reference(path: Path) -> Mesh:

@@ -19,6 +19,8 @@ from ponderv2.rays import all_rays
 from ponderv2.scene_inputs import SceneInput
 from ponderv2.scenes import View
 
+WINDOW = 11
+"""pixels along a side of what SSIM compares: smaller pictures have none"""
 OPAQUE = 0.5
 """a pixel with less weight on its ray is background"""
 CHUNK = 4096
@@ -125,7 +127,7 @@ def score_view(picture: Picture, view: View) -> ViewScore:
     return ViewScore(
         psnr=float(psnr(picture.color, truth)),
         psnr_seen=float(psnr(picture.color, truth, mask)) if mask.any() else nan,
-        ssim=float(ssim(picture.color, truth)),
+        ssim=float(ssim(picture.color, truth)) if min(known.shape) >= WINDOW else nan,
         depth_error=float(apart.mean()) if both.any() else nan,
         relative_error=float((apart / view.depth[both]).mean()) if both.any() else nan,
         seen=float(both.sum() / known.sum()) if known.any() else nan,
