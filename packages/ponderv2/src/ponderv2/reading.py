@@ -4,8 +4,10 @@ import importlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from nonet.errors import UserError
+from ponderv2.normals import with_normals
 from ponderv2.read_options import AXES, ReadOptions
 from ponderv2.scenes import Scene, SceneList
 
@@ -35,6 +37,7 @@ def open_scenes(
     depth_scale: float | None = None,
     up: str | None = None,
     frame_step: int = 1,
+    normals: Literal["given", "estimate"] = "given",
     options: ReadOptions | None = None,
 ) -> SceneList:
     """The scenes of one or several data sets.
@@ -45,7 +48,8 @@ def open_scenes(
         depth_scale: units of depth images a metre, in place of the data set's own.
         up: where the world's "up" is (x, -x, y, -y, z, -z), likewise.
         frame_step: take every so many frames of a scene.
-        options: all of these at once.
+        normals: `estimate` gives clouds without normals estimated ones; `given` leaves them without.
+        options: depth scale, up and frame step at once.
 
     Returns:
         All scenes, in the order of the sources. Its `skipped` counts frames left out, and `remarks` names
@@ -65,7 +69,8 @@ def open_scenes(
         raise UserError(
             f"frame step {options.frame_step} and depth scale {options.depth_scale} must be positive"
         )
-    return _together([open_source(word, options) for word in words], words)
+    scenes = _together([open_source(word, options) for word in words], words)
+    return with_normals(scenes) if normals == "estimate" else scenes
 
 
 def open_source(word: str, options: ReadOptions) -> SceneList:
