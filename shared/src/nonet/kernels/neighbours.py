@@ -137,8 +137,8 @@ def _search(points: Tensor, queries: Tensor, k: int, radius: float) -> Neighbour
 
 def _lower_index_first(distances: Tensor, indices: Tensor) -> Tensor:
     """(M, k): the order by distance and, where that is equal, by index; what is missing stays last."""
-    by_index = indices.argsort(1, stable=True)
-    by_distance = distances.gather(1, by_index).argsort(1, stable=True)
+    by_index = indices.sort(dim=1, stable=True).indices
+    by_distance = distances.gather(1, by_index).sort(dim=1, stable=True).indices
     return by_index.gather(1, by_distance)
 
 

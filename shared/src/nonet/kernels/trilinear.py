@@ -74,8 +74,11 @@ def trilinear(
         sizes = volume.shape[2:]
         table = volume.permute(0, 2, 3, 4, 1).reshape(-1, volume.shape[1])
         cells = _cells(points.detach(), sizes, align_corners)
-        sampled: Tensor = _Sample.apply(table, points.reshape(-1, 3), cells)
-        return sampled.view(B, -1, volume.shape[1])
+        places = points.reshape(-1, 3)
+        sampled = _OfTable.apply(table, [places], cells)
+        if places.requires_grad:
+            sampled = _OfPoints.apply(sampled, table, places, cells)
+        return sampled.view(B, points.shape[1], volume.shape[1])
 
 
 class _Cells(NamedTuple):
@@ -146,20 +149,38 @@ def _bent(cells: _Cells, along: Tensor, dots: Tensor) -> Tensor:
     return found.flip(1)
 
 
-class _Sample(torch.autograd.Function):  # type: ignore[misc]
+class _OfTable(torch.autograd.Function):  # type: ignore[misc]
+    """Values (n, C), for the table's gradient alone.
+
+    `points` are no input: there must be no way through this to them, or a gradient to them alone would form
+    the table's as well. What is differentiated again reaches them as an input of `_ToTable`.
+    """
+
     @staticmethod
-    def forward(ctx: Any, table: Tensor, points: Tensor, cells: _Cells) -> Tensor:
-        ctx.cells = cells
-        ctx.save_for_backward(table, points)
+    def forward(ctx: Any, table: Tensor, points: list[Tensor], cells: _Cells) -> Tensor:
+        ctx.cells, ctx.points, ctx.rows = cells, points, len(table)
         return _sums(table, cells.rows, _corners(*cells.hats))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _ToTable.apply(gradient, ctx.points[0], ctx.cells, ctx.rows), None, None
+
+
+class _OfPoints(torch.autograd.Function):  # type: ignore[misc]
+    """The same values, for the points' gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, table: Tensor, points: Tensor, cells: _Cells) -> Tensor:
+        ctx.cells = cells
+        ctx.save_for_backward(table, points)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor | None, None]:
         table, points = ctx.saved_tensors
-        of_table, of_points, _ = ctx.needs_input_grad
-        d_table = _ToTable.apply(gradient, points, ctx.cells, len(table)) if of_table else None
-        d_points = _ToPoints.apply(gradient, table, points, ctx.cells) if of_points else None
-        return d_table, d_points, None
+        if not ctx.needs_input_grad[2]:
+            return gradient, None, None, None
+        return gradient, None, _ToPoints.apply(gradient, table, points, ctx.cells), None
 
 
 class _ToTable(torch.autograd.Function):  # type: ignore[misc]

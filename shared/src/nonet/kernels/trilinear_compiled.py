@@ -77,7 +77,7 @@ def _multiply(out: Any, table: Any, rows: Any, gradient: Any, begin: int, end: i
     for p in range(begin, end):
         for k in range(8):
             row = rows[p, k]
-            total = out[p, k] * 0
+            total = out.dtype.type(0)
             for c in range(gradient.shape[1]):
                 total += gradient[p, c] * table[row, c]
             out[p, k] = total
