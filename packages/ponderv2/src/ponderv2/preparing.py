@@ -14,7 +14,7 @@ from nonet.files import write_json
 from nonet.progress import progress
 from ponderv2.packed_scenes import FORMAT, INDEX
 from ponderv2.packing import PackedCounts, pack_scene
-from ponderv2.reading import open_scenes
+from ponderv2.reading import open_scenes, parse_source
 from ponderv2.scenes import Scene, SceneList
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def prepare(options: "Options") -> dict[str, Any]:
     out = options.out
     if out is not None:
         _check_place(out, options.data)
-    scenes = open_scenes(options.data, depth_scale=options.depth_scale, frame_step=options.frame_step)
+    scenes = open_scenes(
+        options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step
+    )
     part = None if out is None else out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
     try:
         entries, counts, faults = _pack_all(scenes, part, options)
@@ -162,7 +164,7 @@ def _check_place(out: Path, data: tuple[str, ...]) -> None:
         raise UserError(f"{out}: exists already; name a new folder")
     place = out.resolve()
     for entry in data:
-        source = Path(entry.split(":")[1] if ":" in entry else entry).expanduser().resolve()
+        source = parse_source(entry)[1].resolve()
         if source.is_dir() and place.is_relative_to(source):
             raise UserError(f"{out}: lies in the data set {source}, into which nothing is written")
 

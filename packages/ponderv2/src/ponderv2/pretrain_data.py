@@ -56,7 +56,9 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
     Raises:
         UserError: scenes cannot be read, have no views, lack channels or labels, or ratios do not fit.
     """
-    scenes = open_scenes(options.data, depth_scale=options.depth_scale, frame_step=options.frame_step)
+    scenes = open_scenes(
+        options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step
+    )
     if options.lr_file is not None:
         scenes = limit_scenes(scenes, options.lr_file)
     if options.la_file is not None:

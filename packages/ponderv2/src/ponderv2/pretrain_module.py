@@ -133,13 +133,18 @@ class PretrainModule(L.LightningModule):
         """Scenes of the step under way that hold what is not finite."""
         return suspects(*self._under_way)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Clouds and rays to the device; views to validate on stay, as they are compared on the CPU."""
+        if isinstance(batch, list):
+            return [scene._replace(batch=scene.batch.to(device)) for scene in batch]
+        return batch.to(device)
+
     def validation_step(self, batch: list[HeldScene], batch_idx: int) -> None:
         """Render views, and compare with what was seen."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
         for number, scene in enumerate(batch):
-            clouds = scene.batch.to(self.device)
             with torch.autocast(self.device.type, enabled=False):
-                encoded = self.model.encode(clouds)
+                encoded = self.model.encode(scene.batch)
                 views = [*scene.held, *scene.seen]
                 pictures = [render_view(self.model, encoded, view) for view in views]
             for place, (view, picture) in enumerate(zip(views, pictures, strict=True)):

@@ -5,13 +5,13 @@ the batch, which is for one device, and for supervision: what was released alway
 images, and here that has to be asked for.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from nonet.errors import UserError
 from nonet.training.options import TrainerOptions
+from ponderv2.batch_ratios import read_ratios
 from ponderv2.model_config import LossConfig, Size
 from ponderv2.outdoor_options import OutdoorOptions
 from ponderv2.rate_options import RateOptions
@@ -31,6 +31,8 @@ class PretrainDataOptions:
     """every so-many-th frame of folders of frames"""
     depth_scale: float | None = None
     """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
+    up: str | None = None
+    """where the world's "up" is: x, -x, y, -y, z or -z; none: as the data set has it"""
     hold_out: int = 10
     """every so-many-th view of a scene is kept from training, to validate and to draw; 0: none is"""
     channels: tuple[str, ...] = ("color", "normal")
@@ -104,21 +106,13 @@ class LabelOptions:
             raise UserError(f"point_text is {self.point_text:g}; it is 0 or more")
         self.ratio_of()
 
-    def ratio_of(self) -> Mapping[str, int]:
+    def ratio_of(self) -> dict[str, int]:
         """Data set -> batches in a turn.
 
         Raises:
             UserError: an entry that is no NAME=NUMBER, or a name twice.
         """
-        found: dict[str, int] = {}
-        for entry in self.ratios:
-            name, _, number = entry.partition("=")
-            if not name or not number.isdecimal() or int(number) < 1 or name in found:
-                raise UserError(
-                    f"ratios: {entry!r} is no NAME=NUMBER with a whole number from 1, or comes twice"
-                )
-            found[name] = int(number)
-        return found
+        return read_ratios(self.ratios)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,14 +17,13 @@ from nonet.runs import Run, folder_of, read_metrics
 from nonet.training.callbacks import last_good
 from nonet.training.checkpoints import StateOfRun, read_weights
 from nonet.training.data import StepData
-from nonet.training.hub import load_account
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
 from nonet.training.trainer import build_trainer
 from ponderv2.block_mask import BlockMask
 from ponderv2.loss_guard import LossGuard
 from ponderv2.model_config import PonderConfig, size
-from ponderv2.model_folders import load_model, save_model
+from ponderv2.model_folders import load_model, put, save_model
 from ponderv2.ponder import PonderModel, build_ponder
 from ponderv2.pretrain_data import PretrainData, read_pretrain_data, read_text
 from ponderv2.pretrain_module import PretrainModule
@@ -133,23 +132,8 @@ def new_model(
     field = dataclasses.replace(config.field, semantic=text_width)
     config = dataclasses.replace(config, field=field)
     model = build_ponder(_with_options(config, options), mask=_mask(options, channels))
-    copy_weights(model, source.state_dict(), say)
+    put(model, source.state_dict(), say=say)
     return model
-
-
-def copy_weights(model: nn.Module, weights: Mapping[str, Tensor], say: Say) -> None:
-    """Load what fits, and say what does not.
-
-    Raises:
-        UserError: over a tenth does not fit.
-    """
-    own = model.state_dict()
-    fitting = {n: value for n, value in weights.items() if n in own and own[n].shape == value.shape}
-    load_account(
-        [name for name in own if name not in weights], [name for name in weights if name not in own],
-        [name for name in own if name in weights and name not in fitting], len(own), say=say,
-    )  # fmt: skip
-    model.load_state_dict(fitting, strict=False)
 
 
 def fit(

@@ -28,6 +28,8 @@ class Options:
     packed without them"""
     depth_scale: float | None = None
     """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
+    up: str | None = None
+    """where the world's "up" is: x, -x, y, -y, z or -z; none: as the data set has it"""
     skip_broken: bool = False
     """leave scenes out that cannot be used, rather than end"""
     json: bool = False
