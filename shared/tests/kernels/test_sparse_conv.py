@@ -9,6 +9,7 @@ import itertools
 import os
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -207,8 +208,8 @@ def test_scenes_of_a_batch_do_not_meet():
         torch.testing.assert_close(together[rows], alone, rtol=1e-5, atol=1e-5)
 
 
-def test_threads_and_repetition_change_no_bit():
-    cells = cloud(6000, 24)
+def test_threads_and_repetition_change_no_bit(form):
+    cells = cloud(3000, 18)
     parts = normal(len(cells), 32), normal(27, 32, 32, seed=1), normal(32)
     found = []
     for count in (1, 2, 3, 2):
@@ -217,7 +218,9 @@ def test_threads_and_repetition_change_no_bit():
             convolved = gradients(partial(on_map, kernel_map), *parts)[:3]  # a bias's gradient is torch's own
             found.append([kernel_map.inputs, kernel_map.outputs, *convolved])
     for other in found[1:]:
-        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+        for one, two in zip(found[0], other, strict=True):
+            near = 1e-5 if form == "reference" else 0  # torch's matrix products round by threads
+            torch.testing.assert_close(two, one, rtol=near, atol=near * one.abs().max().item())
 
 
 @pytest.mark.skipif(OTHER_FORM, reason="the Triton form is for float32 and less")
@@ -378,23 +381,20 @@ def test_a_map_on_its_way_to_a_device_stays_the_same():
     assert int((table >= 0).sum()) == len(kernel_map.inputs)
 
 
-@pytest.mark.skipif(OTHER_FORM, reason="too much for the interpreter")
-def test_the_real_cloud_is_the_same_in_both_forms_and_with_two_threads(monkeypatch):
-    import numpy as np
-
+def test_the_real_cloud_is_the_same_in_both_forms_and_with_two_threads(form, monkeypatch):
+    if form != "compiled":
+        return  # it is compared with the reference below, and is too much for Triton's interpreter
     points = torch.from_numpy(np.load(data_folder("spconv-cloud", "benchmark-pc.npz"))["pc"][:, :3].copy())
     cells = voxelise(points, 0.1).cells
     assert bool((pack_keys(cells)[1:] > pack_keys(cells)[:-1]).all())
     features, weight = normal(len(cells), 16), normal(27, 16, 16, seed=1)
     found = []
-    for wanted, count in (("compiled", 1), ("compiled", 2), ("reference", 2)):
-        if wanted == "compiled" and not NUMBA:
-            continue
-        monkeypatch.setenv("NONET_KERNELS", "" if wanted == "compiled" else wanted)
+    for wanted, count in (("", 1), ("", 2), ("reference", 1)):
+        monkeypatch.setenv("NONET_KERNELS", wanted)
         with threads(count):
             found.append(gradients(lambda x, w: sparse_conv(x, w, submanifold_map(cells)), features, weight))
     for one, two in zip(found[0], found[1], strict=True):
-        assert not NUMBA or torch.equal(one, two)
+        assert torch.equal(one, two)
     for one, other in zip(found[0], found[-1], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * other.abs().max().item())
 

@@ -7,10 +7,10 @@ convolution; taps are numbered row-major over z, y, x). Submanifold: Graham et a
 The gradient of features is the convolution over the transposed map with transposed weights; that of a tap's
 weights is the sum over its pairs of input row times output gradient. First derivatives only.
 
-Every form sums an output over taps in their order, with no two threads adding to one number: the same bits
-each time, on the CPU for any number of threads. Forms: `compiled` on the CPU (numba), `triton` on CUDA,
-`reference` in torch operators for any device, and `spconv`, which is that package. NONET_SPARSE_CONV names
-one; else NONET_KERNELS and the device decide (`nonet.kernels.dispatch`).
+Every form sums an output over taps in their order, with no two threads adding to one number. Forms:
+`compiled` on the CPU (numba) and `triton` on CUDA, the same bits each time and for any number of threads;
+`reference` in torch operators for any device, whose matrix products round as torch's do; and `spconv`, which
+is that package. NONET_SPARSE_CONV names one; else NONET_KERNELS and the device decide.
 
 Cost of P pairs, C to D channels: 2 P C D flops forward, twice that backward. The compiled form reads C
 numbers a pair, and writes each output once; the reference writes and reads C + D more numbers a pair.

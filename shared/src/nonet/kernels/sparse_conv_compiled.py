@@ -5,8 +5,9 @@ inputs' rows times the tap's weights are summed in registers and then added to t
 is gathered into memory first, no buffer holds products, and a block belongs to one thread, so there are no
 atomic sums and no races: an output is the sum over taps in order, the same bits for any number of threads.
 
-The weights' gradient runs over the pairs of a tap in segments; an 8-row tile of a segment's gradient stays in
-registers over 64 pairs. Segments are added up in order.
+The weights' gradient takes a stretch of outputs at a time, tap after tap, so that what the taps share is read
+from memory once; a tile of eight rows of it stays in registers over 64 pairs. The outputs are dealt out in a
+fixed number of shares, whose gradients are added up in order.
 
 The inner loops are written as LLVM vectors of the machine's width, as numba does not keep a tile of an array
 in registers by itself.
@@ -30,8 +31,9 @@ from nonet.kernels.side_by_side import side_by_side
 # Shapes: n_in and n_out voxels, K taps, C and D channels in and out, W numbers of a panel.
 
 BLOCK = 1 << 15  # bytes of outputs of a block
-SEGMENT = 1 << 13  # pairs of a segment of the weights' gradient
-CHUNK = 64  # pairs of it that are gone through for all tiles before the next
+STRETCH = 1 << 10  # outputs, at least, whose pairs the weights' gradient goes through before the next
+CHUNK = 64  # pairs that are gone through for all tiles before the next
+SHARES = 16  # of the weights' gradient at most: each takes memory, and the number of threads must not matter
 ONE, TWO, FOUR, EIGHT = ((0,) * count for count in (1, 2, 4, 8))  # a length that the compiler knows
 WORTHWHILE = 1 << 21  # multiplications from which threads are worth their start
 
@@ -85,25 +87,22 @@ def weight_gradient(features: Tensor, gradient: Tensor, kernel_map: KernelMap) -
     if wide > D:
         gradient = torch.nn.functional.pad(gradient, (0, wide - D))
     panel = _panel(wide, gradient.dtype)
-    segments = [
-        (tap, begin, min(last, begin + SEGMENT))
-        for tap, (first, last) in enumerate(kernel_map.spans())
-        for begin in range(first, last, SEGMENT)
-    ]
     rows, gradients = features.contiguous().numpy(), gradient.contiguous().numpy()
     inputs, outputs = kernel_map.inputs.numpy(), kernel_map.outputs.numpy()
-    parts = np.zeros((len(segments), C, wide), rows.dtype)
+    weights, work = kernel_map.taps * C * wide, len(inputs) * C * wide
+    bounds = _bounds(kernel_map, max(STRETCH, weights // 256))
+    stretches = len(bounds) - 1
+    shares = max(1, min(SHARES, stretches, work // max(weights, WORTHWHILE)))
+    edges = [stretches * share // shares for share in range(shares + 1)]
+    parts = np.zeros((shares, kernel_map.taps, C, wide), rows.dtype)
     vectors = (0,) * (panel // _lanes(gradient.dtype))
 
-    def segment(job: int) -> None:
-        _, begin, end = segments[job]
-        _weigh(rows, gradients, inputs, outputs, begin, end, panel, vectors, parts[job])
+    def share(job: int) -> None:
+        begin, end = edges[job], edges[job + 1]
+        _weigh(rows, gradients, inputs, outputs, bounds, begin, end, panel, vectors, parts[job])
 
-    work = len(inputs) * C * wide
-    side_by_side(segment, len(segments), worthwhile=work >= WORTHWHILE)
-    found = np.zeros((kernel_map.taps, C, wide), rows.dtype)
-    for (tap, _, _), part in zip(segments, parts, strict=True):
-        found[tap] += part
+    side_by_side(share, shares)
+    found = functools.reduce(np.add, parts)
     return torch.from_numpy(found[:, :, :D].copy() if wide > D else found)
 
 
@@ -181,19 +180,26 @@ def _convolve(rows, panels, first, inputs, outputs, bounds, block, begin, end, v
 
 
 @numba.njit(cache=True, nogil=True)
-def _weigh(rows, gradients, inputs, outputs, begin, end, panel, vectors, found):
-    """Add to `found` (C, D) the products of pairs `begin` to `end` - 1."""
-    C = rows.shape[1]
-    for chunk in range(begin, end, CHUNK):
-        last = min(end, chunk + CHUNK)
-        for column in range(0, found.shape[1], panel):
-            c = 0
-            while c + 8 <= C:
-                _accumulate(rows, gradients, inputs, outputs, found, chunk, last, c, column, EIGHT, vectors)
-                c += 8
-            while c < C:
-                _accumulate(rows, gradients, inputs, outputs, found, chunk, last, c, column, ONE, vectors)
-                c += 1
+def _weigh(rows, gradients, inputs, outputs, bounds, begin, end, panel, vectors, found):
+    """Add to `found` (K, C, D) the products of the pairs of stretches `begin` to `end` - 1."""
+    K, C, D = found.shape
+    for stretch in range(begin, end):
+        for tap in range(K):
+            of_tap = found[tap]
+            for first in range(bounds[stretch, tap], bounds[stretch + 1, tap], CHUNK):
+                last = min(bounds[stretch + 1, tap], first + CHUNK)
+                for column in range(0, D, panel):
+                    c = 0
+                    while c + 8 <= C:
+                        _accumulate(
+                            rows, gradients, inputs, outputs, of_tap, first, last, c, column, EIGHT, vectors
+                        )
+                        c += 8
+                    while c < C:
+                        _accumulate(
+                            rows, gradients, inputs, outputs, of_tap, first, last, c, column, ONE, vectors
+                        )
+                        c += 1
 
 
 @intrinsic

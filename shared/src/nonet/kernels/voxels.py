@@ -99,23 +99,9 @@ def voxelise(points_N3: Tensor, size: float, *, scene: Tensor | None = None) -> 
 
 
 def key_order(keys_N: Tensor) -> Tensor | None:
-    """The stable ascending order of keys, (N,) int64, or None where they ascend already (equal ones allowed).
-
-    On the CPU, numbers of keys below 2^63 together are sorted as one number each, key and place: several
-    times faster than a sort of pairs, as numpy sorts whole numbers in vector registers.
-    """
+    """The stable ascending order of keys, (N,) int64; None where they ascend already, equal ones included."""
     if len(keys_N) < 2 or bool((keys_N[1:] >= keys_N[:-1]).all()):
         return None
-    if not keys_N.is_cuda:
-        cells = unpack_keys(keys_N)
-        lowest, highest = torch.aminmax(cells, dim=0)
-        spans = (highest - lowest + 1).tolist()
-        if spans[0] * spans[1] * spans[2] * spans[3] * len(keys_N) < 2**63:
-            dense = cells[:, 0] - lowest[0]
-            for axis in (1, 2, 3):
-                dense = dense * spans[axis] + (cells[:, axis] - lowest[axis])
-            both = dense * len(keys_N) + torch.arange(len(keys_N))
-            return torch.from_numpy(np.sort(both.numpy())) % len(keys_N)
     return keys_N.sort(stable=True).indices
 
 
@@ -190,16 +176,14 @@ def scatter_mean(values_NC: Tensor, index_N: Tensor, count: int) -> Tensor:
 class _ScatterMean(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, values: Tensor, index: Tensor, count: int) -> Tensor:
-        rises = len(index) < 2 or bool((index[1:] >= index[:-1]).all())
-        if not rises:
-            index_ordered, order = index.sort(stable=True)
-        places = torch.arange(count + 1, device=index.device)
-        ends = torch.searchsorted(index if rises else index_ordered, places)
-        lengths = torch.diff(ends)
-        exact = torch.promote_types(values.dtype, torch.float32)
-        rows = (values if rises else values.index_select(0, order)).to(exact)
-        sums = torch.segment_reduce(rows, "sum", lengths=lengths, axis=0, unsafe=True)
-        counts = lengths.clamp_min(1).to(exact)[:, None]
+        exact = values.to(torch.promote_types(values.dtype, torch.float32))
+        counts = torch.bincount(index, minlength=count)
+        if values.is_cuda:  # its index_add adds atomically, in any order
+            rows = exact.index_select(0, index.sort(stable=True).indices)
+            sums = torch.segment_reduce(rows, "sum", lengths=counts, axis=0, unsafe=True)
+        else:
+            sums = exact.new_zeros(count, values.shape[1]).index_add_(0, index, exact)
+        counts = counts.clamp_min_(1).to(exact.dtype)[:, None]
         ctx.save_for_backward(index, counts)
         return (sums / counts).to(values.dtype)
 
