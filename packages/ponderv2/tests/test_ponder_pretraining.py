@@ -286,7 +286,7 @@ def test_what_the_data_lack_is_said_before_training(scenes, tmp_path):
         read_pretrain_data(chosen, lambda text: None)
 
 
-# ---------------------------------------------------------------------------------------------- held-out views
+# ------------------------------------------------------------------------------------------- held-out views
 
 
 def test_held_out_views_are_every_so_many_th_and_training_has_the_others():

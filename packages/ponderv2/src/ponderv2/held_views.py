@@ -6,7 +6,7 @@ and the run says so.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,21 @@ class HeldScene(NamedTuple):
     held: tuple[View, ...]
     seen: tuple[View, ...]
     fused: bool
+
+
+class HeldBatch:
+    """Scenes to validate on as a data loader hands them on; views stay on the CPU, where they are compared.
+
+    Args:
+        scenes: what is validated together.
+    """
+
+    def __init__(self, scenes: Sequence[HeldScene]) -> None:
+        self.scenes = tuple(scenes)
+
+    def to(self, device: Any) -> "HeldBatch":
+        """The same with the clouds on a device."""
+        return HeldBatch([scene._replace(batch=scene.batch.to(device)) for scene in self.scenes])
 
 
 def first_usable(scene: Scene, numbers: Sequence[int], most: int) -> list[View]:

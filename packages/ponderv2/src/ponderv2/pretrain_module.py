@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from nonet.errors import UserError
 from nonet.training.seeds import step_seed
 from nonet.training.trainer import RunningMeans, global_mean
-from ponderv2.held_views import HeldScene
+from ponderv2.held_views import HeldBatch, HeldScene
 from ponderv2.loss_guard import suspects
 from ponderv2.rate_options import RateOptions
 from ponderv2.rate_schedules import build_rates
@@ -133,16 +133,10 @@ class PretrainModule(L.LightningModule):
         """Scenes of the step under way that hold what is not finite."""
         return suspects(*self._under_way)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Clouds and rays to the device; views to validate on stay, as they are compared on the CPU."""
-        if isinstance(batch, list):
-            return [scene._replace(batch=scene.batch.to(device)) for scene in batch]
-        return batch.to(device)
-
-    def validation_step(self, batch: list[HeldScene], batch_idx: int) -> None:
+    def validation_step(self, batch: HeldBatch, batch_idx: int) -> None:
         """Render views, and compare with what was seen."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        for number, scene in enumerate(batch):
+        for number, scene in enumerate(batch.scenes):
             with torch.autocast(self.device.type, enabled=False):
                 encoded = self.model.encode(scene.batch)
                 views = [*scene.held, *scene.seen]

@@ -21,6 +21,7 @@ from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
 from nonet.training.trainer import build_trainer
 from ponderv2.block_mask import BlockMask
+from ponderv2.held_views import HeldBatch
 from ponderv2.loss_guard import LossGuard
 from ponderv2.model_config import PonderConfig, size
 from ponderv2.model_folders import load_model, put, save_model
@@ -82,7 +83,7 @@ def pretrain(options: "Options") -> Path:
         if data.held is not None:
             held = (data.held, OrderedBatches(len(data.held), 1))
         step_data = StepData(
-            data.train, data.batches, data.collate, *held, val_collate=list,
+            data.train, data.batches, data.collate, *held, val_collate=HeldBatch,
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
         fit(

@@ -1,0 +1,210 @@
+"""Packed data sets: the same to the bit, checked on the way, and nothing written to where they come from."""
+
+import json
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nonet.errors import UserError
+from nonet.options import build
+from nonet.testing import call_cli
+from ponderv2 import preparing
+from ponderv2.commands.prepare import Options
+from ponderv2.packed_scenes import open_packed
+from ponderv2.packing import EACH, whole_depth
+from ponderv2.preparing import lines, prepare
+from ponderv2.reading import open_scenes
+from ponderv2.scenes import BadFrame, PointCloud, SceneList
+from ponderv2.synthetic import make_rooms
+from ponderv2.view_fusion import fuse_views
+from ponderv2.view_split import training_part
+
+sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
+from small_runs import opener, rooms
+
+
+class Fused:
+    """Makes a room's cloud one that is fused from its views, as those of folders of frames are."""
+
+    def __init__(self, scene, numbers=None):
+        self.whole, self.numbers = scene, list(range(len(scene.view_names)) if numbers is None else numbers)
+        self.name, self.dataset, self.up = scene.name, scene.dataset, scene.up
+        self.skipped, self.remarks = scene.skipped, scene.remarks
+        self.leave_out = scene.leave_out
+
+    @property
+    def view_names(self):
+        return tuple(self.whole.view_names[number] for number in self.numbers)
+
+    def view(self, index):
+        return self.whole.view(self.numbers[index])
+
+    def with_views(self, indices):
+        return Fused(self.whole, [self.numbers[index] for index in indices])
+
+    def cloud(self):
+        return fuse_views([(self.view(index), None) for index in range(len(self.numbers))])
+
+
+def same_cloud(one: PointCloud, two: PointCloud):
+    for name, values in vars(one).items():
+        other = getattr(two, name)
+        assert (values is None) == (other is None), name
+        assert values is None or (values.dtype == other.dtype and np.array_equal(values, other)), name
+
+
+def packed(monkeypatch, scenes, out, **values):
+    monkeypatch.setattr(preparing, "open_scenes", opener(scenes))
+    told = prepare(build(Options, [({"data": ("cloud:x",), "out": out, "image_side": 0} | values, "test")]))
+    return told, open_scenes([f"packed:{out}"])
+
+
+def test_what_is_read_is_what_was_packed_to_the_bit(monkeypatch, tmp_path):
+    scenes = rooms("scannet", "s3dis", each=1)
+    _, found = packed(monkeypatch, scenes, tmp_path / "packed")
+    assert [scene.name for scene in found] == [scene.name for scene in scenes]
+    assert [scene.dataset for scene in found] == ["scannet", "s3dis"]
+    assert found.classes == scenes.classes
+    for one, two in zip(scenes, found, strict=True):
+        same_cloud(one.cloud(), two.cloud())
+        assert two.up == one.up
+        assert two.view_names == one.view_names
+        for index in range(len(one.view_names)):
+            first, second = one.view(index), two.view(index)
+            for name in ("color", "depth", "label", "intrinsics", "camera_to_world"):
+                a, b = getattr(first, name), getattr(second, name)
+                assert a.dtype == b.dtype, name
+                assert np.array_equal(a, b), name
+
+
+def test_scenes_travel_to_workers_and_their_arrays_may_be_changed(monkeypatch, tmp_path):
+    _, found = packed(monkeypatch, rooms("scannet"), tmp_path / "packed")
+    view = found[0].view(1)
+    view.color[:] = 0
+    view.depth[:] = 0
+    again = pickle.loads(pickle.dumps(found[0]))
+    assert again.view(1).color.any()
+    assert again.view(1).depth.any()
+
+
+def test_depth_is_kept_in_16_bits_where_that_loses_nothing():
+    whole = (np.arange(1, 601).reshape(20, 30) * 7 / np.float32(5000)).astype(np.float32)
+    numbers, scale = whole_depth(whole)
+    assert numbers.dtype == np.uint16
+    assert np.array_equal((numbers / np.float32(scale)).astype(np.float32), whole)
+    assert whole_depth(np.full((2, 2), np.pi, np.float32)) is None
+    assert whole_depth(np.full((2, 2), 70_000, np.float32)) is None
+
+
+def test_many_views_lie_in_several_files(monkeypatch, tmp_path):
+    scenes = make_rooms(1, views=EACH + 2, size=(8, 6), points=500)
+    _, found = packed(monkeypatch, scenes, tmp_path / "packed", hold_out=0)
+    files = sorted(path.name for path in (tmp_path / "packed" / "00000-room0000").glob("views*"))
+    assert files == ["views-000.safetensors", "views-001.safetensors"]
+    assert np.array_equal(found[0].view(EACH + 1).color, scenes[0].view(EACH + 1).color)
+
+
+def test_a_fused_cloud_is_packed_without_held_out_views_too(monkeypatch, tmp_path):
+    (room,) = rooms("7scenes", each=1, views=8)
+    scene = Fused(room)
+    _, found = packed(monkeypatch, SceneList([scene], class_names={}), tmp_path / "packed", hold_out=4)
+    same_cloud(found[0].cloud(), scene.cloud())
+    kept = [0, 1, 3, 4, 5, 7]
+    part = training_part(found[0], 4)
+    same_cloud(part.cloud(), scene.with_views(kept).cloud())
+    assert len(part.cloud()) < len(found[0].cloud())
+    other = found[0].with_views([0, 1])  # not what was packed: fused anew
+    same_cloud(other.cloud(), scene.with_views([0, 1]).cloud())
+    same_cloud(part.with_views([0, 1]).cloud(), other.cloud())
+
+
+def test_a_cloud_of_its_own_stays_whole(monkeypatch, tmp_path):
+    _, found = packed(monkeypatch, rooms("scannet", each=1), tmp_path / "packed")
+    same_cloud(found[0].with_views([0]).cloud(), found[0].cloud())
+
+
+def test_images_are_shrunk_and_views_left_out_as_asked(monkeypatch, tmp_path):
+    scenes = rooms("scannet", each=1)
+    _, found = packed(monkeypatch, scenes, tmp_path / "packed", image_side=16, view_step=2)
+    assert found[0].view_names == scenes[0].view_names[::2]
+    small, large = found[0].view(1), scenes[0].view(2)
+    assert small.depth.shape == (12, 16)
+    assert small.intrinsics[0, 0] == pytest.approx(large.intrinsics[0, 0] / 2)
+
+
+def test_the_account_counts_what_is_left_out_labels_and_units(monkeypatch, tmp_path):
+    scenes = rooms("scannet", each=1)
+    view = scenes[0].view
+
+    def faulty(index):
+        if index == 1:
+            raise BadFrame("no depth", "frame-1.png", "no pixel has depth")
+        return view(index)
+
+    scenes[0].view = faulty
+    told, found = packed(monkeypatch, scenes, tmp_path / "packed")
+    assert len(found[0].view_names) == 3
+    facts = told["data sets"]["scannet"]
+    assert (facts["scenes"], facts["views"], facts["points"]) == (1, 3, 2000)
+    cloud = scenes[0].cloud()
+    assert facts["labelled points"]["floor"] == int((cloud.semantic == 0).sum())
+    depths = [np.median(d[d > 0]) for d in (view(i).depth for i in (0, 2, 3))]
+    assert facts["median depth, m"] == pytest.approx(float(np.median(depths)), abs=1e-3)
+    assert told["left out"] == {"no depth": 1}
+    text = "\n".join(lines(told))
+    assert "left out: 1 for no depth" in text
+    assert "frame-1.png" in text
+    assert "labelled pixels: floor" in text
+
+
+def test_a_broken_scene_ends_it_unless_it_may_be_left_out(monkeypatch, tmp_path):
+    scenes = rooms("scannet")
+    cloud = scenes[1].cloud()
+
+    def broken():
+        raise UserError("scene room0001: labels 99 are none of the 5 classes")
+
+    scenes[1].cloud = broken
+    with pytest.raises(
+        UserError, match=r"1 of 2 scenes cannot be used: scene room0001: labels 99.*--skip-broken"
+    ):
+        packed(monkeypatch, scenes, tmp_path / "packed")
+    assert list(tmp_path.iterdir()) == []
+    told, found = packed(monkeypatch, scenes, tmp_path / "packed", skip_broken=True)
+    assert [scene.name for scene in found] == ["room0000"]
+    assert len(told["broken scenes"]) == 1
+    scenes[1].cloud = lambda: replace(cloud)
+    scenes[0].cloud = broken
+
+
+def test_a_data_set_is_only_checked_where_no_folder_is_named(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = call_cli("ponderv2", "prepare", "--data", "synthetic:1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["data sets"]["synthetic"]["views"] == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_into_a_data_set_or_over_a_folder(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    for out, message in (("set/packed", "lies in the data set"), ("full", "exists already")):
+        done = call_cli("ponderv2", "prepare", "--data", f"rgbd:{tmp_path / 'set'}", "--out", tmp_path / out)
+        assert done.returncode == 2
+        assert message in done.stderr
+    assert [path.name for path in (tmp_path / "set").iterdir()] == []
+
+
+def test_folders_that_are_not_packed_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no packed\.json"):
+        open_packed(tmp_path)
+    with pytest.raises(UserError, match="no splits"):
+        open_packed(tmp_path, "train")
+    (tmp_path / "packed.json").write_text('{"format": 9}')
+    with pytest.raises(UserError, match="format is 9"):
+        open_packed(tmp_path)
