@@ -50,10 +50,8 @@ def evaluate_model(options: "Options") -> Judge:
         task = load_task(options.model)
         if options.tta and task.config.task != "semseg":
             raise UserError(f"tta votes classes of points, and {options.model} is for {task.config.task}")
-        data = read_labelled(
-            options.data, classes=task.config.classes, objects=task.config.task != "semseg",
-            frame_step=options.frame_step, depth_scale=options.depth_scale,
-        )  # fmt: skip
+        objects = task.config.task != "semseg"
+        data = read_labelled(options.data, classes=task.config.classes, objects=objects, **options.reading())
         check_prompt(task.config.backbone, tuple(data.classes), task.config.prompt, options.model)
         for remark in data.remarks:
             print(remark)

@@ -31,6 +31,9 @@ class FinetuneModule(L.LightningModule):  # type: ignore[misc]
         backbone_rate: factor of the backbone's rate; 0: it is frozen, with its norms.
         judge: makes a judge that has seen nothing.
         score: counts the scenes of a batch: (outputs, batch, judge).
+
+    Attributes:
+        judged: the judge of the last validation in this session; None before there is one.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class FinetuneModule(L.LightningModule):  # type: ignore[misc]
         self.means = RunningMeans("loss")
         self._batch: Any = None
         self._judge: Judge | None = None
+        self.judged: Judge | None = None
         if not backbone_rate:
             model.features.requires_grad_(False)
 
@@ -90,12 +94,9 @@ class FinetuneModule(L.LightningModule):  # type: ignore[misc]
         total = judges[0]
         for judge in judges[1:]:
             total = total + judge
+        self.judged = total
         numbers = {f"val/{name}": value for name, value in {**found, **total.numbers()}.items()}
         self.log_dict(numbers, batch_size=1)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The voxels on the device; the clouds that scores are made on stay."""
-        return {**batch, "batch": batch["batch"].to(device)}
 
     def configure_optimizers(self) -> object:
         """The options' optimiser, with the backbone's rate apart."""

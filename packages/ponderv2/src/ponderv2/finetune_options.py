@@ -37,7 +37,29 @@ class GroupOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskDataOptions:
+class ReadingOptions:
+    """How scenes are read."""
+
+    frame_step: int = 1
+    """every so-many-th frame of folders of frames"""
+    depth_scale: float | None = None
+    """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
+    normals: Literal["given", "estimate"] = "given"
+    """estimate: clouds without normals get those of their neighbourhoods; given: they have none"""
+
+    def __post_init__(self) -> None:
+        if self.frame_step < 1:
+            raise UserError(f"frame_step is {self.frame_step}; it is at least 1")
+        if self.depth_scale is not None and not self.depth_scale > 0:
+            raise UserError(f"depth_scale is {self.depth_scale:g}; it is positive")
+
+    def reading(self) -> dict[str, Any]:
+        """These options as `reading.open_scenes` takes them."""
+        return {"frame_step": self.frame_step, "depth_scale": self.depth_scale, "normals": self.normals}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDataOptions(ReadingOptions):
     """Which labelled scenes are learned from, and what is read of them."""
 
     data: tuple[str, ...]
@@ -49,10 +71,6 @@ class TaskDataOptions:
     la_file: Path | None = None
     """limited annotations: the labelled points of each scene, as a torch file of the public benchmark, JSON,
     .npz, or a folder of SCENE.txt; all other labels are hidden"""
-    frame_step: int = 1
-    """every so-many-th frame of folders of frames"""
-    depth_scale: float | None = None
-    """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
     channels: tuple[str, ...] = ()
     """what the backbone takes of a point: color, normal, coord, strength; none: as `init` was trained, else
     color and normal"""
@@ -62,10 +80,7 @@ class TaskDataOptions:
     def __post_init__(self) -> None:
         if not self.data:
             raise UserError("data names no scenes: give KIND:PATH or KIND:PATH:SPLIT")
-        if self.frame_step < 1:
-            raise UserError(f"frame_step is {self.frame_step}; it is at least 1")
-        if self.depth_scale is not None and not self.depth_scale > 0:
-            raise UserError(f"depth_scale is {self.depth_scale:g}; it is positive")
+        ReadingOptions.__post_init__(self)
         if self.voxel is not None and not self.voxel > 0:
             raise UserError(f"voxel is {self.voxel:g} metres; it is positive")
         if len(set(self.channels)) != len(self.channels):

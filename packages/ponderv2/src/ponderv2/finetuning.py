@@ -107,7 +107,7 @@ def finetune(verb: str, options: Any, make_task: Callable[[Say], Any]) -> Path:
         last = fit(module, data, run, trainer, options, task)
         if run.writes:
             model.to("cpu").load_state_dict(read_weights(last, prefix="model."))
-            _finish(options, run, task, model, held, overwrite=resumed is not None)
+            _finish(options, run, task, module, held, overwrite=resumed is not None)
     return run.folder
 
 
@@ -154,15 +154,19 @@ def fit(
     return engine.checkpoints.best_path if monitor else last
 
 
-def _finish(options: Any, run: Run, task: TaskRun, model: Any, held: Any, *, overwrite: bool) -> None:
+def _finish(
+    options: Any, run: Run, task: TaskRun, module: FinetuneModule, held: Any, *, overwrite: bool
+) -> None:
     """Score the weights that were kept, save the model, draw the page."""
-    page = run_page(run.folder)
+    page, model = run_page(run.folder), module.model
     facts: dict[str, Any] = {
         "verb": run.verb, "data": ", ".join(options.data), "val": ", ".join(options.val),
         "init": options.init, "options": dump(options),
     }  # fmt: skip
     if held is not None:
-        judge = score_feed(model, held, task, device=choose_accelerator(options.trainer))
+        judge = module.judged if options.keep == "last" else None  # the last step was validated already
+        if judge is None:
+            judge = score_feed(model, held, task, device=choose_accelerator(options.trainer))
         record = judge.record()
         write_json(run.folder / SCORES, record)
         facts["scores"] = record["scores"]

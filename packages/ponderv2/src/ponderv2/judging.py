@@ -23,10 +23,10 @@ def new_judge(config: TaskConfig, rule: str | None = None) -> Judge:
     """
     if config.task == "semseg":
         return SemanticJudge(config.classes, rule or VOXELS)
+    ignored = {dataset: config.ignored(dataset) for dataset in config.classes}
     if config.task == "insseg":
-        ignored = {dataset: config.ignored(dataset) for dataset in config.classes}
         return InstanceJudge(config.classes, ignored, rule or POINTS)
-    return BoxJudge(config.classes, rule or POINTS)
+    return BoxJudge(config.classes, ignored, rule or POINTS)
 
 
 def judge_outputs(config: TaskConfig, outputs: Any, scored: ScoredBatch, judge: Any) -> None:

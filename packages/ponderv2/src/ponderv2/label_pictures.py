@@ -1,7 +1,7 @@
 """Pictures of labelled clouds: what a scene looks like from above, drawn point by point (ours)."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 SIDE = 640  # pixels of a picture's longer side
 UNKNOWN = (110, 110, 110)  # colour of what has no label
 PAPER = 255
+INK = (40, 40, 40)
+LINE, GAP = 16, 8  # pixels of a line of text, and between pictures
 
 
 def palette(count: int) -> NDArray[np.uint8]:
@@ -64,10 +66,11 @@ def from_above(
     order = np.flatnonzero(below)
     order = order[np.argsort(coord[order, 2], kind="stable")]
     columns, rows = _pixels(coord[order], low, scale, tall)
-    dot = max(1, round(side / 320))
-    for down in range(dot):
-        for right in range(dot):
-            pixels[np.minimum(rows + down, tall - 1), np.minimum(columns + right, wide - 1)] = colors[order]
+    dot = int(np.clip(round(0.8 * np.sqrt(wide * tall / max(len(order), 1))), 1, 6))
+    right, down = (np.tile(part.ravel(), len(order)) for part in np.mgrid[:dot, :dot] - dot // 2)
+    columns, rows = (np.repeat(part, dot * dot) for part in (columns, rows))  # still from low to high
+    columns, rows = np.clip(columns + right, 0, wide - 1), np.clip(rows + down, 0, tall - 1)
+    pixels[rows, columns] = np.repeat(colors[order], dot * dot, 0)
     image = Image.fromarray(pixels)
     if boxes is not None and len(boxes):
         draw = ImageDraw.Draw(image)
@@ -79,19 +82,45 @@ def from_above(
     return image
 
 
-def side_by_side(images: Sequence[Any], titles: Sequence[str]) -> Any:
-    """Pictures in a row, each below its title."""
+def side_by_side(
+    images: Sequence[Any], titles: Sequence[str], legend: Mapping[str, Sequence[int]] | None = None
+) -> Any:
+    """Pictures in a row, each below its title, above a line of names with their colours.
+
+    Args:
+        images: PIL images.
+        titles: of each.
+        legend: names to colours; none: no such line.
+    """
     from PIL import Image, ImageDraw
 
-    gap, above = 8, 16
-    width = sum(image.width for image in images) + gap * (len(images) - 1)
-    sheet = Image.new("RGB", (width, above + max(image.height for image in images)), (PAPER,) * 3)
+    width = sum(image.width for image in images) + GAP * (len(images) - 1)
+    places = _legend_places(list(legend or {}), width)
+    below = LINE * (1 + places[-1][1]) + GAP if places else 0
+    tall = LINE + max(image.height for image in images)
+    sheet = Image.new("RGB", (width, tall + below), (PAPER,) * 3)
     draw, left = ImageDraw.Draw(sheet), 0
     for image, title in zip(images, titles, strict=True):
-        draw.text((left + 2, 2), title, fill=(40, 40, 40))
-        sheet.paste(image, (left, above))
-        left += image.width + gap
+        draw.text((left + 2, 2), title, fill=INK)
+        sheet.paste(image, (left, LINE))
+        left += image.width + GAP
+    for (column, row), (name, color) in zip(places, (legend or {}).items(), strict=True):
+        top = tall + GAP // 2 + row * LINE
+        draw.rectangle([column, top + 2, column + 10, top + 12], fill=tuple(map(int, color)))
+        draw.text((column + 15, top + 1), name, fill=INK)
     return sheet
+
+
+def _legend_places(names: Sequence[str], width: int) -> list[tuple[int, int]]:
+    """Column in pixels and row of each name, in rows that fit."""
+    places, column, row = [], 2, 0
+    for name in names:
+        needed = 15 + 7 * len(name) + 12  # a letter of PIL's own font takes 6 pixels
+        if column > 2 and column + needed > width:
+            column, row = 2, row + 1
+        places.append((column, row))
+        column += needed
+    return places
 
 
 def _pixels(coord: NDArray[Any], low: NDArray[Any], scale: float, tall: int) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ after hours. Reading every cloud once costs seconds to minutes, and is what an e
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,7 @@ def read_labelled(
     la_file: Path | None = None,
     classes: Classes | None = None,
     objects: bool = False,
-    frame_step: int = 1,
-    depth_scale: float | None = None,
+    **reading: Any,
 ) -> LabelledScenes:
     """Open labelled scenes, limit their labels, and look through what is left.
 
@@ -65,13 +65,12 @@ def read_labelled(
         la_file: see `label_limits.limit_annotations`.
         classes: what the class names must be, such as those of a model; None: those of the data.
         objects: whether points must have numbers of objects, too.
-        frame_step: see `reading.open_scenes`, as is `depth_scale`.
-        depth_scale: depth units in a metre.
+        **reading: see `reading.open_scenes`.
 
     Raises:
         UserError: no scenes, no labels, other class names, or labels out of range; the text lists them.
     """
-    scenes = open_scenes(data, frame_step=frame_step, depth_scale=depth_scale)
+    scenes = open_scenes(data, **reading)
     if lr_file is not None:
         scenes = limit_scenes(scenes, lr_file)
     if la_file is not None:

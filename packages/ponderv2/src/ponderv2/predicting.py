@@ -56,7 +56,7 @@ def predict(options: "Options") -> int:
         raise UserError(f"tta votes classes of points, and {options.model} is for {task.config.task}")
     if "benchmark" in options.write:
         _benchmark_numbers(task)
-    scenes = open_scenes(options.data, frame_step=options.frame_step, depth_scale=options.depth_scale)
+    scenes = open_scenes(options.data, **options.reading())
     check_prompt(task.config.backbone, scenes.datasets, task.config.prompt, options.model)
     for dataset in scenes.datasets:
         task.config.names(dataset)  # refuses one that a model of several does not know
@@ -92,7 +92,8 @@ def _predict_scene(options: "Options", task: LoadedTask, scene: Scene, device: s
         write_classes(place, scene, shares.numpy(), names, options.write, _numbers_of(options, task))
         if options.pictures:
             labels = shares.argmax(1).numpy()
-            _draw(place, scene, label_colors(labels, len(names)), "classes")
+            shown = {names[label]: palette(len(names))[label] for label in np.unique(labels)}
+            _draw(place, scene, label_colors(labels, len(names)), "classes", shown)
         return
     scored = scored_scene(scene, task.config.voxel, generator(DRAWS, "predicted"))
     batch = ScoredCollate(task.config.channels)([scored])["batch"].to(device)
@@ -108,8 +109,12 @@ def _predict_scene(options: "Options", task: LoadedTask, scene: Scene, device: s
         write_boxes(place, boxes, labels, scores, names, scored)
     if options.pictures:
         colors = label_colors(object_numbers(len(scored.cloud), members), max(len(objects), 1))
-        shown = boxes if task.config.task == "det" else None
-        _draw(place, scene, colors, "objects", boxes=shown, cloud=scored.cloud)
+        marks = boxes if task.config.task == "det" else None
+        legend = {
+            f"{names[each.label]} {each.score:.2f}": color
+            for each, color in zip(objects, palette(len(objects)), strict=True)
+        }
+        _draw(place, scene, colors, "objects", legend, boxes=marks, cloud=scored.cloud)
 
 
 def object_numbers(count: int, members: list[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -219,9 +224,10 @@ def write_boxes(
 
 
 def _draw(
-    place: Path, scene: Scene, colors: NDArray[np.uint8], title: str, *,
+    place: Path, scene: Scene, colors: NDArray[np.uint8], title: str, legend: dict[str, Any], *,
     boxes: NDArray[np.float64] | None = None, cloud: PointCloud | None = None,
 ) -> None:  # fmt: skip
+    """Write SCENE.png: the scene in its own colours, and in those of what was found."""
     own = upright(scene).cloud if cloud is None else cloud
     plain = np.full((len(own), 3), 150, np.uint8) if own.color is None else own.color.astype(np.uint8)
     marks = None if boxes is None else palette(len(boxes))
@@ -229,7 +235,7 @@ def _draw(
         from_above(own.coord, plain, boxes=boxes, box_colors=marks),
         from_above(own.coord, colors, boxes=boxes, box_colors=marks),
     ]
-    sheet = side_by_side(images, [scene.name, title])
+    sheet = side_by_side(images, [scene.name, title], legend)
     with replacing(_new(place, ".png")) as part:
         sheet.save(part, format="PNG")
 

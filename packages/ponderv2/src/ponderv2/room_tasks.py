@@ -122,10 +122,7 @@ class RoomTask:
         save_task(folder, model, self.config, facts, overwrite=overwrite)
 
     def _read(self, data: tuple[str, ...], objects: bool, **more: Any) -> LabelledScenes:
-        return read_labelled(
-            data, objects=objects, frame_step=self.options.frame_step, depth_scale=self.options.depth_scale,
-            **more,
-        )  # fmt: skip
+        return read_labelled(data, objects=objects, **self.options.reading(), **more)
 
     def _read_text(self) -> dict[str, Any] | None:
         source = getattr(self.options, "text", None)

@@ -91,7 +91,7 @@ def dataset_place(datasets: Sequence[str], dataset: str | None) -> int:
     """
     if dataset is None and len(datasets) == 1:
         return 0
-    if dataset not in datasets:
+    if dataset is None or dataset not in datasets:
         asked = "none" if dataset is None else dataset
         raise UserError(
             f"data set {asked}: the model was trained on {', '.join(datasets)}; "

@@ -201,8 +201,9 @@ class BoxJudge(Judge):
 
     monitor = "ap25"
 
-    def __init__(self, classes: Classes, rule: str = POINTS) -> None:
+    def __init__(self, classes: Classes, ignored: Mapping[str, tuple[int, ...]], rule: str = POINTS) -> None:
         super().__init__(classes, rule)
+        self.ignored = dict(ignored)
         self.scenes: dict[str, list[tuple[Any, ...]]] = {dataset: [] for dataset in classes}
 
     def add(
@@ -218,7 +219,8 @@ class BoxJudge(Judge):
         return {"ap25": float(low), "ap50": float(high)}
 
     def rows(self, dataset: str) -> list[Row]:
-        """Class, true boxes, AP25, AP50 and the recalls; classes without true boxes have none."""
+        """Class, true boxes, AP25, AP50 and the recalls; classes without true boxes have none, and classes
+        that are no objects are left out."""
         scores = self._scores(dataset)
         labels = [np.asarray(scene[1], np.int64).reshape(-1) for scene in self.scenes[dataset]]
         counts = np.bincount(
@@ -232,12 +234,13 @@ class BoxJudge(Judge):
             {"class": name, "boxes": int(counts[number])}
             | {title: percent(float(column[number])) for title, column in columns.items()}
             for number, name in enumerate(self.classes[dataset])
+            if number not in self.ignored[dataset]
         ]
 
     def __add__(self, other: Self) -> Self:
         if self.classes != other.classes or self.rule != other.rule:
             raise UserError("boxes of other classes, or by another rule, do not add up")
-        both = type(self)(self.classes, self.rule)
+        both = type(self)(self.classes, self.ignored, self.rule)
         both.scenes = {name: self.scenes[name] + other.scenes[name] for name in self.scenes}
         return both
 

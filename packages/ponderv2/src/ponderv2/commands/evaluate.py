@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from nonet.errors import UserError
+from ponderv2.finetune_options import ReadingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ReadingOptions):
     """Score a fine-tuned model on labelled scenes: mIoU, ScanNet's AP of objects, or AP of boxes. Scores on
     voxels and scores by votes are two measures; they are never put side by side."""
 
@@ -28,10 +29,6 @@ class Options:
     weights or variants are never used"""
     sum: tuple[Path, ...] = ()
     """add up the scores.json of several folds, such as S3DIS's six areas; nothing else is then asked for"""
-    frame_step: int = 1
-    """every so-many-th frame of folders of frames"""
-    depth_scale: float | None = None
-    """depth units in a metre, for folders of frames that do not say"""
     batch: int = 1
     """scenes, or fragments, that are computed together"""
     workers: int = 0
@@ -42,6 +39,7 @@ class Options:
     """folder for scores.json and report.html; none: they are printed"""
 
     def __post_init__(self) -> None:
+        ReadingOptions.__post_init__(self)
         if self.sum:
             if self.model is not None or self.data or self.tta:
                 raise UserError("sum adds up files and asks for nothing else: leave model, data and tta out")

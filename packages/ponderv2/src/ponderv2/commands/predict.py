@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from nonet.errors import UserError
+from ponderv2.finetune_options import ReadingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ReadingOptions):
     """Say what is in scenes, with or without labels of their own. Each scene gets files of its name: labels
     of its points in the order in which the data set has them, objects, or boxes, and a picture from above."""
 
@@ -29,16 +30,13 @@ class Options:
     """with tta: quarter turns and scales that vote"""
     score: float = 0.0
     """objects and boxes: only those that are surer than this, 0..1"""
-    frame_step: int = 1
-    """every so-many-th frame of folders of frames"""
-    depth_scale: float | None = None
-    """depth units in a metre, for folders of frames that do not say"""
     workers: int = 0
     """streets: processes that read; 0: this one"""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto: the first GPU, else the CPU"""
 
     def __post_init__(self) -> None:
+        ReadingOptions.__post_init__(self)
         if not self.data:
             raise UserError("data names no scenes: give KIND:PATH or KIND:PATH:SPLIT")
         if len(set(self.write)) != len(self.write):
