@@ -7,11 +7,11 @@ to tell five kinds of surfaces from two labelled rooms.
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from nonet.metrics.segmentation import Confusion
@@ -39,9 +39,23 @@ from ponderv2.transforms import (
     plain_transforms,
 )  # fmt: skip
 from ponderv2.tsdf import fuse
-from ponderv2.view_rendering import Picture, ViewScore, mean_score, render_view, score_view, shrunk
+from ponderv2.view_rendering import (
+    Picture,
+    ViewScore,
+    blank_view,
+    mean_score,
+    render_view,
+    score_view,
+    shrunk,
+)  # fmt: skip
+from ponderv2.visibility import nearest_pixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CHANNELS = ("color", "normal")
+CELLS = (24, 24, 24)
+"""of the volume: 0.2 m in these rooms"""
 SCRATCH, PRETRAINED = "from scratch", "pre-trained"
 
 
@@ -54,19 +68,19 @@ class Plan(NamedTuple):
     """rooms with labels, among none of the others"""
     test: int = 12
     """rooms that are only drawn and scored"""
-    points: int = 8000
+    points: int = 6000
     """of a room's cloud"""
-    keep: float = 0.5
+    keep: float = 0.7
     """share of a cloud's points that is kept in pre-training"""
-    voxel: float = 0.08
+    voxel: float = 0.1
     """metres"""
     views: int = 2
     """of a room in a step of pre-training"""
     rays: int = 96
     """of a view"""
-    batch: int = 4
+    batch: int = 3
     """rooms in a step"""
-    steps: int = 160
+    steps: int = 120
     """of pre-training"""
     lr: float = 3e-3
     tune_steps: int = 60
@@ -78,6 +92,9 @@ class Plan(NamedTuple):
     """test rooms whose views are drawn and compared"""
     spacing: float = 0.06
     """metres between grid points of the mesh"""
+
+
+DEMO = Plan()
 
 
 def made_up_rooms(plan: Plan, seed: int) -> dict[str, list[MadeUpScene]]:
@@ -92,8 +109,10 @@ def made_up_rooms(plan: Plan, seed: int) -> dict[str, list[MadeUpScene]]:
 
 def new_model(seed: int) -> PonderModel:
     """A model of the smallest size; its first weights depend on the seed alone."""
+    config = size("tiny")
+    config = replace(config, volume=replace(config.volume, shape=CELLS))
     torch.manual_seed(seed)
-    return build_ponder(size("tiny"))
+    return build_ponder(config)
 
 
 def pretrain(
@@ -117,7 +136,7 @@ def pretrain(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         done()
     model.eval()
     return losses
@@ -195,7 +214,7 @@ def finetune(
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         done()
     backbone.eval()
     confusion = Confusion(len(CLASSES))
@@ -213,31 +232,34 @@ def plain_batch(room: Scene, plan: Plan) -> Batch:
     return Collate(CHANNELS)([Item(sample, None, 0)])
 
 
-def shaded(mesh: Mesh, plan: Plan, view: View) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: a mesh as a camera of its world sees it, in the colours of its vertices.
+def mesh_picture(mesh: Mesh, room: Scene, times: int = 6) -> "Image":
+    """A view of the room, and its mesh as the same camera sees it, `times` as large.
 
-    Its vertices and the middles of its triangles are drawn as small squares, far ones first.
+    The mesh is drawn as dots all over its triangles, far ones first, and none of those that face away.
     """
-    from ponderv2.visibility import nearest_pixels
+    from PIL import Image
 
-    height, width = view.depth.shape
-    image = np.full((height, width, 3), 255, np.uint8)
-    if not len(mesh.faces) or mesh.colors is None:
-        return image
-    corners = mesh.faces
-    shares = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [2, 2, 0], [0, 2, 2], [2, 0, 2]], float)
-    shares /= shares.sum(1, keepdims=True)
-    points = np.einsum("kc,fcd->fkd", shares, mesh.vertices[corners]).reshape(-1, 3)
-    colors = np.einsum("kc,fcd->fkd", shares, mesh.colors[corners].astype(float)).reshape(-1, 3)
-    facing = np.repeat(
-        (mesh.face_normals() * (view.camera_to_world[:3, 3] - mesh.vertices[corners[:, 0]])).sum(1) > 0,
-        len(shares),
-    )
-    u, v, ahead, inside = nearest_pixels(points, view)
-    order = np.argsort(-ahead)
-    order = order[(inside & facing)[order]]
-    image[v[order], u[order]] = colors[order].round()
-    return image
+    view = room.view(0)
+    height, width = (side * times for side in view.depth.shape)
+    zoom = np.diag([times, times, 1.0])
+    zoom[:2, 2] = (times - 1) / 2
+    camera = blank_view("mesh", zoom @ view.intrinsics, view.camera_to_world, (height, width))
+    drawn = np.full((height, width, 3), 255, np.uint8)
+    if mesh.colors is not None and len(mesh.faces):
+        steps = np.arange(12) / 11.0
+        shares = np.array([(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-9])
+        to_eye = view.camera_to_world[:3, 3] - mesh.vertices[mesh.faces[:, 0]]
+        faces = mesh.faces[(mesh.face_normals() * to_eye).sum(1) > 0]
+        points = np.einsum("kc,fcd->fkd", shares, mesh.vertices[faces]).reshape(-1, 3)
+        colors = np.einsum("kc,fcd->fkd", shares, mesh.colors[faces].astype(float)).reshape(-1, 3)
+        u, v, ahead, inside = nearest_pixels(points, camera)
+        order = np.argsort(-ahead)
+        order = order[inside[order]]
+        drawn[v[order], u[order]] = colors[order].round()
+    sheet = Image.new("RGB", (2 * width + times, height), "white")
+    sheet.paste(Image.fromarray(view.color).resize((width, height), Image.Resampling.NEAREST), (0, 0))
+    sheet.paste(Image.fromarray(drawn), (width + times, 0))
+    return sheet
 
 
 def _given(room: Scene, plan: Plan) -> SceneInput:

@@ -39,9 +39,13 @@ def score_mesh(
         UserError: no point of the reference lies in a frustum.
     """
     found = mesh_scores(
-        (mesh.vertices, mesh.faces), (reference.vertices, reference.faces), distance, count=samples, seed=seed,
+        (mesh.vertices, mesh.faces),
+        (reference.vertices, reference.faces),
+        distance,
+        count=samples,
+        seed=seed,
         keep=(lambda points: in_images(points, views)) if views else None,
-    )  # fmt: skip
+    )
     return {name: float(value) for name, value in found._asdict().items()}
 
 

@@ -111,7 +111,7 @@ def fit_scene(
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         done()
     return Fitted(model.requires_grad_(False).eval(), encoded._replace(volume=volume.detach()), losses)
 

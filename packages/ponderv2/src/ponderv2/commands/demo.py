@@ -1,0 +1,91 @@
+"""Pre-train on made-up rooms by rendering, draw a room that was never shown, learn from few labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nonet.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Pre-train a small model on the views of made-up rooms, without labels, and see what it knows then.
+
+    It draws views of rooms that it was never shown from their clouds alone, makes a mesh of one, and learns
+    to tell five kinds of surfaces from two labelled rooms, beside a model with random weights.
+    """
+
+    out: Path = Path("runs/ponderv2/demo")
+    """folder for the page, the pictures and the numbers; what a demo wrote there before is replaced"""
+    seed: int = 0
+    """of everything"""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; it is 0 or more")
+
+
+def run(options: Options) -> int:
+    """Run the demo; prints before and after, writes `demo.json`, `report.html`, pictures and a mesh."""
+    import time
+
+    import torch
+
+    from nonet.cli.progress import progress
+    from nonet.files import replacing, write_json
+    from ponderv2 import demonstration as parts
+    from ponderv2.demo_page import DRAWN, MESH, write_page
+    from ponderv2.demonstration import PRETRAINED, SCRATCH
+    from ponderv2.meshes import write_mesh
+    from ponderv2.view_sheet import view_sheet
+
+    start, out, seed, plan = time.monotonic(), options.out, options.seed, parts.DEMO
+    if out.exists() and not (out / "demo.json").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: holds something else than a demo; name another folder")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(2, threads))
+    try:
+        rooms = parts.made_up_rooms(plan, seed)
+        model = parts.new_model(seed)
+        before = parts.draw(model, rooms["test"], plan)
+        steps = plan.steps + 2 * plan.tune_steps
+        with progress(label="demo", unit="steps", total=steps) as bar:  # type: ignore[var-annotated]
+
+            def done() -> None:
+                bar.advance(1)
+
+            fits = {SCRATCH: parts.finetune(model.backbone, rooms, plan, seed, done)}
+            losses = parts.pretrain(model, rooms["pretrain"], plan, seed, done)
+            fits[PRETRAINED] = parts.finetune(model.backbone, rooms, plan, seed, done)
+        after = parts.draw(model, rooms["test"], plan)
+        mesh, mesh_score = parts.mesh_of(model, rooms["test"][0], plan)
+    finally:
+        torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(out / DRAWN) as part:
+        view_sheet(after.pairs).save(part, format="PNG")
+    with replacing(out / MESH) as part:
+        parts.mesh_picture(mesh, rooms["test"][0]).save(part, format="PNG")
+    write_mesh(mesh, out / "mesh.ply")
+    seconds = time.monotonic() - start
+    told = {
+        "package": "ponderv2",
+        "what": f"views of {plan.drawn} rooms that were never shown, drawn from their clouds; before, with random "
+        f"weights, after, pre-trained on views of {plan.rooms} other rooms without labels",
+        "measure": "depth error of the drawn views, metres",
+        "before": before.score.depth_error,
+        "after": after.score.depth_error,
+        "better": "lower",
+        "seconds": seconds,
+        "pictures": [DRAWN, MESH],
+        "views": {"before": before.score._asdict(), "after": after.score._asdict()},
+        "miou": {name: fit.miou for name, fit in fits.items()},
+        "mesh": mesh_score,
+    }
+    write_page(out, told, fits, losses, plan)
+    write_json(out / "demo.json", told)
+    for name, score in (("random weights", before.score), ("pre-trained", after.score)):
+        print(f"{name}: depth error {score.depth_error:.2f} m, PSNR {score.psnr:.1f} dB")
+    shares = ", ".join(f"{fit.miou:.1f} % {name}" for name, fit in fits.items())
+    print(f"mIoU of {plan.test} rooms after {plan.labelled} with labels: {shares}")
+    print(f"{seconds:.0f} s; page: {out / 'report.html'}")
+    return 0
