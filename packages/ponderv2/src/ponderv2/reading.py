@@ -112,7 +112,7 @@ def _together(lists: Sequence[SceneList], words: Sequence[str]) -> SceneList:
             if classes.setdefault(dataset, names) != names:
                 other = sorted(set(names) ^ set(classes[dataset]))[:5] or ["their order"]
                 raise UserError(
-                    f"{word}: its classes differ from those of other {dataset} data: {', '.join(other)}"
+                    f"{word}: its classes are not those of other {dataset} data: {', '.join(other)}"
                 )
         skipped += found.skipped
         remarks += found.remarks

@@ -24,7 +24,7 @@ from ponderv2.view_fusion import fuse_views
 
 MILLIMETRES = 1000.0
 """units of a depth image a metre, unless a data set says something else"""
-PLAUSIBLE = (0.2, 8.0)
+PLAUSIBLE = (0.3, 8.0)
 """metres: the median depth of a room's views lies between"""
 SAID = (0.02, 80.0)
 """metres: the same, where the user named the unit"""

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonet.errors import UserError
-from nonet.files import write_text
 from ponderv2.pcd import write_pcd_fields
 from ponderv2.point_files import write_ply_cloud
 from ponderv2.rgbd_folders import TUM_SCALE
@@ -79,8 +78,14 @@ def write_image(path: Path, pixels: Array) -> None:
 
 
 def write_matrix(path: Path, matrix: Array) -> None:
-    """Write numbers as text, exactly."""
-    write_text(path, "\n".join(" ".join(repr(float(value)) for value in row) for row in matrix) + "\n")
+    """Write numbers as text, exactly, the folder made."""
+    write_lines(path, [" ".join(repr(float(value)) for value in row) for row in matrix])
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """Write lines of text, the folder made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def raw_depth(view: View, scale: float, nothing: int = 0) -> NDArray[np.uint16]:
@@ -89,7 +94,7 @@ def raw_depth(view: View, scale: float, nothing: int = 0) -> NDArray[np.uint16]:
 
 
 def _write_rgbd(rooms: Sequence[Scene], folder: Path) -> None:
-    write_text(folder / "classes.txt", "\n".join(CLASSES) + "\n")
+    write_lines(folder / "classes.txt", CLASSES)
     for room in rooms:
         write_views(room, folder / room.name)
         write_ply_cloud(folder / room.name / "cloud.ply", room.cloud())
@@ -108,7 +113,7 @@ def _write_seven_scenes(rooms: Sequence[Scene], folder: Path) -> None:
             write_matrix(folder / "camera-intrinsics.txt", view.intrinsics)
     half = (len(rooms) + 1) // 2
     for split, numbers in (("Train", range(1, half + 1)), ("Test", range(half + 1, len(rooms) + 1))):
-        write_text(folder / f"{split}Split.txt", "".join(f"sequence{number}\n" for number in numbers))
+        write_lines(folder / f"{split}Split.txt", [f"sequence{number}" for number in numbers])
 
 
 def _write_tum(rooms: Sequence[Scene], folder: Path) -> None:
@@ -130,7 +135,7 @@ def _write_tum(rooms: Sequence[Scene], folder: Path) -> None:
             lists["groundtruth"].append(f"{time - 0.003:.6f} " + " ".join(repr(float(x)) for x in numbers))
             write_matrix(place / "camera-intrinsics.txt", view.intrinsics)
         for name, lines in lists.items():
-            write_text(place / f"{name}.txt", "\n".join(lines) + "\n")
+            write_lines(place / f"{name}.txt", lines)
 
 
 def _write_tabletop(rooms: Sequence[Scene], folder: Path) -> None:
@@ -189,7 +194,7 @@ def _write_structured3d(rooms: Sequence[Scene], folder: Path) -> None:
 
 def _write_clouds(rooms: Sequence[Scene], folder: Path) -> None:
     """PLY, PCD in its three encodings, and npz, in turn."""
-    write_text(folder / "classes.txt", "\n".join(CLASSES) + "\n")
+    write_lines(folder / "classes.txt", CLASSES)
     for number, room in enumerate(rooms):
         cloud = room.cloud()
         match number % 5:
