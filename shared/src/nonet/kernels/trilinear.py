@@ -7,9 +7,10 @@ A field that is trained with an eikonal term, (|df/dp| - 1)^2, takes the gradien
 volume, through df/dp. Source: Wang et al. 2021 (NeuS) for the use, ours for the forms:
 
 * `grid_sample`: torch's operator, twice differentiable since torch 2.13;
-* `gather`: rows of a channels-last table at 8 corners, in the fused sums of torch's embedding bag, with both
-  orders of gradients written out. Of the first order only what is asked for is computed: a step with an
-  eikonal term never forms the volume's gradient of the slopes.
+* `gather`: rows of a channels-last table at 8 corners, with both orders of gradients written out; numba
+  compiles its passes on the CPU where it is installed. Slopes alone do not form the volume's gradient as
+  well. A step with an eikonal term takes a third to a half of `grid_sample`'s time on a CPU
+  (`benchmarks/ponderv2/speed_trilinear.py`).
 
 Points beyond the volume read zeros, and a corner beyond it has the value 0 (padding "zeros"). Half precision
 is sampled in float32.
@@ -228,7 +229,7 @@ class _ToPoints(torch.autograd.Function):  # type: ignore[misc]
 
 def _sums(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """(n, C): weighted sums of 8 rows (n, 8) of a table (N, C)."""
-    if _compiled(table):
+    if _compiled(table):  # as fast, and without the bag's sums in another order for another number of points
         from nonet.kernels.trilinear_compiled import weighted_sums
 
         return weighted_sums(table, rows, weights)

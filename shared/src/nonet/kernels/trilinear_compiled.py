@@ -1,4 +1,4 @@
-"""The compiled form of `nonet.kernels.trilinear` for the CPU: three passes over 8 rows of a table a point.
+"""The compiled form of `nonet.kernels.trilinear` for the CPU: passes over 8 rows of a table a point.
 
 Sums and products go over blocks of points. The scatter goes over all points for a block of columns, which
 belongs to one thread: no atomic sums, and each number is added up in the order of the points, so that results
@@ -24,14 +24,14 @@ WORTHWHILE = 1 << 17  # multiplications from which threads are worth their start
 def weighted_sums(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """(n, C): sums of 8 rows (n, 8) of a table (N, C), times weights (n, 8)."""
     found = table.new_empty(len(rows), table.shape[1])
-    _over_points(_sum, found, table, rows, weights)
+    _over_points(_sum, found, (table, rows, weights), 8 * found.numel())
     return found
 
 
 def row_products(gradient: Tensor, table: Tensor, rows: Tensor) -> Tensor:
     """(n, 8): the products of gradient (n, C) with 8 rows (n, 8) of a table (N, C)."""
-    found = table.new_empty(len(rows), 8)
-    _over_points(_multiply, found, table, rows, gradient)
+    found = gradient.new_empty(len(gradient), 8)
+    _over_points(_multiply, found, (gradient, table, rows), 8 * gradient.numel())
     return found
 
 
@@ -49,14 +49,14 @@ def scatter_rows(gradient: Tensor, rows: Tensor, weights: Tensor, count: int) ->
     return found
 
 
-def _over_points(run: Callable[..., None], found: Tensor, table: Tensor, rows: Tensor, last: Tensor) -> None:
-    parts = [part.contiguous().numpy() for part in (table, rows, last)]
-    out, n = found.numpy(), len(rows)
+def _over_points(run: Callable[..., None], found: Tensor, given: tuple[Tensor, ...], work: int) -> None:
+    out, parts = found.numpy(), [part.contiguous().numpy() for part in given]
+    n = len(out)
 
     def points(job: int) -> None:
         run(out, *parts, job * POINTS, min(n, (job + 1) * POINTS))
 
-    side_by_side(points, -(-n // POINTS), worthwhile=8 * n * table.shape[1] >= WORTHWHILE)
+    side_by_side(points, -(-n // POINTS), worthwhile=work >= WORTHWHILE)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -73,7 +73,7 @@ def _sum(out: Any, table: Any, rows: Any, weights: Any, begin: int, end: int) ->
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def _multiply(out: Any, table: Any, rows: Any, gradient: Any, begin: int, end: int) -> None:
+def _multiply(out: Any, gradient: Any, table: Any, rows: Any, begin: int, end: int) -> None:
     for p in range(begin, end):
         for k in range(8):
             row = rows[p, k]
