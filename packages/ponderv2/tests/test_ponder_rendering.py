@@ -59,10 +59,13 @@ def test_depth_goes_to_the_truth_as_the_surface_sharpens(field):
         origins, directions = looking_down()
         truth = origins[..., 2] - 0.05
     errors = [
-        float((look(field, origins, directions, k).depth - truth).abs().max()) for k in (20, 100, 500, 2500)
+        float((look(field, origins, directions, k, samples=200, importance=0).depth - truth).abs().max())
+        for k in (5, 10, 20, 80)
     ]
     assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.01, "an interval of the even samples is 0.01 long"
+    assert errors[0] > 0.05
+    assert errors[-1] < 1e-3
+    assert float((look(field, origins, directions, 500).depth - truth).abs().max()) < 1e-3, "as by default"
 
 
 def test_a_normal_is_that_of_the_surface():
@@ -190,7 +193,8 @@ def test_the_semantic_loss_is_the_cross_entropy_of_rays_against_rays():
     vectors = torch.nn.functional.normalize(seen.semantic[0, told], dim=1)
     logits = vectors @ text[label[0, told]].T / 0.01  # rays by rays, as in the released code
     expected = torch.nn.functional.cross_entropy(logits, torch.arange(len(told)))
-    assert float(losses["semantic"]) == pytest.approx(0.1 * float(expected), rel=1e-4)
+    found = float(losses["semantic"].detach())
+    assert found == pytest.approx(0.1 * float(expected.detach()), rel=1e-4)
     with pytest.raises(ValueError, match="label 3, and there are 3 text vectors"):
         RenderLosses()(seen, RayTargets(depth, seen.color, label, seen.hit), text[:3])
 

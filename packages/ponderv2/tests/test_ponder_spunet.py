@@ -37,7 +37,7 @@ def cloud(scenes=2, share=0.3, sides=(9, 7, 5), seed=0):
 
 def dense_conv(x, weight, size, **options):
     """Taps over z, y, x as a kernel of torch."""
-    K, C, D = weight.shape
+    C, D = weight.shape[1:]
     kernel = weight.view(size, size, size, C, D).permute(4, 3, 0, 1, 2)
     return nn.functional.conv3d(x, kernel, **options)
 

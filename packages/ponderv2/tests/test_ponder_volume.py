@@ -67,7 +67,7 @@ def test_features_are_read_where_they_were_stored(axis):
         assert read >= 0.125 - 1e-5, f"at {share:.3f} a cell's feature reaches less than half a cell"
         cell = cube.to_cells(point, shape)
         middle = (cell / (torch.tensor(shape) - 1) * 2 - 1)[None, None]
-        assert float(trilinear(volume, middle)) == 1
+        assert float(trilinear(volume, middle)) == pytest.approx(1, abs=1e-4)
 
 
 def test_the_released_code_reads_six_cells_away():

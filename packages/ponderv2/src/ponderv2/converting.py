@@ -17,8 +17,13 @@ from nonet.training.weight_files import named_tensors, read_safetensors
 from ponderv2.model_config import FieldConfig, PonderConfig, SpUNetConfig, to_dict
 from ponderv2.model_folders import BACKBONE, PONDER, PREFIX, put, save_model, write_folder
 from ponderv2.pointcept_names import (
-    CONTEXTS, NamePair, backbone_names, dense_names, field_names, to_ours
-)  # fmt: skip
+    CONTEXTS,
+    NamePair,
+    backbone_names,
+    dense_names,
+    field_names,
+    to_ours,
+)
 from ponderv2.pointcept_sizes import STEM, backbone_sizes, context_order, field_sizes, ponder_sizes
 from ponderv2.ponder import build_ponder
 from ponderv2.spunet import build_spunet

@@ -61,7 +61,7 @@ class NormConvRelu(nn.Sequential):
 class DenseUNet(nn.Module):
     """Fills the volume: pooled features in, what the field reads out.
 
-    Going down, each level but the first halves the sides (max-pool, an odd end is dropped) and has one
+    Going down, each level but the first halves the sides (max-pool, an odd end by itself) and has one
     convolution; going up, a transposed convolution doubles them to exactly those of the level above, whose
     features are added, and one convolution follows. A convolution of 1 x 1 x 1 ends it.
 
@@ -81,7 +81,7 @@ class DenseUNet(nn.Module):
         self.widen = nn.ModuleList(nn.ConvTranspose3d(*pair, 3, stride=2, padding=1) for pair in upwards)
         self.up = nn.ModuleList(NormConvRelu(width, width) for _, width in upwards)
         self.final = nn.Conv3d(widths[0], out, 1)
-        self.halve = nn.MaxPool3d(2)
+        self.halve = nn.MaxPool3d(2, ceil_mode=True)
 
     def forward(self, volume: Tensor) -> Tensor:
         """(B, channels, Z, Y, X) -> (B, out, Z, Y, X)."""

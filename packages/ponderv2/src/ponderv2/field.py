@@ -10,7 +10,7 @@ s is the signed distance, positive in front of a surface, d the direction of the
     x_0 = position * Linear(p),   x_{l+1} = act(Linear_l(x_l + Linear_l'(f)))
 
 without the activation in the last one. Lengths are in sides of the unit cube. Training takes a gradient of g,
-hence the second gradient of trilinear sampling. All of it is float32, under autocast as well.
+hence the second gradient of trilinear sampling. All of it is float32, under autocast as well (float64 stays).
 """
 
 from collections.abc import Iterator
@@ -133,11 +133,11 @@ class NeuralField(nn.Module):
             cube: where points lie in them.
         """
         with _exact(volume_BCZYX, torch.is_grad_enabled()):
-            volume = _usable(volume_BCZYX)
+            volume = precise(volume_BCZYX)
             parts = (volume, volume) if self.config.shared else volume.chunk(2, 1)
             # channels of a cell side by side, so that sampling need not copy
             geometry, appearance = (part.contiguous(memory_format=torch.channels_last_3d) for part in parts)
-            return VolumeField(self, geometry, appearance, cube.map(_usable))
+            return VolumeField(self, geometry, appearance, cube.map(precise))
 
 
 @dataclass(frozen=True)
@@ -159,21 +159,21 @@ class VolumeField:
     def sdf(self, points_BP3: Tensor, reader: Reader = "sampler") -> Tensor:
         """(B, P) signed distances."""
         with _exact(points_BP3, torch.is_grad_enabled()):
-            return self._geometry(self.cube.to_place(_usable(points_BP3), reader))[..., 0]
+            return self._geometry(self.cube.to_place(precise(points_BP3), reader))[..., 0]
 
     def values(self, points_BP3: Tensor, directions_BP3: Tensor) -> FieldValues:
         """Everything at points that are seen from directions. A gradient passes to the volume and to the
         perceptrons, not to points and directions."""
         learn = torch.is_grad_enabled()
         with _exact(points_BP3, True):
-            place = self.cube.to_place(_usable(points_BP3)).detach().requires_grad_()
+            place = self.cube.to_place(precise(points_BP3)).detach().requires_grad_()
             sdf, geometry = self._geometry(place).tensor_split([1], -1)
             (gradient,) = torch.autograd.grad(sdf.sum(), place, create_graph=learn)
         with _exact(points_BP3, learn):
             place = place.detach()
             features = trilinear(self.appearance, self.cube.place_to_grid(place))
             beside = torch.cat([gradient, features, geometry], -1)
-            color = self.net.color(place, torch.cat([beside, _usable(directions_BP3)], -1)).sigmoid()
+            color = self.net.color(place, torch.cat([beside, precise(directions_BP3)], -1)).sigmoid()
             hidden = None if self.net.semantic is None else self.net.semantic.before_last(place, beside)
             return FieldValues(sdf[..., 0] if learn else sdf[..., 0].detach(), gradient, color, hidden)
 
@@ -202,10 +202,11 @@ class VolumeField:
         return self.net.sdf(place, trilinear(self.geometry, self.cube.place_to_grid(place)))
 
 
-def _usable(tensor: Tensor) -> Tensor:
-    """float32, and no inference tensor, which could take no part in what is differentiated: Lightning
-    validates in inference mode, and a normal is a gradient there, too."""
-    return (tensor.clone() if tensor.is_inference() else tensor).float()
+def precise(tensor: Tensor) -> Tensor:
+    """In float32 at least, and no inference tensor, which could take no part in what is differentiated:
+    Lightning validates in inference mode, and a normal is a gradient there, too."""
+    tensor = tensor.clone() if tensor.is_inference() else tensor
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from nonet.errors import UserError
 from nonet.training.strategies import global_mean
+from ponderv2.field import precise
 from ponderv2.renderer import Rendered
 
 # Shapes: B scenes, R rays a scene, S samples a ray, K classes, E numbers of a text vector.
@@ -127,8 +128,8 @@ class RenderLosses(nn.Module):
             raise UserError(f"a ray has the label {int(label.max())}, and there are {len(text)} text vectors")
         told = deep & (label >= 0)
         own = label[told]
-        seen = nn.functional.normalize(rendered.semantic[told].float(), dim=-1)
-        likeness = seen @ text.float().T / self.temperature
+        seen = nn.functional.normalize(precise(rendered.semantic[told]), dim=-1)
+        likeness = seen @ text.to(seen.dtype).T / self.temperature
         rays_K = _over_processes(torch.bincount(own, minlength=len(text)).to(likeness.dtype))
         against = (likeness + rays_K.log()).logsumexp(-1)
         lost = against - likeness.gather(1, own[:, None])[:, 0]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nonet.kernels.compositing import composite
-from ponderv2.field import Field
+from ponderv2.field import Field, precise
 from ponderv2.ray_samples import Generators, Placement, intersect, opacity, place_samples, points_on
 
 # Shapes: B scenes, R rays a scene, S samples a ray, E numbers of a text vector.
@@ -105,7 +105,7 @@ class Renderer(nn.Module):
     @property
     def k(self) -> Tensor:
         """() how sharp a surface is: e^3 = 20.09 for v = 0.3."""
-        return (10 * self.sharpness.float()).exp().clamp(*SHARPNESS_RANGE)
+        return (10 * precise(self.sharpness)).exp().clamp(*SHARPNESS_RANGE)
 
     def forward(
         self,
@@ -129,7 +129,7 @@ class Renderer(nn.Module):
             generator: shakes the places, in training; one for each scene, one for all, or torch's own.
         """
         with torch.autocast(origins_BR3.device.type, enabled=False):
-            origins, directions = origins_BR3.float(), directions_BR3.float()
+            origins, directions = precise(origins_BR3), precise(directions_BR3)
             near, far, hit = intersect(origins, directions, low_3, high_3, self.near)
             shaken = self.jitter if self.training else "none"
             edges = place_samples(
