@@ -9,9 +9,10 @@ from nonet.errors import UserError
 from ponderv2.kitti import open_kitti
 from ponderv2.nuscenes import open_nuscenes
 from ponderv2.outdoor_batches import OutdoorDataset, collate_outdoor
-from ponderv2.outdoor_config import OutdoorConfig, sized
+from ponderv2.outdoor_config import Modality, OutdoorConfig, sized
 from ponderv2.outdoor_folders import save_outdoor
 from ponderv2.outdoor_model import OutdoorModel, build_outdoor_model
+from ponderv2.outdoor_options import OutdoorOptions
 from ponderv2.scenes import Scene, SceneList
 
 READERS = {"nuscenes": open_nuscenes, "kitti": open_kitti}
@@ -55,14 +56,19 @@ def build_outdoor(options: Any) -> OutdoorParts:
     def save(folder: str | Path, facts: Any = None, **how: Any) -> Path:
         return save_outdoor(folder, model, facts, **how)
 
-    return OutdoorParts(model, dataset, collate_outdoor, image_factor(options.outdoor), scenes, save)
+    return OutdoorParts(model, dataset, collate_outdoor, image_factor(options.outdoor, options.modality), scenes, save)
 
 
-def image_factor(options: Any) -> Callable[[str], float]:
-    """Factors of rates: that of `options.image_rate` for the images' network, 1 for all else."""
+def image_factor(options: OutdoorOptions, modality: Modality) -> Callable[[str], float]:
+    """Factors of rates: `options.image_rate` for the network of images, 1 for all else.
+
+    Args:
+        options: with the factor.
+        modality: with `lidar` there are no images; the sparse U-Net has an `encoder`, too.
+    """
 
     def factor(name: str) -> float:
-        return float(options.image_rate) if IMAGE_ENCODER in name else 1.0
+        return options.image_rate if modality == "camera" and IMAGE_ENCODER in name else 1.0
 
     return factor
 
