@@ -33,7 +33,8 @@ def test_plain_content_comes_back_as_it_was(tmp_path, protocol):
     assert found.keys() == PLAIN.keys()
     for name, value in PLAIN.items():
         if isinstance(value, np.ndarray | np.generic):
-            assert found[name].dtype.newbyteorder("=") == value.dtype.newbyteorder("="), name  # as numpy reads its own
+            kinds = [each.dtype.newbyteorder("=") for each in (found[name], value)]
+            assert kinds[0] == kinds[1], name
             assert np.array_equal(found[name], value), name
         else:
             assert found[name] == value

@@ -1,4 +1,4 @@
-"""The backbone of cameras: images of all sides to one volume around the car (section 2.8; UniPAD's 2D branch).
+"""The backbone of cameras: images to one volume around the car (UniPAD, Yang et al. 2024).
 
 images -> ConvNeXt (masked) -> feature pyramid -> depth head;   volume = lift(pyramid, chances of depth)
 """

@@ -43,7 +43,7 @@ def evaluate_model(options: "Options") -> Judge:
     found = read_model(options.model)
     scenes: list[str] = []
     if found.kind == OUTDOOR:
-        from ponderv2.outdoor_task import evaluate_outdoor
+        from ponderv2.street_detections import evaluate_outdoor
 
         judge: Judge = evaluate_outdoor(found, options)
     else:

@@ -1,4 +1,4 @@
-"""From maps of several cameras to one volume around the car (section 2.8; UVTR, Li et al. 2022, section 3.1).
+"""From maps of several cameras to one volume around the car (UniPAD; UVTR, Li et al. 2022).
 
     volume(p) = sum over cameras and levels of feature(u, v) * chance(u, v, d)
 

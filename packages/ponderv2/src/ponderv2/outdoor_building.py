@@ -1,21 +1,18 @@
 """The parts of outdoor pre-training, made from the options of `pretrain`."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nonet.errors import UserError
-from ponderv2.kitti import open_kitti
-from ponderv2.nuscenes import open_nuscenes
 from ponderv2.outdoor_batches import OutdoorDataset, collate_outdoor
 from ponderv2.outdoor_config import Modality, OutdoorConfig, sized
 from ponderv2.outdoor_folders import save_outdoor
 from ponderv2.outdoor_model import OutdoorModel, build_outdoor_model
 from ponderv2.outdoor_options import OutdoorOptions
-from ponderv2.scenes import Scene, SceneList
+from ponderv2.reading import OUTDOOR, open_scenes
+from ponderv2.scenes import SceneList
 
-READERS = {"nuscenes": open_nuscenes, "kitti": open_kitti}
 IMAGE_ENCODER = "backbone.encoder."  # in the names of the image network's weights
 
 
@@ -56,7 +53,8 @@ def build_outdoor(options: Any) -> OutdoorParts:
     def save(folder: str | Path, facts: Any = None, **how: Any) -> Path:
         return save_outdoor(folder, model, facts, **how)
 
-    return OutdoorParts(model, dataset, collate_outdoor, image_factor(options.outdoor, options.modality), scenes, save)
+    factor = image_factor(options.outdoor, options.modality)
+    return OutdoorParts(model, dataset, collate_outdoor, factor, scenes, save)
 
 
 def image_factor(options: OutdoorOptions, modality: Modality) -> Callable[[str], float]:
@@ -82,18 +80,7 @@ def open_streets(sources: Sequence[str]) -> SceneList:
     Raises:
         UserError: another kind, or data that cannot be read; classes that differ.
     """
-    found: list[Scene] = []
-    classes: dict[str, tuple[str, ...]] = {}
-    skipped: Counter[str] = Counter()
     for source in sources:
-        kind, _, rest = source.partition(":")
-        if kind not in READERS or not rest:
+        if source.partition(":")[0] not in OUTDOOR:
             raise UserError(f"data {source}: streets are nuscenes:PATH[:SPLIT] or kitti:PATH[:SPLIT]")
-        path, _, split = rest.partition(":")
-        scenes = READERS[kind](Path(path), split or None)
-        if classes.get(kind, scenes.classes[kind]) != scenes.classes[kind]:
-            raise UserError(f"data {source}: other classes than in the {kind} data before it")
-        classes |= scenes.classes
-        skipped.update(scenes.skipped)
-        found += scenes
-    return SceneList(found, class_names=classes, skipped=skipped)
+    return open_scenes(sources)

@@ -1,6 +1,7 @@
-"""What is different about streets, as plain data, so that help loads no torch (section 2.3 to 2.8 of UniPAD).
+"""What is different about streets, as plain data, so that help loads no torch (UniPAD, Yang et al. 2024).
 
-The defaults are the paper's: a range of 108 x 108 x 8 m, a volume of 180 x 180 x 5 cells, 72 + 24 samples.
+The defaults are those of the released code: a range of 108 x 108 x 8 m, a volume of 180 x 180 x 5 cells, 72 +
+24 samples.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Rays of a street: through LiDAR points, and through pixels that no LiDAR point is on (section 2.8).
+"""Rays of a street: through LiDAR points, and through pixels without one (UniPAD, Yang et al. 2024).
 
 The LiDAR's own rays begin in it, and have a colour where a camera sees their point. A camera's rays go
 through pixels with a LiDAR point first; what is left of their number goes through a grid of pixels below the

@@ -28,17 +28,20 @@ def score_boxes(
     """
     scores = DrivingScore(classes)
     for true, detected in zip(truth, found, strict=True):
-        kept = true.label >= 0
-        if measured:
-            kept &= true.points != 0
-        scores.add(_driving(true[kept]), _driving(detected))
+        scores.add(driving_boxes(counted(true, measured=measured)), driving_boxes(detected))
     result = scores.scores()
     named = {"nds": result.nds, "map": result.mean_ap} | result.errors
     means = result.class_ap.mean(1)
     return named | {f"ap_{name}": float(value) for name, value in zip(classes, means, strict=True)}
 
 
-def _driving(boxes: Boxes3D) -> DrivingBoxes:
+def counted(truth: Boxes3D, *, measured: bool = True) -> Boxes3D:
+    """The true boxes that count: of a class, and with `measured` not those without any LiDAR point."""
+    return truth[(truth.label >= 0) & ((truth.points != 0) | (not measured))]
+
+
+def driving_boxes(boxes: Boxes3D) -> DrivingBoxes:
+    """Boxes in the form of the metric; none of them has an attribute."""
     return DrivingBoxes(
         boxes.center,
         boxes.size,

@@ -48,7 +48,7 @@ def predict(options: "Options") -> int:
     refuse_full(options.out)
     found = read_model(options.model)
     if found.kind == OUTDOOR:
-        from ponderv2.outdoor_task import predict_outdoor
+        from ponderv2.street_detections import predict_outdoor
 
         return int(predict_outdoor(found, options, options.out))
     task = load_task(options.model)
