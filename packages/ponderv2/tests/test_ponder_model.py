@@ -33,9 +33,9 @@ def seen(batch):
         return model, encoded, model.render(encoded, batch.rays)
 
 
-def test_a_few_steps_make_every_loss_smaller(batch):
-    model = small_model(volume={"occupancy": True}).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+def test_a_few_steps_make_what_is_rendered_more_like_what_was_seen():
+    batch, model = room_batch(rays=48), small_model(volume={"occupancy": True}).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
     draw, history = seeded(), []
     for _ in range(40):
         terms = model.losses(model(batch, draw), batch)

@@ -1,4 +1,4 @@
-"""From sparse features to a dense volume (PonderV2, section 2.3 of our contract).
+"""From sparse features to a dense volume (PonderV2, Zhu et al. 2023).
 
     V = U(mean of the features in each cell),   U a 3D U-Net, or outdoors one convolution
 

@@ -1,4 +1,4 @@
-"""The neural field: what a point of space is, read off the volume (PonderV2, section 2.4 of our contract).
+"""The neural field: what a point of space is, read off the volume (PonderV2, Zhu et al. 2023).
 
 With f(p) the volume at p, split in a half for geometry and one for appearance (or shared, as outdoors),
 

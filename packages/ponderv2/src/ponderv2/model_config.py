@@ -46,6 +46,9 @@ class SpUNetConfig:
     """names of the data sets that have norms of their own (point prompt training); none: one norm for all"""
     context: int = 256
     """numbers that say which data set it is, where there are several"""
+    momentum: float = 0.01
+    """share of a batch in the norms' running statistics; more for trainings of a few hundred steps, after
+    which 0.01 would leave much of the initial ones in evaluation"""
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.blocks) or len(self.channels) % 2 or not self.channels:
@@ -53,7 +56,7 @@ class SpUNetConfig:
                 f"{len(self.channels)} numbers of channels and {len(self.blocks)} of blocks; "
                 "there are as many of the one as of the other, half of them going down, half of them up"
             )
-        _positive(self, "in_channels", "stem", "channels", "blocks", "context")
+        _positive(self, "in_channels", "stem", "channels", "blocks", "context", "momentum")
         _names(self.datasets)
 
     @property
@@ -149,7 +152,7 @@ class RendererConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the losses of section 3 of the paper; 0 leaves one out. Lengths are in sides of the cube."""
+    """Weights of the losses of rendering; 0 leaves one out. Lengths are in sides of the cube."""
 
     depth: float = 1.0
     """of the depth of a ray"""
@@ -201,14 +204,14 @@ SIZES: dict[Size, PonderConfig] = {
     ),
     "tiny": PonderConfig(
         backbone=SpUNetConfig(
-            stem=16, channels=(16, 32, 48, 48, 32, 32), blocks=(1, 1, 1, 1, 1, 1), context=32
+            stem=16, channels=(16, 32, 48, 48, 32, 32), blocks=(1, 1, 1, 1, 1, 1), context=32, momentum=0.1
         ),
         volume=VolumeConfig(shape=(32, 32, 32), widths=(16, 32, 48), out=32, occupancy=True),
         field=FieldConfig(hidden=32, geometry=16),
         renderer=RendererConfig(samples=32, importance=16),
     ),
 }
-"""sizes by name; `paper` with 3 data sets has 39 million parameters in its backbone"""
+"""sizes by name"""
 
 
 def size(

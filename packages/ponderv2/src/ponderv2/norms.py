@@ -1,6 +1,6 @@
 """Batch norm of voxels, and the prompted one: statistics of their own for each data set.
 
-Point prompt training (Wu et al. 2024, section 3.2; PonderV2, section 2.2 of our contract), for features x of
+Point prompt training (Wu et al. 2024), which PonderV2 pre-trains with on several data sets: for features x of
 a data set d with the context c_d,
 
     y = BN_d(x) (1 + scale) + shift,   (shift, scale) = Linear(SiLU(c_d))
@@ -23,8 +23,8 @@ class VoxelNorm(nn.BatchNorm1d):
     """Batch norm over voxels. A single voxel has no variance: it is normalised by the running statistics,
     which it leaves alone (torch's own refuses it, and the coarsest level of a small cloud is one voxel)."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=EPSILON, momentum=MOMENTUM)
+    def __init__(self, channels: int, momentum: float = MOMENTUM) -> None:
+        super().__init__(channels, eps=EPSILON, momentum=momentum)
 
     def forward(self, features: Tensor) -> Tensor:
         """(M, C) -> (M, C)."""
@@ -42,12 +42,20 @@ class PromptedNorm(nn.Module):
         channels: C.
         datasets: names of the data sets, in any order; none: one norm for all, without a context.
         context: E.
+        momentum: of the running statistics.
     """
 
-    def __init__(self, channels: int, datasets: tuple[str, ...] = (), context: int = 256) -> None:
+    def __init__(
+        self,
+        channels: int,
+        datasets: tuple[str, ...] = (),
+        context: int = 256,
+        *,
+        momentum: float = MOMENTUM,
+    ) -> None:
         super().__init__()
-        self.plain = None if datasets else VoxelNorm(channels)
-        self.of = nn.ModuleDict({name: VoxelNorm(channels) for name in datasets})
+        self.plain = None if datasets else VoxelNorm(channels, momentum)
+        self.of = nn.ModuleDict({name: VoxelNorm(channels, momentum) for name in datasets})
         self.modulation = nn.Linear(context, 2 * channels) if datasets else None
         if self.modulation is not None:
             nn.init.trunc_normal_(self.modulation.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""Where along a ray the field is looked at (PonderV2, section 2.5 of our contract; Wang et al. 2021, NeuS).
+"""Where along a ray the field is looked at (NeuS, Wang et al. 2021; PonderV2, Zhu et al. 2023).
 
 A ray is clipped to the box of the volume and looked at in evenly drawn places; where the distances there
 change their sign, more places are added, in one or several searches with a fixed sharpness of 64, 128, ...

@@ -1,4 +1,4 @@
-"""What rendering is compared with: frames of a depth camera (PonderV2, section 2.6 of our contract).
+"""What rendering is compared with: frames of a depth camera (PonderV2, Zhu et al. 2023).
 
 With D the depth of a ray, M = D > 0, T the truncation, s_i the signed distance and t_i the place of a sample,
 

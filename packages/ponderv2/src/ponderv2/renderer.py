@@ -1,4 +1,4 @@
-"""Rendering of a field along rays, as NeuS does (Wang et al. 2021; PonderV2, section 2.5 of our contract).
+"""Rendering of a field along rays, as NeuS does (Wang et al. 2021), and PonderV2 after it (Zhu et al. 2023).
 
 Where a ray o + t d is looked at says `ponderv2.ray_samples`. Then, with delta_i = t_{i+1} - t_i, the logistic
 function sigma and the sharpness k = exp(10 v), which is learned,

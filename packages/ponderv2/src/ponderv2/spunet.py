@@ -1,4 +1,4 @@
-"""SpUNet: the sparse U-Net that pre-training is for (PonderV2, section 2.2 of our contract).
+"""SpUNet: the sparse U-Net that pre-training is for (Graham et al. 2018; as in PonderV2, Zhu et al. 2023).
 
 A stem of 5 x 5 x 5, stages that halve the sides and convolve within the occupied voxels, and stages that
 return to exactly the voxels of the level above and take up its features:
@@ -125,6 +125,7 @@ class SpUNet(nn.Module):
         blocks: residual blocks of each stage.
         contexts: names of the data sets that have norms of their own; None: one norm for all.
         context: E, numbers of a data set's context.
+        momentum: of the norms' running statistics; more for short trainings.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class SpUNet(nn.Module):
         blocks: tuple[int, ...] = (2, 3, 4, 6, 2, 2, 2, 2),
         contexts: tuple[str, ...] | None = None,
         context: int = 256,
+        momentum: float = 0.01,
     ) -> None:
         super().__init__()
         self.config = SpUNetConfig(
@@ -145,8 +147,9 @@ class SpUNet(nn.Module):
             blocks=tuple(blocks),
             datasets=tuple(contexts or ()),
             context=context,
+            momentum=momentum,
         )
-        norm = Norms(self.config.datasets, context)
+        norm = Norms(self.config.datasets, context, momentum)
         self.contexts = nn.ParameterDict({name: torch.randn(context) for name in self.config.datasets})
         self.levels = len(channels) // 2
         going_down, going_up = channels[: self.levels], channels[self.levels :]
@@ -221,10 +224,11 @@ class Norms(NamedTuple):
 
     datasets: tuple[str, ...]
     context: int
+    momentum: float
 
     def __call__(self, channels: int) -> PromptedNorm:
         """A norm of so many channels."""
-        return PromptedNorm(channels, self.datasets, self.context)
+        return PromptedNorm(channels, self.datasets, self.context, momentum=self.momentum)
 
 
 def build_spunet(config: SpUNetConfig) -> SpUNet:
@@ -236,6 +240,7 @@ def build_spunet(config: SpUNetConfig) -> SpUNet:
         blocks=config.blocks,
         contexts=config.datasets,
         context=config.context,
+        momentum=config.momentum,
     )
 
 

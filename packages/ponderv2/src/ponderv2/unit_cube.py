@@ -1,7 +1,7 @@
 """The one transform between the world, the unit cube that the paper renders in, and the volume, both ways.
 
 A cloud is mapped to a cube: its box is centred in x and y and put on the floor z = -1/2, and the largest
-extent becomes 1 (PonderV2, section 2.3 of our contract). The volume covers the cube and a margin; it is also
+extent becomes 1 (PonderV2, Zhu et al. 2023). The volume covers the cube and a margin; it is also
 what rays are clipped to. Outdoors the box is a fixed range and the scale the same along all axes.
 
 Whatever pools features into the volume, or reads them off it, asks this file where a point lies. The

@@ -48,7 +48,9 @@ def sphere(radius=0.3):
 
 
 SMALL = PonderConfig(
-    backbone=SpUNetConfig(in_channels=3, stem=8, channels=(8, 12, 12, 8), blocks=(1, 2, 1, 1), context=5),
+    backbone=SpUNetConfig(
+        in_channels=3, stem=8, channels=(8, 12, 12, 8), blocks=(1, 2, 1, 1), context=5, momentum=0.1
+    ),
     volume=VolumeConfig(shape=(16, 16, 8), widths=(6, 8), out=12),
     field=FieldConfig(hidden=16, geometry=8),
     renderer=RendererConfig(samples=12, importance=6),
@@ -89,7 +91,8 @@ class TinyBatch:
 
 
 def room_batch(scenes=2, points=300, rays=24, seed=0) -> TinyBatch:
-    """Points on the floor and one wall of rooms of 4 m, and rays from inside with their true depth."""
+    """Points on the floor and one wall of rooms of 4 m, and rays to the floor with their true depth. Each has
+    an origin of its own: what a single camera sees could be painted right before its lens."""
     draw = torch.Generator().manual_seed(seed)
 
     def random(*shape):
@@ -106,7 +109,7 @@ def room_batch(scenes=2, points=300, rays=24, seed=0) -> TinyBatch:
         coords.append(cloud)
         boxes.append(torch.stack([cloud.amin(0), cloud.amax(0)]))
     coord = torch.cat(coords)
-    origin = torch.tensor([2.0, 2.0, 1.5]).expand(scenes, rays, 3)
+    origin = random(scenes, rays, 3) * torch.tensor([3.0, 3, 1]) + torch.tensor([0.5, 0.5, 0.8])
     target = torch.cat([random(scenes, rays, 2) * 4, torch.zeros(scenes, rays, 1)], -1)
     way = target - origin
     depth = way.norm(dim=-1)
