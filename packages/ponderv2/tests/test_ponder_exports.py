@@ -80,7 +80,7 @@ def test_a_checkpoint_of_pointcept_gives_the_same_backbone(name, folders, tmp_pa
 
 
 def test_a_tap_lies_where_spconv_looks_for_it(folders):
-    """Pointcept's voxels are (batch, x, y, z), so its kernel is (out, x, y, z, in); our taps run over z, y, x."""
+    """Voxels of Pointcept are (batch, x, y, z), its kernel (out, x, y, z, in); our taps run over z, y, x."""
     _, model = folders["plain"]
     state = model.backbone.state_dict()
     theirs = pointcept_checkpoint(model.config.backbone, state)["module.backbone.conv_input.0.weight"]

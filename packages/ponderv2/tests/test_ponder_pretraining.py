@@ -94,7 +94,7 @@ def test_a_run_logs_its_terms_and_held_out_views(whole):
         assert not [name for name in line if "semantic" in name or "point_text" in name]
     validated = [line for line in lines if "val/psnr" in line]
     assert [line["step"] for line in validated] == [2, 4]
-    assert {"val/depth_error", "val/input_psnr", "val/seen", "val/ssim"} <= set(validated[-1])
+    assert {"val/input_psnr", "val/seen", "val/ssim", "val/input_ssim"} <= set(validated[-1])
 
 
 def test_a_run_leaves_pictures_a_page_and_a_model_that_says_what_it_is(whole):
@@ -374,9 +374,10 @@ def test_one_and_two_threads_and_a_second_time_agree(scenes):
     one, again = losses(), losses()
     with threads(2):
         two = losses()
-    for first, second, other in zip(one, again, two, strict=True):
-        assert torch.equal(first, second)
-        torch.testing.assert_close(first, other, atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(first, second) for first, second in zip(one, again, strict=True))
+    torch.testing.assert_close(one[0], two[0], atol=1e-5, rtol=1e-5)
+    apart = float((one[1] - two[1]).norm() / one[1].norm())
+    assert apart < 1e-3  # second derivatives of float32: 3e-4, where another draw of places gives over 0.1
 
 
 def test_the_renderer_is_exact_under_autocast(scenes):

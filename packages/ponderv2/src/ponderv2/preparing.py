@@ -89,10 +89,16 @@ def account(
             "labelled points": _by_name([each.labels for each in own], classes),
             "labelled pixels": _by_name([each.pixels for each in own], classes),
         }
+    skipped = Counter(scenes.skipped)
+    remarks = list(scenes.remarks)
+    for scene in scenes:  # readers share the list's counter with the scenes, a scene of its own has its own
+        if scene.skipped is not scenes.skipped:
+            skipped.update(scene.skipped)
+            remarks += [line for line in scene.remarks if line not in remarks]
     return {
         "data sets": found,
-        "left out": dict(scenes.skipped),
-        "first of them": list(scenes.remarks[:NAMED]),
+        "left out": dict(skipped),
+        "first of them": remarks[:NAMED],
         "broken scenes": faults,
     }
 
