@@ -8,6 +8,7 @@ import pytest
 
 from nonet.errors import UserError
 from ponderv2.cameras import unproject
+from ponderv2.leveling import level_up, upright_of_cameras
 from ponderv2.processed_rooms import labels_of_nearest
 from ponderv2.reading import KINDS, open_scenes, parse_source
 from ponderv2.rgbd_scenes import read_depth, suspected_unit
@@ -123,7 +124,7 @@ def test_wall_is_class_0_and_counts(kind, written):
 
 
 def test_scannet_frames_are_found_by_their_names(written):
-    """Regression: the original counts into its list by the number in the name: another frame with a stride."""
+    """Regression: the original counts into its list by the number in a name: another frame with a stride."""
     scene = open_scenes(f"scannet:{written['scannet']}:train")[0]
     assert scene.view_names == ("0", "20", "40", "60")
     assert scene.view(3).name == "60"
@@ -397,6 +398,8 @@ def test_a_unit_file_counts(own, rooms):
     scene = open_scenes(f"rgbd:{own}")[0]
     assert np.abs(scene.view(0).depth - rooms[0].view(0).depth).max() < 1e-3
     assert scene.up == (0, -1, 0)
+    (own / "up.txt").write_text("level\n")
+    np.testing.assert_allclose(open_scenes(f"rgbd:{own}")[0].up, (0, 0, 1), atol=5e-3)
     (own / "up.txt").write_text("north\n")
     with pytest.raises(UserError, match="'north' is no axis"):
         open_scenes(f"rgbd:{own}")
@@ -509,7 +512,7 @@ def test_area_5b_is_moved_rigidly():
 
 def test_a_fused_cloud_lies_on_the_surfaces_with_their_normals(own, rooms):
     (scene,) = open_scenes(f"rgbd:{own}")
-    scene.step, scene.spacing = 1, 0.02
+    scene.spacing = 0.02
     cloud = scene.cloud()
     distance = rooms[0].sdf(cloud.coord.astype(np.float64))
     assert np.percentile(np.abs(distance), 90) < 5e-3
@@ -525,7 +528,7 @@ def test_a_fused_cloud_lies_on_the_surfaces_with_their_normals(own, rooms):
 
 def test_a_part_of_the_views_gives_a_cloud_of_these_alone(own, rooms):
     (scene,) = open_scenes(f"rgbd:{own}")
-    scene.step, scene.spacing = 1, None
+    scene.spacing = None
     part = scene.with_views([2])
     assert part.view_names == ("000002",)
     cloud, view = part.cloud(), rooms[0].view(2)
@@ -577,14 +580,37 @@ def test_tum_folders_know_their_cameras(rooms, tmp_path):
     ]
 
 
-def test_seven_scenes_say_that_y_points_down(written, rooms):
+def test_where_up_is_in_seven_scenes_is_seen_from_floors_and_tops(written, rooms):
     scene = open_scenes(f"7scenes:{written['7scenes']}")[0]
-    assert scene.up == (0, -1, 0)
+    np.testing.assert_allclose(scene.up, (0, -1, 0), atol=5e-3)
     floor = rooms[0].view(0).label == 0
     view = scene.view(0)
     v, u = np.nonzero(floor)
     np.testing.assert_allclose(unproject(view, u, v, view.depth[v, u])[:, 1], 0, atol=2e-3)
+    assert scene.with_views([1]).up == scene.up
     assert open_scenes(f"7scenes:{written['7scenes']}", up="z")[0].up == (0, 0, 1)
+
+
+def test_level_is_the_direction_that_most_agree_on():
+    random = np.random.default_rng(0)
+    truth = np.array([0.3, -0.2, 0.93])
+    truth /= np.linalg.norm(truth)
+    level = truth + random.normal(0, 0.03, (300, 3))
+    other = random.normal(0, 1, (700, 3))
+    normals = np.concatenate([level, other])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    found = level_up(normals, (0, 0, 1))
+    assert found @ truth > np.cos(np.radians(1.5))
+    assert level_up(normals, found) @ truth > np.cos(np.radians(1.5)), "from nearby the same"
+    few = np.array([[0, 0, 1.0]] + [[1.0, 0, 0]] * 99)
+    assert level_up(few, (0, 0.1, 1))[1] > 0.05, "one of a hundred does not decide"
+    assert level_up(np.zeros((0, 3)), (0, 0, 2)).tolist() == [0, 0, 1]
+
+
+def test_cameras_say_roughly_where_up_is(rooms):
+    found = upright_of_cameras(rooms[0].poses)
+    assert found[2] > 0.9
+    assert upright_of_cameras([np.eye(4), np.diag([-1, -1, 1, 1.0])]).tolist() == [0, 0, 1]
 
 
 def test_tabletop_frames_have_classes_by_their_numbers(written):

@@ -74,6 +74,10 @@ def open_clouds(path: Path, split: str | None, options: ReadOptions) -> SceneLis
     given = next((file for place in places if (file := place / "classes.txt").is_file()), None)
     classes = None if given is None else read_names(given)
     up = UP if options.up is None else AXES[options.up]
+    if up is None:
+        raise UserError(
+            f"{base}: a cloud without cameras does not say where up is; give --up z, -y or the like"
+        )
     scenes = [CloudScene(file, classes=classes, up=up) for file in files]
     return SceneList(scenes, class_names={DATASET: classes} if classes else {})
 

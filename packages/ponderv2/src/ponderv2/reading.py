@@ -46,7 +46,7 @@ def open_scenes(
         sources: `KIND:PATH` or `KIND:PATH:SPLIT`; see `KINDS` for the kinds, and each reader for its layout
             and splits. `synthetic:COUNT[:SEED]` makes rooms up.
         depth_scale: units of depth images a metre, in place of the data set's own.
-        up: where the world's "up" is (x, -x, y, -y, z, -z), likewise.
+        up: where the world's "up" is (x, -x, y, -y, z, -z, or `level`: from what the views see), likewise.
         frame_step: take every so many frames of a scene.
         normals: `estimate` gives clouds without normals estimated ones; `given` leaves them without.
         options: depth scale, up and frame step at once.

@@ -122,8 +122,8 @@ def open_seven_scenes(path: Path, split: str | None, options: ReadOptions) -> Sc
                 frames.append(FrameFiles(stem, color, depth, read_pose(pose_file), camera))
             except BadFrame as fault:
                 folder.leave_out(fault)
-        # KinectFusion's world is its first camera's, more or less upright: y points down
-        scenes.append(folder.scene(place.name, frames, place, up=AXES["-y"]))
+        # the world of KinectFusion is that of a camera, which somebody held more or less upright
+        scenes.append(folder.scene(place.name, frames, place, up=None))
     return folder.list(scenes)
 
 
@@ -332,7 +332,7 @@ def _existing(place: Path, names: Sequence[str], what: str) -> Path:
     raise BadFrame(f"no {what} file", str(place / names[0]), "no such file")
 
 
-def _up(file: Path) -> tuple[float, float, float]:
+def _up(file: Path) -> tuple[float, float, float] | None:
     word = file.read_text(encoding="utf-8").strip()
     if word not in AXES:
         raise UserError(f"{file}: {word[:20]!r} is no axis; write one of {', '.join(AXES)}")

@@ -5,17 +5,17 @@ and a scene whose depth cannot be metres is refused with the unit that would mak
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from ponderv2.cameras import pose_fault
+from ponderv2.leveling import level_up, upright_of_cameras
 from ponderv2.point_files import read_cloud
 from ponderv2.scenes import IGNORED, UP, Array, BadFrame, ChosenViews, PointCloud, Scene, View, check_indices
 from ponderv2.view_fusion import fuse_views
@@ -38,7 +38,7 @@ _UNITS = {
     10_000.0: "1/10000 m",
 }
 _TYPICAL = 2.0  # metres, a usual median of rooms
-_LOOKED_AT = 5  # views that a scene's unit is judged by
+_LOOKED_AT = 5  # views that a scene's unit and level are judged by
 _NOTHING = 65535  # in 16-bit images of Kinects and of S3DIS
 _ASPECT = 0.02  # by how much the shapes of colour and depth may differ
 
@@ -76,11 +76,11 @@ class RgbdScene(Scene):
         find: gives the frames with sound poses; called once, when they are first asked for.
         depth_scale: units of the depth images a metre.
         said: whether the user named that unit.
-        up: of the world.
+        up: of the world; None finds it from some views when it is first asked for.
         classes: names of the class numbers.
         decode: for label images; None leaves them aside.
         cloud_file: its cloud; None fuses the views.
-        step: when fusing, every so many pixels in each direction are taken.
+        step: when fusing, every so many pixels in each direction are taken; see `view_fusion.fuse_views`.
         spacing: when fusing, metres of a cell that gets one point; None keeps all.
         skipped: see `Scene`.
         remarks: see `Scene`.
@@ -94,24 +94,36 @@ class RgbdScene(Scene):
         *,
         depth_scale: float = MILLIMETRES,
         said: bool = False,
-        up: tuple[float, float, float] = UP,
+        up: tuple[float, float, float] | None = UP,
         classes: tuple[str, ...] | None = None,
         decode: Decode | None = None,
         cloud_file: Path | None = None,
-        step: int = 4,
+        step: int | None = None,
         spacing: float | None = 0.01,
         skipped: "Counter[str] | None" = None,
         remarks: list[str] | None = None,
     ) -> None:
         super().__init__(name, dataset, skipped=skipped, remarks=remarks)
         self._find, self.depth_scale, self.said = find, depth_scale, said
-        self.up, self.classes, self.decode, self.cloud_file = up, classes, decode, cloud_file
+        self.classes, self.decode, self.cloud_file = classes, decode, cloud_file
+        self._given_up = up
         self.step, self.spacing = step, spacing
 
     @cached_property
     def frames(self) -> tuple[FrameFiles, ...]:
         """The frames with sound poses."""
         return tuple(self._find())
+
+    @property
+    def up(self) -> tuple[float, float, float]:
+        """As given, else the level of what some views see."""
+        if self._given_up is None:
+            self._given_up = self._level()
+        return self._given_up
+
+    @up.setter
+    def up(self, up: tuple[float, float, float]) -> None:
+        self._given_up = up
 
     @property
     def view_names(self) -> tuple[str, ...]:
@@ -158,15 +170,37 @@ class RgbdScene(Scene):
             f"which is no room: give --depth-scale{f' {suspected:g}' if advice else ''}{advice}"
         )
 
+    def _level(self) -> tuple[float, float, float]:
+        rough = upright_of_cameras([frame.camera_to_world for frame in self.frames])
+        normals = fuse_views(self._sound(self._some(), []), spacing=None).normal
+        assert normals is not None
+        x, y, z = level_up(normals, rough).tolist()
+        return x, y, z
+
+    def _some(self) -> list[FrameFiles]:
+        """Some frames, evenly chosen."""
+        count = len(self.frames)
+        chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).round().astype(int))
+        return [self.frames[index] for index in chosen]
+
+    def _sound(
+        self, frames: Iterable[FrameFiles], faults: list[BadFrame]
+    ) -> Iterator[tuple[View, NDArray[np.int64] | None]]:
+        """The views of frames that can be used; the faults of the others."""
+        for frame in frames:
+            try:
+                yield self._view(frame)
+            except BadFrame as fault:
+                self.leave_out(fault)
+                faults.append(fault)
+
     @cached_property
     def _median(self) -> float | None:
         """Metres over some views, evenly chosen; None if none of them has depth."""
-        count = len(self.frames)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).round().astype(int))
         found = []
-        for index in chosen:
+        for frame in self._some():
             try:
-                depth = read_depth(self.frames[index].depth, self.depth_scale)
+                depth = read_depth(frame.depth, self.depth_scale)
             except BadFrame:
                 continue
             found.append(depth[depth > 0])
@@ -179,16 +213,7 @@ class RgbdScene(Scene):
         self.check_unit()
 
         faults: list[BadFrame] = []
-
-        def sound() -> Any:
-            for frame in self.frames:
-                try:
-                    yield self._view(frame)
-                except BadFrame as fault:
-                    self.leave_out(fault)
-                    faults.append(fault)
-
-        cloud = fuse_views(sound(), step=self.step, spacing=self.spacing)
+        cloud = fuse_views(self._sound(self.frames, faults), step=self.step, spacing=self.spacing)
         if not len(cloud):
             why = f"; the first: {faults[0]}" if faults else ""
             raise UserError(f"scene {self.name}: none of its {len(self.frames)} views gives a point{why}")

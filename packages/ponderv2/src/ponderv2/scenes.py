@@ -134,7 +134,6 @@ class Scene(ABC):
     Attributes:
         name: unique in its data set.
         dataset: the kind of data set, such as `scannet`: what prompted normalisation goes by.
-        up: (3,) where the world's "up" is, of length 1.
         classes: names of the class numbers, if there are labels.
         kept: (L,) int64 numbers of points that no augmentation may drop, or None: the labelled points of
             limited annotations.
@@ -145,7 +144,6 @@ class Scene(ABC):
 
     name: str
     dataset: str
-    up: tuple[float, float, float] = UP
     classes: tuple[str, ...] | None = None
     kept: NDArray[np.int64] | None = None
 
@@ -160,6 +158,16 @@ class Scene(ABC):
         self.name, self.dataset = name, dataset
         self.skipped: Counter[str] = Counter() if skipped is None else skipped
         self.remarks: list[str] = [] if remarks is None else remarks
+        self._up = UP
+
+    @property
+    def up(self) -> tuple[float, float, float]:
+        """Where the world's "up" is, of length 1; +z unless it was set."""
+        return self._up
+
+    @up.setter
+    def up(self, up: tuple[float, float, float]) -> None:
+        self._up = up
 
     def leave_out(self, fault: BadFrame) -> None:
         """Count a frame that cannot be used, once, and note its file."""

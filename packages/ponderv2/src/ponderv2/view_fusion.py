@@ -12,6 +12,8 @@ from ponderv2.scenes import IGNORED, Array, PointCloud, View
 # Shapes: h x w pixels of a view that are taken, N points.
 
 _JUMP = 0.08  # of the depth: neighbours farther apart than this lie on two surfaces
+_ACROSS = 160  # points across an image unless a step is given
+_BASE = 0.01  # of the image's width: how far neighbours are; depth of Kinects comes in coarse steps
 _BATCH = 400_000  # points after which cells are merged, so that long videos fit into memory
 
 
@@ -23,13 +25,17 @@ class _Points(NamedTuple):
 
 
 def fuse_views(
-    views: Iterable[tuple[View, NDArray[np.int64] | None]], *, step: int = 4, spacing: float | None = 0.01
+    views: Iterable[tuple[View, NDArray[np.int64] | None]],
+    *,
+    step: int | None = None,
+    spacing: float | None = 0.01,
 ) -> PointCloud:
     """The points that views see, in the world of their poses.
 
     Args:
         views: each with its (H, W) object numbers, or None; read one at a time.
-        step: every so many pixels in each direction become a point. Those without four neighbours on the same
+        step: every so many pixels in each direction become a point; None takes about 160 across an image.
+            Those without four neighbours on the same
             surface have no normal and are left out.
         spacing: metres of a cell that becomes one point, the mean of what is in it; its labels are those of
             the first point seen there. None keeps all points.
@@ -61,41 +67,47 @@ def fuse_views(
     )
 
 
-def view_normals(points: Array, seen: Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def view_normals(points: Array, seen: Array, reach: int = 1) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Normals of an organised cloud in its camera's frame, towards the camera.
 
     Args:
         points: (h, w, 3), the camera at the origin.
         seen: (h, w) bool.
+        reach: how many points away the neighbours are that span the surface.
 
     Returns:
         (h, w, 3) of length 1 where there is one, and (h, w) where that is.
     """
     height, width = seen.shape
     normal, there = np.zeros((height, width, 3)), np.zeros((height, width), bool)
-    if min(height, width) < 3:
+    if min(height, width) < 2 * reach + 1:
         return normal, there
-    across, down = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
+    edge, inside = reach, slice(reach, -reach)
+    across = points[inside, 2 * edge :] - points[inside, : -2 * edge]
+    down = points[2 * edge :, inside] - points[: -2 * edge, inside]
     inner = np.cross(down, across)  # x right, y down: this looks back at the camera
     length = np.linalg.norm(inner, axis=2)
     depth = points[..., 2]
-    near = _JUMP * depth[1:-1, 1:-1]
-    smooth = (np.abs(across[..., 2]) < 2 * near) & (np.abs(down[..., 2]) < 2 * near)
-    whole = seen[1:-1, 1:-1] & seen[1:-1, 2:] & seen[1:-1, :-2] & seen[2:, 1:-1] & seen[:-2, 1:-1]
-    good = whole & smooth & (length > 0)
+    near = 2 * _JUMP * depth[inside, inside]
+    smooth = (np.abs(across[..., 2]) < near) & (np.abs(down[..., 2]) < near)
+    beside = seen[inside, 2 * edge :] & seen[inside, : -2 * edge]
+    above = seen[2 * edge :, inside] & seen[: -2 * edge, inside]
+    good = seen[inside, inside] & beside & above & smooth & (length > 0)
     inner[good] /= length[good, None]
-    normal[1:-1, 1:-1][good] = inner[good]
-    there[1:-1, 1:-1] = good
+    normal[inside, inside][good] = inner[good]
+    there[inside, inside] = good
     return normal, there
 
 
-def _points(view: View, instance: Array | None, step: int) -> _Points:
+def _points(view: View, instance: Array | None, step: int | None) -> _Points:
+    step = step or max(1, round(view.depth.shape[1] / _ACROSS))
     depth = view.depth[::step, ::step]
     rows, columns = np.mgrid[0 : view.depth.shape[0] : step, 0 : view.depth.shape[1] : step]
     rotation = view.camera_to_world[:3, :3]
     steps = directions(view, columns.ravel(), rows.ravel()) @ np.linalg.inv(rotation).T
     points = steps.reshape(*depth.shape, 3) * depth[..., None]
-    normal, there = view_normals(points, depth > 0)
+    reach = max(1, round(_BASE * view.depth.shape[1] / step))
+    normal, there = view_normals(points, depth > 0, reach)
     count = int(there.sum())
     values = np.empty((count, 10))
     values[:, 0] = 1
