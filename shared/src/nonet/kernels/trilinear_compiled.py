@@ -59,7 +59,7 @@ def _over_points(run: Callable[..., None], found: Tensor, given: tuple[Tensor, .
     side_by_side(points, -(-n // POINTS), worthwhile=work >= WORTHWHILE)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _sum(out: Any, table: Any, rows: Any, weights: Any, begin: int, end: int) -> None:
     for p in range(begin, end):
         for c in range(out.shape[1]):
@@ -72,7 +72,9 @@ def _sum(out: Any, table: Any, rows: Any, weights: Any, begin: int, end: int) ->
                     out[p, c] += weight * table[row, c]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@numba.njit(  # type: ignore[untyped-decorator]
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
+)
 def _multiply(out: Any, gradient: Any, table: Any, rows: Any, begin: int, end: int) -> None:
     for p in range(begin, end):
         for k in range(8):
@@ -83,7 +85,7 @@ def _multiply(out: Any, gradient: Any, table: Any, rows: Any, begin: int, end: i
             out[p, k] = total
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _scatter(out: Any, gradient: Any, rows: Any, weights: Any, first: int, last: int) -> None:
     for p in range(len(rows)):
         for k in range(8):

@@ -16,7 +16,7 @@ without points and bicycles in racks, which is not done here.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -117,7 +117,7 @@ class DrivingScore:
         for boxes, true in ((truth, True), (found, False)):
             boxes = self._checked(boxes, f"{what}: {'true' if true else 'found'} boxes", true)
             near = np.linalg.norm(boxes.center[:, :2] - place, axis=1) < self._far[boxes.label]
-            sides.append(DrivingBoxes(*(part[near] for part in boxes)))
+            sides.append(_chosen(boxes, near))
         self._scenes.append((sides[0], sides[1]))
 
     def __add__(self, other: "DrivingScore") -> "DrivingScore":
@@ -132,7 +132,10 @@ class DrivingScore:
         K = len(self.classes)
         ap, errors = np.zeros((K, len(DISTANCES))), np.full((K, len(ERRORS)), np.nan)
         for kind, name in enumerate(self.classes):
-            scenes = [(_only(truth, kind), _only(found, kind)) for truth, found in self._scenes]
+            scenes = [
+                (_chosen(truth, truth.label == kind), _chosen(found, found.label == kind))
+                for truth, found in self._scenes
+            ]
             for place, distance in enumerate(DISTANCES):
                 curve = _curve(scenes, distance, name in HALF_TURNS)
                 ap[kind, place] = np.clip(curve.precision[FIRST:] - LOW, 0, None).mean() / (1 - LOW)
@@ -184,9 +187,8 @@ class _Curve(NamedTuple):
         return np.asarray(self.errors[FIRST : self.reached + 1].mean(0))
 
 
-def _only(boxes: DrivingBoxes, kind: int) -> DrivingBoxes:
-    mine = boxes.label == kind
-    return DrivingBoxes(*(part[mine] for part in boxes))
+def _chosen(boxes: DrivingBoxes, rows: NDArray[Any]) -> DrivingBoxes:
+    return DrivingBoxes(**{name: part[rows] for name, part in boxes._asdict().items()})
 
 
 def _curve(scenes: Sequence[tuple[DrivingBoxes, DrivingBoxes]], distance: float, half_turns: bool) -> _Curve:
@@ -195,14 +197,13 @@ def _curve(scenes: Sequence[tuple[DrivingBoxes, DrivingBoxes]], distance: float,
     scores, right, pairs = [np.zeros(0)], [np.zeros(0, np.bool_)], [np.zeros((0, len(ERRORS)))]
     for truth, found in scenes:
         order = np.argsort(-found.score, kind="stable")
-        ordered = DrivingBoxes(*(part[order] for part in found))
+        ordered = _chosen(found, order)
         partner = _partners(truth, ordered, distance)
         hit = partner >= 0
         scores.append(ordered.score)
         right.append(hit)
         errors = np.full((len(order), len(ERRORS)), np.nan)
-        chosen = [DrivingBoxes(*(p[i] for p in b)) for b, i in ((truth, partner[hit]), (ordered, hit))]
-        errors[hit] = _errors(*chosen, half_turns)
+        errors[hit] = _errors(_chosen(truth, partner[hit]), _chosen(ordered, hit), half_turns)
         pairs.append(errors)
     score, hits, error = np.concatenate(scores), np.concatenate(right), np.concatenate(pairs)
     if not hits.any():

@@ -115,15 +115,15 @@ class InstanceAP:
         for kind in range(self.classes):
             mine = np.flatnonzero(kind_of == kind) if kind in looked_for else np.zeros(0, np.int64)
             rows = parts[kind]
-            common = np.array([row[3][mine] for row in rows], np.float64).reshape(len(rows), len(mine))
+            shared = np.array([row[3][mine] for row in rows], np.float64).reshape(len(rows), len(mine))
             own, outside = (np.array([row[i] for row in rows], np.float64) for i in (1, 2))
             small = sizes[mine] < self.smallest
-            union = own[:, None] + sizes[mine][None] - common
+            union = own[:, None] + sizes[mine][None] - shared
             scene.append(
                 _Class(
                     np.array([row[0] for row in rows], np.float64),
-                    common / union,
-                    (outside + common[:, small].sum(1)) / np.maximum(own, 1),
+                    shared / union,
+                    (outside + shared[:, small].sum(1)) / np.maximum(own, 1),
                     small,
                 )
             )
@@ -148,8 +148,8 @@ class InstanceAP:
                 ap[:, kind] = [_average_precision(scenes, overlap) for overlap in OVERLAPS]
         each = (ap[:-1].mean(0), ap[0], ap[-1])
         there = ~np.isnan(ap[0])
-        means = [float(values[there].mean()) if there.any() else float("nan") for values in each]
-        return InstanceScores(*means, *each)
+        ap_all, ap50, ap25 = (float(v[there].mean()) if there.any() else float("nan") for v in each)
+        return InstanceScores(ap_all, ap50, ap25, *each)
 
     def _points_of(self, mask: FoundInstance, count: int, what: str) -> NDArray[np.int64]:
         points = np.asarray(mask.points)
