@@ -41,8 +41,9 @@ def prepare(options: "Options") -> dict[str, Any]:
     if out is not None:
         _check_place(out, options.data)
     scenes = open_scenes(
-        options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step
-    )
+        options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step,
+        normals=options.normals,
+    )  # fmt: skip
     part = None if out is None else out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
     try:
         entries, counts, faults = _pack_all(scenes, part, options)

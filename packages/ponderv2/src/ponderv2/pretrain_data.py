@@ -57,8 +57,9 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
         UserError: scenes cannot be read, have no views, lack channels or labels, or ratios do not fit.
     """
     scenes = open_scenes(
-        options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step
-    )
+        options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step,
+        normals=options.normals,
+    )  # fmt: skip
     if options.lr_file is not None:
         scenes = limit_scenes(scenes, options.lr_file)
     if options.la_file is not None:

@@ -33,6 +33,8 @@ class PretrainDataOptions:
     """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
     up: str | None = None
     """where the world's "up" is: x, -x, y, -y, z or -z; none: as the data set has it"""
+    normals: Literal["given", "estimate"] = "given"
+    """estimate: clouds without normals get those of their neighbourhoods; given: they have none"""
     hold_out: int = 10
     """every so-many-th view of a scene is kept from training, to validate and to draw; 0: none is"""
     channels: tuple[str, ...] = ("color", "normal")

@@ -231,7 +231,7 @@ def facts_of(options: "Options", data: PretrainData) -> dict[str, Any]:
         "channels": list(options.channels), "voxel": options.voxel, "keep": options.keep,
         "mask_ratio": options.mask_ratio, "scenes": data.scenes,
         "classes": {name: list(names) for name, names in data.classes.items()},
-        "held_out_views": data.held_views,
+        "hold_out": options.hold_out, "held_out_views": data.held_views,
     }  # fmt: skip
 
 

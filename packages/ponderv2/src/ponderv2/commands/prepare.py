@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from nonet.errors import UserError
 
@@ -30,6 +31,8 @@ class Options:
     """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
     up: str | None = None
     """where the world's "up" is: x, -x, y, -y, z or -z; none: as the data set has it"""
+    normals: Literal["given", "estimate"] = "given"
+    """estimate: clouds without normals are packed with those of their neighbourhoods"""
     skip_broken: bool = False
     """leave scenes out that cannot be used, rather than end"""
     json: bool = False
