@@ -22,3 +22,23 @@ def passes_in_triton():
         assert " passed" in ran.stdout
 
     return again
+
+
+@pytest.fixture
+def compiles():
+    """Compile a kernel for a GPU, on any machine.
+
+    Called with the kernel, the type of its pointers, other types by name, and its constants by name; gives
+    the assembly, for compute capability 9.0.
+    """
+
+    def assembly(kernel, pointers, types, constants):
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource, compile
+
+        signature = {name: types.get(name, pointers) for name in kernel.arg_names}
+        signature |= dict.fromkeys(constants, "constexpr")
+        source = ASTSource(kernel, signature=signature, constexprs=constants)
+        return compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+
+    return assembly

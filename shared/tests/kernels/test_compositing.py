@@ -146,6 +146,21 @@ def test_shapes_that_do_not_fit_are_refused():
             composite(alpha, values)
 
 
+@needs("triton")
+@pytest.mark.skipif(OTHER_FORM, reason="the interpreter has replaced the compiler")
+@pytest.mark.parametrize("kind", ["fp32", "fp64"])
+def test_triton_form_compiles_for_a_gpu(kind, compiles):
+    from nonet.kernels.compositing_triton import _kernels
+
+    forward, backward = _kernels()
+    sizes = {"S": "i32", "C": "i32"}
+    constants = {"LEAK": LEAK, "WIDE": 256, "COLUMNS": 32}
+    assembly = compiles(forward, f"*{kind}", sizes, constants)
+    assert "st.global" in assembly
+    assembly = compiles(backward, f"*{kind}", sizes, constants | {"TO_VALUES": True})
+    assert assembly.count("bar.sync") >= 2, "neighbours' products are read after they are stored"
+
+
 @pytest.mark.slow
 @needs("triton")
 @pytest.mark.skipif(OTHER_FORM, reason="this is the other form")

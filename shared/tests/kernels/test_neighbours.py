@@ -141,6 +141,20 @@ def test_what_cannot_be_is_refused():
             call()
 
 
+@needs("triton")
+@pytest.mark.skipif(OTHER_FORM, reason="the interpreter has replaced the compiler")
+def test_triton_form_compiles_for_a_gpu(compiles):
+    from nonet.kernels import neighbours_triton as form
+
+    search, farthest = form._kernels()
+    sizes = {"keys": "*i64", "N": "i32", "M": "i32", "k": "i32"}
+    constants = {"NONE": form.NONE, "QUERIES": form.QUERIES, "POINTS": form.POINTS, "WIDE": 8}
+    assert "st.global" in compiles(search, "*fp32", sizes, constants)
+    sizes = {"found": "*i64", "N": "i32", "count": "i32", "start": "i32"}
+    assert "st.global" in compiles(farthest, "*fp32", sizes, {"BLOCK": form.BLOCK})
+    assert "st.global" in compiles(farthest, "*fp32", sizes, {"BLOCK": form.BLOCK, "start": 1})
+
+
 @pytest.mark.slow
 @needs("triton")
 @pytest.mark.skipif(OTHER_FORM, reason="this is the other form")
