@@ -112,7 +112,7 @@ def check_names(dataset: str, found: tuple[str, ...], classes: Classes) -> None:
         return
     if set(found) == set(wanted):
         moved = [name for name, other in zip(found, wanted, strict=True) if name != other]
-        raise UserError(f"{dataset}: the same classes in another order, from {joined(moved)} on")
+        raise UserError(f"{dataset}: the same classes in another order, such as {joined(moved)}")
     lacking, more = ([name for name in a if name not in b] for a, b in ((wanted, found), (found, wanted)))
     raise UserError(
         f"{dataset}: its {len(found)} classes are not the {len(wanted)} expected; "

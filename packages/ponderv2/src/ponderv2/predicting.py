@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nonet.data.batching import generator
 from nonet.errors import RunFailed, UserError
 from nonet.files import replacing, write_json, write_text
 from nonet.progress import progress
@@ -23,7 +22,7 @@ from ponderv2.prediction_cache import file_name
 from ponderv2.reading import open_scenes
 from ponderv2.scannet_classes import CLASSES_20, NYU40_20
 from ponderv2.scenes import PointCloud, Scene
-from ponderv2.scored_scenes import DRAWS, ScoredCollate, ScoredScene, scored_scene, upright
+from ponderv2.scored_scenes import ScoredCollate, ScoredScene, scored_scene, upright
 from ponderv2.segmentor import probabilities
 from ponderv2.start_model import check_prompt
 from ponderv2.task_models import LoadedTask, load_task
@@ -86,7 +85,7 @@ def _predict_scene(options: "Options", task: LoadedTask, scene: Scene, device: s
             result = vote(task.model, task.config, scene, over=over, device=device)  # type: ignore[arg-type]
             shares = result.probabilities / result.probabilities.sum(1, keepdim=True)
         else:
-            scored = scored_scene(scene, task.config.voxel, generator(DRAWS, "predicted"))
+            scored = scored_scene(scene, task.config.voxel)
             batch = ScoredCollate(task.config.channels)([scored])["batch"].to(device)
             shares = probabilities(task.model(batch.batch))[torch.from_numpy(scored.rows)]
         write_classes(place, scene, shares.numpy(), names, options.write, _numbers_of(options, task))
@@ -95,7 +94,7 @@ def _predict_scene(options: "Options", task: LoadedTask, scene: Scene, device: s
             shown = {names[label]: palette(len(names))[label] for label in np.unique(labels)}
             _draw(place, scene, label_colors(labels, len(names)), "classes", shown)
         return
-    scored = scored_scene(scene, task.config.voxel, generator(DRAWS, "predicted"))
+    scored = scored_scene(scene, task.config.voxel)
     batch = ScoredCollate(task.config.channels)([scored])["batch"].to(device)
     objects = objects_of(task.config, task.model(batch.batch), batch)[0]
     objects = [each for each in objects if each.score > options.score]

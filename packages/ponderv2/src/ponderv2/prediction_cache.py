@@ -41,7 +41,7 @@ class PredictionCache:
         if path is None or not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as kept:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
                 key, labels = str(kept["key"]), kept["labels"].astype(np.int64)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             key, labels = "", np.zeros(0, np.int64)

@@ -74,23 +74,23 @@ class ScoredScenes:
         Raises:
             UserError: it cannot be read, or has no points.
         """
-        index = item[1]
-        return scored_scene(self.scenes[index], self.voxel, generator(DRAWS, "scored", index))
+        return scored_scene(self.scenes[item[1]], self.voxel)
 
 
-def scored_scene(scene: Scene, voxel: float, draws: np.random.Generator) -> ScoredScene:
-    """A scene's voxels, and the voxel of each of its points.
+def scored_scene(scene: Scene, voxel: float) -> ScoredScene:
+    """A scene's voxels, and the voxel of each of its points; which point stands for a voxel follows from the
+    scene's name.
 
     Args:
         scene: where from.
         voxel: metres.
-        draws: which point stands for a voxel.
 
     Raises:
         UserError: it cannot be read, or has no points.
     """
     whole = upright(scene)
     rows = voxel_rows(whole, voxel)
+    draws = generator(DRAWS, "scored", scene.dataset, scene.name)
     sample = through(whole, (GridSample(voxel), CenterShift(floor=False)), draws)
     return ScoredScene(Item(sample, None, 0), rows, whole.cloud, whole.world)
 

@@ -1,0 +1,93 @@
+"""Batches of several data sets: one of each at a time, by ratios, every item equally often."""
+
+from collections import Counter
+
+import pytest
+
+from nonet.data.batching import StepSampler
+from nonet.errors import UserError
+from ponderv2.batch_ratios import ratios_for, read_ratios
+from ponderv2.mixed_batches import TURNS, MixedBatches, MixedScenes, OrderedMixed
+
+
+class Named:
+    """Items that say where they are from and when."""
+
+    def __init__(self, name, count):
+        self.name, self.count = name, count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, item):
+        assert 0 <= item[1] < self.count
+        return self.name, *item
+
+
+def drawn(counts, batch, ratios, epochs):
+    scenes = MixedScenes([Named(name, count) for name, count in zip("abc", counts, strict=False)])
+    batches = MixedBatches(counts, batch, 7, ratios)
+    return [
+        [[scenes[(epoch, int(index))] for index in items] for items in batches.epoch(epoch)]
+        for epoch in range(epochs)
+    ]
+
+
+def test_a_batch_is_of_one_data_set_and_turns_follow_the_ratios():
+    epochs = drawn((8, 3, 5), 2, (4, 2, 1), 3)
+    for epoch in epochs:
+        names = ["".join(sorted({item[0] for item in batch})) for batch in epoch]
+        assert names == ["a"] * 4 + ["b"] * 2 + ["c"]
+    assert all(len(batch) <= 2 for epoch in epochs for batch in epoch)
+
+
+def test_items_of_a_data_set_come_up_equally_often():
+    """b has 2 batches an epoch, its pass: 6 epochs are 6 passes; c has 1 of its 3: 6 epochs are 2 passes."""
+    epochs = drawn((8, 3, 5), 2, (4, 2, 1), 6)
+    seen = Counter((item[0], item[2]) for epoch in epochs for batch in epoch for item in batch)
+    assert {seen["a", i] for i in range(8)} == {6}
+    assert {seen["b", i] for i in range(3)} == {6}
+    assert {seen["c", i] for i in range(5)} == {2}
+
+
+def test_an_item_that_comes_again_in_an_epoch_is_drawn_anew():
+    """One scene of b for every scene of a: its draws are numbered, and no number comes twice."""
+    epochs = drawn((4, 1), 1, (1, 1), 3)
+    numbers = [item[1] for epoch in epochs for batch in epoch for item in batch if item[0] == "b"]
+    assert len(numbers) == len(set(numbers)) == 12
+    assert [number // TURNS for number in numbers] == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_the_number_of_a_batch_says_all():
+    batches = MixedBatches((5, 3), 2, 1, (2, 1))
+    whole = [list(items) for items in StepSampler(batches, steps=12)]
+    assert [list(items) for items in StepSampler(batches, start=5, steps=7)] == whole[5:]
+    assert batches.steps(0) == batches.steps(3) == 6
+    ranks = [list(StepSampler(batches, steps=12, rank=rank, world=1))[3] for rank in (0,)]
+    assert sorted(ranks[0]) == sorted(whole[3])
+
+
+def test_scores_take_every_item_once_in_order():
+    found = [items.tolist() for items in OrderedMixed((3, 2), 2).epoch(0)]
+    assert found == [[0, 1], [2], [3, 4]]
+
+
+def test_ratios_are_read_by_name():
+    ratios = read_ratios(("structured3d=4", "scannet=2"))
+    assert ratios_for(["scannet", "s3dis", "structured3d"], ratios) == (2, 1, 4)
+    for entries, text in ((("a",), "'a' is no NAME=NUMBER"), (("a=0",), "'a=0'"), (("a=1", "a=2"), "comes twice")):
+        with pytest.raises(UserError, match=text):
+            read_ratios(entries)
+    with pytest.raises(UserError, match="ratios name kitti, but the data are scannet"):
+        ratios_for(["scannet"], {"kitti": 1})
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(UserError, match="one is empty"):
+        MixedBatches((3, 0), 2, 0)
+    with pytest.raises(UserError, match="ratios are 1 for 2 data sets"):
+        MixedBatches((3, 1), 2, 0, (1,))
+    with pytest.raises(ValueError, match="no data set"):
+        MixedScenes([])
+    with pytest.raises(UserError, match="one is empty"):
+        OrderedMixed((0,), 2)
