@@ -100,6 +100,14 @@ def test_an_eikonal_step_has_the_gradients_of_torchs_operator(kind, near):
         torch.testing.assert_close(mine, peer, rtol=near, atol=near * float(peer.abs().max()))
 
 
+def test_without_numba_the_numbers_are_the_same(monkeypatch):
+    volume, points = normal(2, 24, 5, 6, 7, dtype=torch.float64), points_around(2, 300)
+    wanted = eikonal_step(volume, points, "gather")
+    monkeypatch.setattr(module, "_numba_is_installed", lambda: False)
+    for mine, other in zip(eikonal_step(volume, points, "gather"), wanted, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+
+
 def test_slopes_alone_form_no_gradient_of_the_volume(monkeypatch):
     monkeypatch.setattr(module, "_spread", lambda *_: pytest.fail("the volume's gradient was formed"))
     volume = normal(1, 4, 4, 4, 4).requires_grad_()
@@ -162,6 +170,7 @@ def test_autocast_changes_nothing(form):
     assert all(torch.equal(a, b) for a, b in zip(plain, cast, strict=True))
 
 
+@needs("numba")
 def test_memory_format_and_threads_change_no_bit():
     volume, points = normal(1, 40, 8, 8, 8), points_around(1, 3000).float()
     with threads(1):
@@ -175,7 +184,7 @@ def test_volumes_of_a_batch_do_not_meet():
     volume, points = normal(3, 4, 4, 5, 6), points_around(3, 50).float()
     whole = trilinear(volume, points)
     each = [trilinear(volume[b : b + 1], points[b : b + 1]) for b in range(3)]
-    assert torch.equal(whole, torch.cat(each))
+    torch.testing.assert_close(whole, torch.cat(each), rtol=1e-6, atol=1e-6)
 
 
 def test_no_points_and_no_gradient_are_fine():
