@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nonet.errors import UserError
-from ponderv2.batches import mix3d
 from ponderv2.cameras import project, unproject
 from ponderv2.color_transforms import ChromaticAutoContrast, ChromaticJitter, ChromaticTranslation
+from ponderv2.mixing import mix3d
 from ponderv2.rays import all_rays
 from ponderv2.samples import sample_of, through
 from ponderv2.scenes import PointCloud

@@ -8,10 +8,11 @@ import pytest
 
 from nonet.errors import UserError
 from ponderv2.cameras import unproject
+from ponderv2.frame_files import read_depth
 from ponderv2.leveling import level_up, upright_of_cameras
 from ponderv2.processed_rooms import labels_of_nearest
 from ponderv2.reading import KINDS, open_scenes, parse_source
-from ponderv2.rgbd_scenes import read_depth, suspected_unit
+from ponderv2.rgbd_scenes import suspected_unit
 from ponderv2.s3dis import AREA_5B, areas_of
 from ponderv2.scannet import label_table
 from ponderv2.scenes import BadFrame

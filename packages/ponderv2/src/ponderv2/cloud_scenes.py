@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from nonet.errors import UserError
+from ponderv2.frame_files import check_labels
 from ponderv2.point_files import ENDINGS, read_cloud
 from ponderv2.read_options import AXES, ReadOptions
 from ponderv2.rgbd_folders import read_names
-from ponderv2.rgbd_scenes import check_labels
 from ponderv2.scenes import UP, PointCloud, Scene, SceneList, View
 
 DATASET = "cloud"

@@ -30,7 +30,7 @@ Elements = dict[str, dict[str, Array]]
 class _Property(NamedTuple):
     name: str
     type: str
-    count: str | None  # type of a list's length; None for a number
+    length: str | None  # type of a list's length; None for a number
 
 
 class _Element(NamedTuple):
@@ -152,19 +152,19 @@ def _even_rows(body: bytes, at: int, element: _Element, order: str) -> tuple[Any
     columns: list[tuple[Any, ...]] = []
     size = 0
     for part in element.properties:
-        if part.count is not None:
+        if part.length is not None:
             if not element.rows:
                 columns.append((part.name, order + part.type, (0,)))
                 continue
-            length = int(np.frombuffer(body, order + part.count, 1, at + size)[0])
-            columns.append((f"{part.name} count", order + part.count))
+            length = int(np.frombuffer(body, order + part.length, 1, at + size)[0])
+            columns.append((f"{part.name} count", order + part.length))
             columns.append((part.name, order + part.type, (length,)))
         else:
             columns.append((part.name, order + part.type))
         size = np.dtype(columns).itemsize
     kind = np.dtype(columns)
     end = at + element.rows * kind.itemsize
-    lists = [part.name for part in element.properties if part.count is not None]
+    lists = [part.name for part in element.properties if part.length is not None]
     if end > len(body):
         if lists:
             return None, at
@@ -182,9 +182,9 @@ def _uneven_rows(body: bytes, at: int, element: _Element, order: str) -> tuple[d
     for _ in range(element.rows):
         for part in element.properties:
             length = 1
-            if part.count is not None:
-                length = int(np.frombuffer(body, order + part.count, 1, at)[0])
-                at += np.dtype(part.count).itemsize
+            if part.length is not None:
+                length = int(np.frombuffer(body, order + part.length, 1, at)[0])
+                at += np.dtype(part.length).itemsize
             values = np.frombuffer(body, order + part.type, length, at)
             at += values.nbytes
             columns[part.name].append(values.astype(part.type))
@@ -196,7 +196,7 @@ def _ascii(body: bytes, elements: Sequence[_Element]) -> Elements:
     found: Elements = {}
     at = 0
     for element in elements:
-        if all(part.count is None for part in element.properties):
+        if all(part.length is None for part in element.properties):
             width = len(element.properties)
             table = numbers[at : at + element.rows * width]
             if len(table) < element.rows * width:
@@ -211,7 +211,7 @@ def _ascii(body: bytes, elements: Sequence[_Element]) -> Elements:
         for _ in range(element.rows):
             for part in element.properties:
                 length = 1
-                if part.count is not None:
+                if part.length is not None:
                     length, at = int(numbers[at]), at + 1
                 values = numbers[at : at + length]
                 if len(values) < length:
@@ -226,7 +226,7 @@ def _columns(element: _Element, columns: Mapping[str, list[Any]]) -> dict[str, A
     found: dict[str, Array] = {}
     for part in element.properties:
         rows = columns[part.name]
-        if part.count is None:
+        if part.length is None:
             found[part.name] = np.concatenate(rows) if rows else np.zeros(0, part.type)
         elif len({len(row) for row in rows}) == 1:
             found[part.name] = np.stack(rows)

@@ -52,7 +52,7 @@ def read_cloud(path: Path) -> PointCloud:
             cloud = _columns(_rows(path), path)
         case _:
             raise UserError(f"{path}: no point cloud by its ending; read are {', '.join(ENDINGS)}")
-    finite = np.isfinite(cloud.coord).all(1)
+    finite = np.asarray(np.isfinite(cloud.coord).all(1))
     if not finite.any():
         raise UserError(f"{path}: holds no point" + (" that is finite" if len(cloud) else ""))
     return cloud if finite.all() else cloud.take(finite)

@@ -19,8 +19,8 @@ import numpy as np
 
 from nonet.errors import UserError
 from ponderv2.cameras import pose_fault, unproject
+from ponderv2.frame_files import check_labels, masked_depth
 from ponderv2.point_files import as_cloud
-from ponderv2.rgbd_scenes import check_labels, masked_depth
 from ponderv2.scenes import IGNORED, BadFrame, PointCloud, Scene, View
 from ponderv2.torch_arrays import load_torch_arrays
 
@@ -72,6 +72,7 @@ class ProcessedRoom(Scene):
 
     def cloud(self) -> PointCloud:
         """Read anew each time: a room of S3DIS has millions of points."""
+        assert self.classes is not None
         return read_room(self.file, classes=self.classes, label=self.label)
 
     def view(self, index: int) -> View:

@@ -1,4 +1,4 @@
-"""Rays for the renderer: pixels are drawn first, and only the rays of those pixels are built (section 2.12).
+"""Rays for the renderer: pixels are drawn first, and only the rays of those pixels are built (ours).
 
 The original builds a ray for every pixel of every view and keeps 256 of them.
 """

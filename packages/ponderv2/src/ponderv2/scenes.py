@@ -68,8 +68,11 @@ class PointCloud:
 
     def take(self, index: Array) -> "PointCloud":
         """Some of the points, by number or by a mask of (N,) bool."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return PointCloud(**{name: value if value is None else value[index] for name, value in named.items()})
+        named: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {
+            name: None if value is None else value[index] for name, value in named.items()
+        }
+        return PointCloud(**chosen)
 
     def features(self, names: Sequence[str], *, place: str = "cloud") -> NDArray[np.float32]:
         """(N, F) float32, the named channels side by side, as a backbone takes them; colours become -1..1.

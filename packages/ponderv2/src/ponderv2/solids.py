@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,9 @@ class Cast(NamedTuple):
 class Solid(Protocol):
     """Something that stands on the floor."""
 
-    label: int
+    @property
+    def label(self) -> int:
+        """Its class number."""
 
     def cast(self, origin: Array, steps: Array) -> tuple[Array, Array]:
         """(P,) lengths, infinite without a hit, and (P, 3) outward normals where there is one."""
@@ -300,7 +302,7 @@ class Room:
         return np.column_stack([x, y, z]), inward[wall]
 
 
-def _first_root(a: Array, b: Array, c: float) -> Array:
+def _first_root(a: Array, b: Array, c: Any) -> Array:
     """The smaller root of a t^2 + 2 b t + c if it is positive, else infinity."""
     with np.errstate(divide="ignore", invalid="ignore"):
         root = (-b - np.sqrt(b * b - a * c)) / a

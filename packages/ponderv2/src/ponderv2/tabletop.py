@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from ponderv2.cameras import turn_up
+from ponderv2.frame_files import read_depth, read_intrinsics
 from ponderv2.read_options import ReadOptions
-from ponderv2.rgbd_scenes import MILLIMETRES, Decode, FrameFiles, RgbdScene, read_depth, read_intrinsics
+from ponderv2.rgbd_scenes import MILLIMETRES, Decode, FrameFiles, RgbdScene
 from ponderv2.scenes import IGNORED, Array, BadFrame, SceneList
 
 CLASSES = ("table", "box", "cylinder")
