@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from nonet.testing import normal, seeded
+from nonet.testing import data_folder, normal, seeded
+from ponderv2.array_pickle import load_arrays
 from ponderv2.image_lift import Cameras, DepthHead, FeaturePyramid, cell_centers, lift
+from ponderv2.nuscenes import open_nuscenes
+from ponderv2.outdoor_batches import OutdoorDataset, collate_outdoor
+from ponderv2.outdoor_model import range_cube
+from ponderv2.outdoor_options import OutdoorOptions
 
 # a camera that looks along x of the world, 32 x 64 pixels
 AHEAD = torch.tensor([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
@@ -68,6 +73,35 @@ def test_the_lift_is_the_sum_over_cameras_and_levels_of_a_loop():
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+def test_box_centres_of_a_real_frame_are_read_where_nuscenes_saw_them():
+    """Maps of pixel coordinates, lifted at the boxes' centres, give nuScenes' own projections of these."""
+    (path,) = data_folder("mmdet3d-demo", "nuscenes").glob("*.pkl")
+    info = load_arrays(path)["data_list"][0]
+    options = OutdoorOptions(image_scale=0.5)
+    dataset = OutdoorDataset(open_nuscenes(path), options, "camera", seed=0, rays=False, masks=False)
+    cameras = collate_outdoor([dataset[(0, 0)]]).cameras
+    assert cameras.images.shape == (1, 6, 3, 480, 800)  # 450 rows and padding
+    centers = np.array([one["bbox_3d"][:3] for one in info["instances"]])
+    rows, columns = (torch.arange(side // 4) * 4 + 1.5 for side in (480, 800))  # middles of 4 x 4 pixels
+    v, u = torch.meshgrid(rows, columns, indexing="ij")
+    checked = 0
+    for number, name in enumerate(info["images"]):
+        chances = torch.ones(1, 100, 120, 200)
+        one = Cameras(
+            *(getattr(cameras, part)[:, number : number + 1] for part in
+              ("images", "intrinsics", "from_world", "sizes"))
+        )  # fmt: skip
+        found = lift([torch.stack([u, v])[None]], [chances], one, torch.from_numpy(centers).float())[0].T
+        for box in info["cam_instances"][name]:
+            wanted = (np.array(box["center_2d"]) + 0.5) / 2 - 0.5
+            if not ((wanted > 4) & (wanted < (795, 445))).all():
+                continue
+            gap = np.abs(found.numpy() - wanted).max(1).min()
+            assert gap < 0.05
+            checked += 1
+    assert checked > 70
+
+
 def test_a_sure_depth_puts_the_feature_there_and_nowhere_else():
     feature = torch.full((1, 1, 8, 16), 3.0)
     chance = torch.zeros(1, 10, 8, 16)
@@ -101,9 +135,6 @@ def test_scenes_of_a_batch_do_not_mix_and_gradients_pass():
 
 
 def test_cells_lie_where_the_volume_is_read():
-    from ponderv2.outdoor_model import range_cube
-    from ponderv2.outdoor_options import OutdoorOptions
-
     options = OutdoorOptions(low=(-6.0, -4.0, -2.0), high=(6.0, 5.0, 3.0), cells=(4, 3, 6))
     centers = cell_centers(options.low, options.high, options.cells)
     assert centers[0].tolist() == [-6, -4, -2]

@@ -10,6 +10,7 @@ import torch
 
 from nonet.errors import UserError
 from ponderv2.model_config import SIZES, SpUNetConfig
+from ponderv2.model_folders import load_backbone, read_model
 from ponderv2.nuscenes import open_nuscenes
 from ponderv2.outdoor_batches import OutdoorDataset, collate_outdoor
 from ponderv2.outdoor_building import image_factor, open_streets
@@ -63,8 +64,8 @@ def test_the_scale_is_the_same_along_all_axes():
 
 @pytest.mark.parametrize("modality", ["lidar", "camera"])
 def test_rays_come_back_with_depth_in_the_units_of_the_losses(scenes, modality):
-    each = 40 if modality == "lidar" else 400
-    dataset = OutdoorDataset(scenes, replace(OPTIONS, rays=each), modality, seed=0)
+    each, far = (40, 18.0) if modality == "lidar" else (60, 5.0)  # metres; few points are so near
+    dataset = OutdoorDataset(scenes, replace(OPTIONS, rays=each, ray_far=far), modality, seed=0)
     model, batch = made(modality).eval(), collate_outdoor([dataset[(0, 0)], dataset[(0, 1)]])
     with torch.no_grad():
         encoded = model.encode(batch)
@@ -157,10 +158,10 @@ def test_voxels_land_in_the_cells_that_hold_them(scenes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("modality", "steps"), [("lidar", 40), ("camera", 40)])
+@pytest.mark.parametrize(("modality", "steps"), [("lidar", 24), ("camera", 16)])
 def test_rendering_two_streets_is_learned(scenes, modality, steps):
     model = made(modality).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     history = []
     for step in range(steps):
         batch = batch_of(scenes, modality, epoch=step)
@@ -171,7 +172,7 @@ def test_rendering_two_streets_is_learned(scenes, modality, steps):
         optimizer.step()
         history.append({name: float(value.detach()) for name, value in terms.items()})
     for name in ("depth", "color"):
-        first, last = (np.mean([row[name] for row in part]) for part in (history[:5], history[-5:]))
+        first, last = (np.mean([row[name] for row in part]) for part in (history[:3], history[-3:]))
         assert last < 0.75 * first, name
 
 
@@ -180,12 +181,15 @@ def test_a_folder_gives_the_same_model_back(scenes, tmp_path, modality):
     model, batch = made(modality).eval(), batch_of(scenes, modality)
     save_outdoor(tmp_path / "model", model, {"data": "streets"})
     again = load_outdoor(tmp_path / "model")
-    assert again.street == model.street
+    assert again.street.outdoor == model.street.outdoor
+    if modality == "camera":
+        with pytest.raises(UserError, match="without a sparse U-Net"):
+            read_model(tmp_path / "model").backbone()
+    else:
+        assert read_model(tmp_path / "model").backbone() == BACKBONE
     with torch.no_grad():
         assert torch.equal(again(batch).depth, model(batch).depth)
     detector = build_outdoor_detector(detector_config(modality, "centre"))
-    from ponderv2.model_folders import load_backbone
-
     load_backbone(detector.features.backbone, tmp_path / "model", say=lambda _: None)
     for name, tensor in model.backbone.state_dict().items():
         assert torch.equal(detector.features.backbone.state_dict()[name], tensor), name

@@ -63,8 +63,9 @@ def sized(modality: Modality, size: Size, outdoor: OutdoorOptions) -> dict[str, 
 
 
 def saved_dict(config: OutdoorConfig) -> dict[str, Any]:
-    """The config as a model folder keeps it."""
-    return to_dict(replace(config, outdoor=replace(config.outdoor, image_weights=None)))
+    """The config as a model folder keeps it: one that sees by cameras has no sparse U-Net in it."""
+    found = to_dict(replace(config, outdoor=replace(config.outdoor, image_weights=None)))
+    return {name: value for name, value in found.items() if name != "backbone" or config.modality == "lidar"}
 
 
 def read_config(kind: type[Any], values: Any, where: str) -> Any:
