@@ -1,4 +1,4 @@
-"""The original's way to rays, written anew from our contract: a ray for every pixel, then a choice.
+"""The released code's way to rays, written anew from its description: a ray for every pixel, then a choice.
 
 View by view in a Python loop: a grid of all pixels, unprojected, turned into the world, normalised; colours
 of all pixels as floats; ray depth from planar depth; and at the end a few hundred of the 307,200 rays are

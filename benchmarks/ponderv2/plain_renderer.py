@@ -1,4 +1,4 @@
-"""The original's renderer, written anew from sections 2.4 and 2.5 of our contract, scene by scene.
+"""The released code's renderer, written anew from its description (NeuS, Wang et al. 2021), scene by scene.
 
 What differs from ours is how, not what: the field is asked in separate passes for distances, for features and
 for slopes; weights come from `cumprod` over a concatenation with ones, their products with colour, depth and

@@ -17,6 +17,8 @@ from ponderv2.synthetic_layouts import write_rooms
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 from analytic_fields import small_model
 
+TURN = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+"""from a made-up room to that of a 7-Scenes folder, whose y points down"""
 FACTS = {"voxel": 0.2, "channels": ["color"]}
 
 
@@ -59,7 +61,7 @@ def test_a_mesh_is_written_in_the_scene_s_metres_and_scored(folder, tmp_path):
     )  # fmt: skip
     done = call_cli("ponderv2", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    mesh = read_reference(tmp_path / "room.ply")
+    mesh = read_reference(tmp_path / "room.ply").moved(TURN.T)
     room = make_room(0, views=4, size=(24, 18), points=600)
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     size = np.array([room.room.width, room.room.length, room.room.height])
@@ -104,7 +106,7 @@ def test_held_out_views_are_drawn_and_scored(folder, tmp_path):
 
 
 def test_new_poses_are_drawn_at_the_size_that_is_asked_for(folder, tmp_path):
-    pose = make_room(0, views=4, size=(24, 18), points=600).poses[1]
+    pose = TURN @ make_room(0, views=4, size=(24, 18), points=600).poses[1]
     np.savetxt(tmp_path / "poses.txt", np.concatenate([pose, pose]))
     words = picture_words(folder, "drawn", "--poses", "poses.txt", "--size", 20, 10, "--shrink", 2)
     done = call_cli("ponderv2", *words, cwd=tmp_path)

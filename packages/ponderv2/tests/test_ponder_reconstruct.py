@@ -75,14 +75,23 @@ def test_without_cameras_what_is_far_from_the_cloud_is_left_out():
 def test_a_scene_without_a_surface_gives_no_triangles():
     model, encoded = ball_model()
     box = np.stack([MIDDLE + 0.7, MIDDLE + 0.95])
-    mesh = reconstruct(model, encoded, box, [], box, spacing=0.05, reach=0.5)
+    mesh = reconstruct(model, encoded, box, [], box, spacing=0.05, reach=0.05)
     assert mesh.faces.shape == (0, 3)
     assert mesh.colors is None
 
 
+def test_a_surface_on_the_face_of_the_cloud_s_box_is_found():
+    model, encoded = ball_model()
+    half = np.stack([MIDDLE - 0.6, MIDDLE + np.array([0.6, 0.6, -0.58])])  # only the ball's lowest part
+    points = MIDDLE + RADIUS * sphere(3000)
+    mesh = reconstruct(model, encoded, half, [], points, spacing=0.05, reach=0.1, color=False)
+    assert mesh.vertices[:, 2].min() == pytest.approx(MIDDLE[2] - RADIUS, abs=0.01)
+    assert mesh.vertices[:, 2].max() == pytest.approx(MIDDLE[2] - 0.48, abs=0.051)
+
+
 def test_a_grid_that_is_too_fine_is_refused(monkeypatch):
     monkeypatch.setattr(module, "MOST_POINTS", 1000)
-    with pytest.raises(UserError, match=r"grid points every 0\.1 m in a box of 2\.0 x 2\.0 x 1\.8 m"):
+    with pytest.raises(UserError, match=r"grid points every 0\.1 m in a box of 2\.2 x 2\.2 x 2\.1 m"):
         mesh_of_ball()
 
 

@@ -74,7 +74,7 @@ def test_cameras_of_a_scene_s_input_still_see_its_points(room):
 
 
 def test_a_scene_all_of_whose_views_are_held_out_is_refused(room):
-    with pytest.raises(UserError, match="holding out every 1. of 4 views leaves none"):
+    with pytest.raises(UserError, match=r"holding out every 1\. of 4 views leaves none"):
         scene_input(room, voxel=0.2, channels=CHANNELS, every=1)
 
 

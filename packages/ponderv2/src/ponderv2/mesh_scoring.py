@@ -1,4 +1,4 @@
-"""How near two meshes are to each other where cameras looked (section 2.11). Source: ours."""
+"""How near two meshes are to each other where cameras looked. Source: ours."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A mesh of an encoded scene: where its signed distance is 0, in the scene's metres (section 2.11, ours).
+"""A mesh of an encoded scene: where its signed distance is 0, in the scene's metres. Source: ours.
 
 The original refused to release a way to meshes. Distances are looked up on a regular grid inside the cloud's
 box, by chunks; points that no camera saw, or that lie deeper behind a surface than the losses compared
@@ -39,6 +39,9 @@ def reconstruct(
 ) -> Mesh:
     """The zero surface of a scene, in the world of its batch.
 
+    The grid reaches beyond the cloud's box as far as a surface is observed and the volume goes: floors and
+    walls lie on the box itself.
+
     Args:
         model: in eval mode.
         encoded: of one scene.
@@ -55,7 +58,7 @@ def reconstruct(
     Raises:
         UserError: the grid would have more than `MOST_POINTS` points.
     """
-    low, high = (np.asarray(corner, np.float64) for corner in box)
+    low, high = _around(encoded, np.asarray(box, np.float64), reach)
     counts = np.maximum(np.ceil((high - low) / spacing).astype(np.int64) + 1, 2)
     if int(np.prod(counts)) > MOST_POINTS:
         size = " x ".join(f"{side:.1f}" for side in high - low)
@@ -108,6 +111,15 @@ def surface_colors(
         color = model.query(encoded, place, ways).color
         parts.append((color[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
     return np.concatenate(parts)
+
+
+def _around(
+    encoded: Encoded, box: NDArray[np.float64], reach: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The box with a margin, inside of the volume."""
+    cube = encoded.cube
+    ends = cube.to_world(torch.stack([cube.low, cube.high])[None])[0].cpu().numpy().astype(np.float64)
+    return np.maximum(box[0] - reach, ends[0]), np.minimum(box[1] + reach, ends[1])
 
 
 def _chunks(values: NDArray[np.floating], chunk: int, device: torch.device) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Images of an encoded scene at any pose, and how near they come to what a camera saw (section 2.11).
+"""Images of an encoded scene at any pose, and how near they come to what a camera saw (ours).
 
 Shapes: H, W of an image; K classes.
 """

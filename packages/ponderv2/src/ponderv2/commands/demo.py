@@ -67,10 +67,13 @@ def run(options: Options) -> int:
         parts.mesh_picture(mesh, rooms["test"][0]).save(part, format="PNG")
     write_mesh(mesh, out / "mesh.ply")
     seconds = time.monotonic() - start
+    what = (
+        f"views of {plan.drawn} rooms that were never shown, drawn from their clouds; before, with random "
+        f"weights, after, pre-trained on views of {plan.rooms} other rooms without labels"
+    )
     told = {
         "package": "ponderv2",
-        "what": f"views of {plan.drawn} rooms that were never shown, drawn from their clouds; before, with random "
-        f"weights, after, pre-trained on views of {plan.rooms} other rooms without labels",
+        "what": what,
         "measure": "depth error of the drawn views, metres",
         "before": before.score.depth_error,
         "after": after.score.depth_error,
