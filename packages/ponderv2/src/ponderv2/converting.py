@@ -110,7 +110,7 @@ def read_checkpoint(
 ) -> Read:
     """A checkpoint under our names; see `convert` for the arguments and what is raised."""
     theirs = read_tensors(path)
-    if (found := unipadfield_sizes(theirs, path)) is not None:
+    if (found := unipad_field(theirs, path)) is not None:
         raise UserError(
             f"{path}: a checkpoint of UniPAD, whose backbone is none of ours; of its {len(theirs)} tensors "
             f"only the {len(found[1])} of the field fit: ponderv2.converting.unipad_field reads them"
@@ -178,9 +178,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return named_tensors(arrays, path)
 
 
-def unipadfield_sizes(
-    theirs: Mapping[str, Tensor], path: Path
-) -> tuple[FieldConfig, dict[str, Tensor]] | None:
+def unipad_field(theirs: Mapping[str, Tensor], path: Path) -> tuple[FieldConfig, dict[str, Tensor]] | None:
     """The perceptrons of a checkpoint of UniPAD, or None for another one.
 
     UniPAD gives colours [direction, features, gradient, geometry], PonderV2 and we [gradient, features,
