@@ -90,8 +90,9 @@ def _kernels() -> tuple[Any, Any]:
         columns = tl.program_id(1) * OUTER + tl.arange(0, OUTER)
         inner = tl.arange(0, INNER)
         total = tl.zeros((ROWS, OUTER), tl.float32)
-        for tap in range(0, K):
-            at = tl.load(table + tap.to(tl.int64) * n_out + rows, mask=rows < n_out, other=-1).to(tl.int64)
+        table += rows
+        for _ in range(0, K):
+            at = tl.load(table, mask=rows < n_out, other=-1).to(tl.int64)
             if tl.max(at, 0) >= 0:
                 for first in range(0, C, INNER):
                     c = first + inner
@@ -101,11 +102,13 @@ def _kernels() -> tuple[Any, Any]:
                         other=0.0,
                     )
                     other = tl.load(
-                        weight + (tap * C + c).to(tl.int64)[:, None] * D + columns[None, :],
+                        weight + c[:, None] * D + columns[None, :],
                         mask=(c < C)[:, None] & (columns < D)[None, :],
                         other=0.0,
                     )
                     total += tl.dot(one, other, input_precision=PRECISION)
+            table += n_out  # moved on, as its product with the tap may not fit 32 bits
+            weight += C * D
         if BIAS:
             total += tl.load(bias + columns, mask=columns < D, other=0.0).to(tl.float32)[None, :]
         tl.store(
