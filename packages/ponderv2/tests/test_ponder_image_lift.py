@@ -134,6 +134,14 @@ def test_scenes_of_a_batch_do_not_mix_and_gradients_pass():
     assert features[0].grad[2:].any()
 
 
+def test_half_precision_does_not_move_what_is_seen():
+    features, chances = levels()
+    points = torch.rand(100, 3, generator=seeded()) * 16 - 8
+    expected = lift(features, chances, cameras(), points)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(lift(features, chances, cameras(), points), expected)
+
+
 def test_cells_lie_where_the_volume_is_read():
     options = OutdoorOptions(low=(-6.0, -4.0, -2.0), high=(6.0, 5.0, 3.0), cells=(4, 3, 6))
     centers = cell_centers(options.low, options.high, options.cells)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nonet.errors import UserError
+from nonet.testing import devices
 from ponderv2.model_config import SIZES, SpUNetConfig
 from ponderv2.model_folders import load_backbone, read_model
 from ponderv2.nuscenes import open_nuscenes
@@ -229,6 +230,20 @@ def test_detectors_find_boxes_and_come_back_from_their_folders(scenes, tmp_path,
         assert np.array_equal(one.center, two.center)
         assert (np.diff(one.score) <= 0).all()
     assert detector.truth(batch)[0].labels.tolist() == [0, 0, 0, 1]
+
+
+@devices
+@pytest.mark.parametrize("modality", ["lidar", "camera"])
+def test_devices_agree(scenes, modality, device):
+    model, batch = made(modality).eval(), batch_of(scenes, modality)
+    detector = build_outdoor_detector(detector_config(modality, "centre")).eval()
+    boxes = batch_of(scenes, modality, rays=False, masks=False)
+    with torch.no_grad():
+        here, outputs = model(batch), detector(boxes)
+        there, others = model.to(device)(batch.to(device)), detector.to(device)(boxes.to(device))
+    assert torch.allclose(there.depth.cpu(), here.depth, atol=1e-3)
+    assert torch.allclose(others[0].cpu(), outputs[0], atol=1e-3)
+    assert len(detector.detect(others)) == len(detector.detect(outputs)) == 2
 
 
 def test_frames_without_boxes_do_not_teach_a_detector(scenes):

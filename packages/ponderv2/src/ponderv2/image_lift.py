@@ -120,6 +120,13 @@ def lift(
     Returns:
         (B, C, P), float32 as the kernel of trilinear sampling gives it; 0 where no camera sees a point.
     """
+    with torch.autocast(points_P3.device.type, enabled=False):  # half precision is half a metre at 100 m
+        return _lift(features, chances, cameras, points_P3, depth_bin)
+
+
+def _lift(
+    features: list[Tensor], chances: list[Tensor], cameras: Cameras, points_P3: Tensor, depth_bin: float
+) -> Tensor:
     B, V = cameras.images.shape[:2]
     height, width = cameras.images.shape[-2:]
     total = features[0].new_zeros(B, len(points_P3), features[0].shape[1], dtype=torch.float32)
