@@ -180,6 +180,18 @@ def test_labels_of_images_come_with_their_text_vectors(scenes, tmp_path):
     torch.testing.assert_close(text.norm(dim=1), torch.ones(5))
 
 
+def test_limited_annotations_hide_labels_of_images_and_of_all_other_points(scenes, tmp_path):
+    (tmp_path / "few.json").write_text(json.dumps({scene.name: [5, 9] for scene in scenes}))
+    chosen = options(
+        supervision="labels2d", text=str(write_text(tmp_path / "t.npz")), prompt="ppt", keep=0.2,
+        la_file=str(tmp_path / "few.json"),
+    )  # fmt: skip
+    data = read_pretrain_data(chosen, lambda text: None)
+    batch = data.collate([data.train[(0, 0)], data.train[(0, 1)]])
+    assert (batch.rays.label == -1).all()
+    assert sorted(batch.index[batch.semantic >= 0].tolist()) == [5, 5, 9, 9]
+
+
 def module_for(chosen, data, text):
     torch.manual_seed(0)
     model = new_model(chosen, tuple(data.scenes), 8 if text else 0)
@@ -261,6 +273,7 @@ def test_a_batch_of_two_data_sets_is_refused(monkeypatch):
         ({"supervision": "labels2d"}, "needs text"),
         ({"text": "x.npz"}, "text is for supervision labels2d"),
         ({"la_file": "x.json"}, "la_file is for supervision labels2d"),
+        ({"supervision": "labels2d", "text": "x.npz", "la_file": "x.json"}, "la_file hides labels of images"),
         ({"ratios": ("scannet:2",)}, "no NAME=NUMBER"),
         ({"hold_out": 1}, "hold_out is 1"),
         ({"mask_ratio": 1.0}, "mask_ratio is 1"),

@@ -67,7 +67,8 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
     groups = grouped(scenes, say)
     labels = options.supervision == "labels2d"
     for name, group in groups.items():
-        check_scene(group[0], options.channels, labels, scenes.classes.get(name))
+        images = labels and options.la_file is None  # which hides those of images
+        check_scene(group[0], options.channels, images, scenes.classes.get(name))
     ratios = options.ratio_of()
     if ratios and set(ratios) != set(groups):
         raise UserError(

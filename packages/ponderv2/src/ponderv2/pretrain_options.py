@@ -95,7 +95,8 @@ class LabelOptions:
     lr_file: Path | None = None
     """limited reconstructions: a list of the scenes to use, one a line"""
     la_file: Path | None = None
-    """limited annotations: the labelled points of each scene; labels of images are then hidden, too"""
+    """limited annotations: the labelled points of each scene, which alone teach; labels of images are
+    hidden"""
 
     def __post_init__(self) -> None:
         if self.supervision == "labels2d" and self.text is None:
@@ -104,6 +105,11 @@ class LabelOptions:
             raise UserError("text is for supervision labels2d: give both, or neither")
         if self.supervision == "none" and self.la_file is not None:
             raise UserError("la_file is for supervision labels2d: without it no label is used")
+        if self.la_file is not None and not (self.prompt == "ppt" and self.point_text):
+            raise UserError(
+                "la_file hides labels of images, and labels of points teach with prompt ppt and point_text
+                only"
+            )
         if self.point_text < 0:
             raise UserError(f"point_text is {self.point_text:g}; it is 0 or more")
         self.ratio_of()
