@@ -31,7 +31,7 @@ from tiny_tasks import BACKBONE, config, model
 
 @pytest.fixture(scope="module")
 def scenes():
-    return rooms("scannet", points=9000)
+    return rooms("scannet", points=16_000)
 
 
 def scored(scenes, voxel=0.12):

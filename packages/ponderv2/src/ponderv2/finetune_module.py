@@ -56,6 +56,7 @@ class FinetuneModule(L.LightningModule):  # type: ignore[misc]
         self.judged: Judge | None = None
         if not backbone_rate:
             model.features.requires_grad_(False)
+            model.features.eval()
 
     def train(self, mode: bool = True) -> "FinetuneModule":
         """The mode of all parts; a frozen backbone stays in evaluation mode."""
