@@ -107,8 +107,8 @@ class LabelOptions:
             raise UserError("la_file is for supervision labels2d: without it no label is used")
         if self.la_file is not None and not (self.prompt == "ppt" and self.point_text):
             raise UserError(
-                "la_file hides labels of images, and labels of points teach with prompt ppt and point_text
-                only"
+                "la_file hides labels of images, and labels of points teach with prompt ppt and point_text "
+                "only: give them, or leave it out"
             )
         if self.point_text < 0:
             raise UserError(f"point_text is {self.point_text:g}; it is 0 or more")
