@@ -1,5 +1,6 @@
 """nuScenes infos of all three forms, and the demonstration sample of mmdetection3d."""
 
+import os
 import pickle
 import shutil
 import sys
@@ -200,6 +201,24 @@ def test_sweeps_that_do_not_fit_are_refused(tmp_path):
     mixed = np.concatenate([raw[:5], np.full(5, np.nan, np.float32)])
     mixed.astype(np.float32).tofile(sweep)
     assert len(open_nuscenes(tmp_path)[0].cloud()) == 1
+
+
+def test_a_sweep_is_read_once_for_a_frame_and_anew_when_the_file_is_another(tmp_path, monkeypatch):
+    write_nuscenes(tmp_path, 1)
+    scene = open_nuscenes(tmp_path)[0]
+    reads = []
+    read = np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda *given: reads.append(given) or read(*given))
+    cloud = scene.cloud()
+    scene.view(0)
+    scene.view(1)
+    assert len(reads) == 1
+    cloud.coord[:] = 7  # a caller's array is the caller's own
+    assert not (scene.cloud().coord == 7).any()
+    half = read(scene.frame.lidar, np.float32)[:500]
+    half.tofile(scene.frame.lidar)
+    os.utime(scene.frame.lidar, ns=(1, 1))
+    assert len(scene.cloud()) == 100
 
 
 def test_images_that_cannot_be_read_are_named(tmp_path):

@@ -45,8 +45,7 @@ class CenterHead(nn.Module):
         self.heat = nn.Sequential(_block(width, width // 2), nn.Conv2d(width // 2, classes, 3, padding=1))
         self.box = nn.Sequential(_block(width, width // 2), nn.Conv2d(width // 2, CODE, 3, padding=1))
         last = self.heat[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        nn.init.constant_(last.bias, -math.log((1 - PRIOR) / PRIOR))
+        nn.init.constant_(last.bias, -math.log((1 - PRIOR) / PRIOR))  # type: ignore[arg-type,union-attr]
 
     def forward(self, volume: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, Z, Y, X) -> logits (B, K, Y, X) and codes (B, 10, Y, X), float32.
@@ -125,7 +124,7 @@ class CenterHead(nn.Module):
 
 
 def radius_of(edges_n2: Tensor) -> Tensor:
-    """(n,) int64: the largest shift along both edges, in positions, that leaves an overlap of 0.1; at least 2.
+    """(n,) int64: the largest shift along both edges, in positions, that leaves an overlap of 0.1; 2 or more.
 
     With edges a and b, shifted by r: (a - r)(b - r) = 2 t / (1 + t) a b for an IoU of t. A square of 22
     positions may shift by 12.

@@ -3,9 +3,9 @@
 The world of a frame is its LiDAR: points stay as they were measured, and cameras are placed in that frame.
 """
 
+import functools
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,14 @@ class OutdoorScene(Scene):
         """The boxes in the world's frame; None where nobody drew any."""
         return self.frame.boxes
 
-    @cached_property
+    @property
     def _sweep(self) -> NDArray[np.float32]:
-        return read_sweep(self.frame.lidar, self.frame.channels, self.frame.full_intensity)
+        frame = self.frame
+        try:
+            changed = frame.lidar.stat().st_mtime_ns
+        except OSError:
+            changed = 0  # reading says what is wrong
+        return _kept_sweep(frame.lidar, frame.channels, frame.full_intensity, changed)
 
 
 def read_sweep(path: Path, channels: int, full_intensity: float) -> NDArray[np.float32]:
@@ -142,6 +147,13 @@ def read_sweep(path: Path, channels: int, full_intensity: float) -> NDArray[np.f
             f"{path}: intensities of {low * full_intensity:g} to {high * full_intensity:g} do not fit "
             f"0..{full_intensity:g}; a point may not have {channels} numbers"
         )
+    return points
+
+
+@functools.lru_cache(maxsize=2)  # a cloud and its views are read one after the other; 15 GB are in nuScenes
+def _kept_sweep(path: Path, channels: int, full_intensity: float, changed: int) -> NDArray[np.float32]:
+    points = read_sweep(path, channels, full_intensity)
+    points.flags.writeable = False
     return points
 
 
