@@ -409,6 +409,9 @@ def test_the_renderer_is_exact_under_autocast(scenes):
         assert getattr(mixed, name).dtype == torch.float32
         assert torch.equal(getattr(mixed, name), getattr(exact, name))
     assert all(value.dtype == torch.float32 for value in terms.values())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, terms = module.rendered_terms(batch, 0)
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in terms.values())
 
 
 def test_items_do_not_depend_on_who_asks_when(scenes):
