@@ -83,16 +83,15 @@ def test_rendering_gives_what_the_original_gives(converted):
         seen = model.render(encoded, rays)
     cube_coord, loc, scale, lift = unit_cube(coord)
     volume = dense_volume(state, Backbone(state)(features, cells), cube_coord, shape)
-    size = float(volume.abs().max())
-    assert torch.allclose(encoded.volume[0].double(), volume, atol=1e-4 * size)
+    assert torch.allclose(encoded.volume[0].double(), volume, atol=1e-4 * float(volume.abs().max()))
     theirs = Renderer(state, volume, samples, importance)
-    assert float(seen.opacity.min()) > 0.05
+    assert int((seen.opacity > 0.5).sum()) >= 4, "there is something to see"
     for ray in range(8):
         start = ((origin[ray] - loc) * scale + lift).double()
         expected = theirs(start, way[ray].double())
         for name, value in expected.items():
             found = getattr(seen, name)[0, ray].double()
-            assert torch.allclose(found, value, atol=2e-3 * max(1, float(value.abs().max()))), (ray, name)
+            assert torch.allclose(found, value, atol=2e-4 * max(1, float(value.abs().max()))), (ray, name)
 
 
 def test_the_account_names_all_weights(converted):

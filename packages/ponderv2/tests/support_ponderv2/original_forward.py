@@ -80,7 +80,7 @@ def random_state(*, prompted, stem=6, channels=(8, 10, 10, 7), blocks=(1, 2, 1, 
         put(f"proj_net.decoders.{n}.upsampling.upsample.weight", i, o, 3, 3, 3)
         put(f"proj_net.decoders.{n}.upsampling.upsample.bias", o)
         conv(f"proj_net.decoders.{n}.basic_module", o, o)
-    put("proj_net.final_conv.weight", volume, widths[0], 1, 1, 1)
+    put("proj_net.final_conv.weight", volume, widths[0], 1, 1, 1, scale=0.015)
     put("proj_net.final_conv.bias", volume)
     half = volume // 2
     for name, i, o, count in (
@@ -92,6 +92,7 @@ def random_state(*, prompted, stem=6, channels=(8, 10, 10, 7), blocks=(1, 2, 1, 
         for n in range(count):
             linear(f"renderer.field.{name}.fc_c.{n}", i, hidden)
             linear(f"renderer.field.{name}.lin{n}", hidden, o if n == count - 1 else hidden)
+    state["renderer.field.sdf_decoder.lin1.bias"][0] = -1.1  # so that there are surfaces
     state["renderer.field.deviation_network.variance"] = torch.tensor([0.33])
     state["renderer.field.laplace_density.beta"] = torch.tensor([0.3])
     state["renderer.field.laplace_density.beta_min"] = torch.tensor([1e-4])
