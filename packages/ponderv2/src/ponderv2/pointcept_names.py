@@ -107,7 +107,7 @@ def backbone_names(
 
 def dense_names(config: VolumeConfig, *, ours: str = "dense.", theirs: str = "proj_net.") -> list[NamePair]:
     """Of the dense U-Net: their UNet3D-v1m2."""
-    pairs = []
+    pairs: list[tuple[str, str]] = []
 
     def conv(a: str, b: str) -> None:
         pairs.extend((f"{a}.0.{leaf}", f"{b}.batchnorm.{leaf}") for leaf in _NORM)

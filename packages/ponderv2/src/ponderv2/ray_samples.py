@@ -7,7 +7,7 @@ the next one begins. Edges take no gradient.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ SMALL = 1e-5  # keeps the share of two vanishing opacities finite
 SEARCH_SHARPNESS = 64.0  # of the first search for the surface; doubled in each further one
 STEEPEST = 1e3  # slope of distances along a ray, in the search
 Shaken = Literal["none", "sample", "ray"]
-Generators = Sequence[torch.Generator] | torch.Generator | None
+Generators: TypeAlias = Sequence[torch.Generator] | torch.Generator | None
 """what draws: one for each scene, one for all of them, or torch's own"""
 
 
