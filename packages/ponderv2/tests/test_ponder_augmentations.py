@@ -267,6 +267,13 @@ def test_every_point_of_a_voxel_is_chosen_as_often(sample):
     assert counts.max() < 260
 
 
+def test_more_voxels_along_an_axis_than_keys_can_number_are_refused(sample, random):
+    far = np.array([[0, 0, 0], [5000, 0, 0]], np.float32)
+    long = replace(sample, cloud=PointCloud(far), index=np.arange(2), views=())
+    with pytest.raises(UserError, match=r"scene room0004: .*give larger voxels, or the right unit"):
+        GridSample(0.02)(long, random)
+
+
 def test_a_crop_keeps_what_is_nearest(sample, random):
     after = SphereCrop(300)(sample, random)
     assert len(after.cloud) == 300

@@ -469,6 +469,10 @@ def test_processed_views_that_cannot_be_used(tmp_path, rooms, written):
     }
     for name, content in bad.items():
         write_torch(tmp_path / "Area_1" / "a_rgbd" / f"{name}.pth", content)
+    ignored = np.full((24, 32), -1)
+    ignored[0, :3] = 0, 12, -100
+    write_torch(tmp_path / "Area_1" / "a_rgbd" / "6.pth", good | {"semantic_map": ignored})
+    write_torch(tmp_path / "Area_1" / "a_rgbd" / "7.pth", good | {"semantic_map": ignored + 1})
     scene = open_scenes(f"s3dis:{tmp_path}:1")[0]
     reasons = []
     for index in range(5):
@@ -483,6 +487,11 @@ def test_processed_views_that_cannot_be_used(tmp_path, rooms, written):
         "no depth",
     ]
     assert scene.view(5).label is None
+    label = scene.view(6).label
+    assert label[0, :4].tolist() == [0, 12, -1, -1]
+    assert (label[1:] == -1).all()
+    with pytest.raises(UserError, match=r"7.pth: labels 13 are none of the 13 classes"):
+        scene.view(7)
     assert scene.cloud().normal is None
     assert scene.cloud().semantic is None
 

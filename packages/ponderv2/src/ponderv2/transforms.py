@@ -158,7 +158,10 @@ class GridSample:
 
         coord = sample.cloud.coord
         bounds(coord, sample.name)
-        found = voxelise(torch.from_numpy(np.ascontiguousarray(coord)), self.size)
+        try:
+            found = voxelise(torch.from_numpy(np.ascontiguousarray(coord)), self.size)
+        except ValueError as error:  # more voxels along an axis than a key can number
+            raise UserError(f"scene {sample.name}: {error}; give larger voxels, or the right unit") from None
         voxel = found.inverse.numpy()
         keep = sample.must_keep()
         drawn = generator.random(len(coord)) + keep  # of those to keep the largest, else of all

@@ -14,7 +14,7 @@ from ponderv2.scenes import IGNORED, Array, PointCloud, View
 _JUMP = 0.08  # of the depth: neighbours farther apart than this lie on two surfaces
 _ACROSS = 160  # points across an image unless a step is given
 _BASE = 0.01  # of the image's width: how far neighbours are; depth of Kinects comes in coarse steps
-_BATCH = 400_000  # points after which cells are merged, so that long videos fit into memory
+_BATCH = 1_000_000  # new points after which cells are merged, so that long videos fit into memory
 
 
 class _Points(NamedTuple):
@@ -44,15 +44,14 @@ def fuse_views(
         With colours and normals, towards the camera; with labels if a view has some. It may be empty.
     """
     parts: list[_Points] = []
-    size = 0
+    new = 0
     labelled = objects = False
     for view, instance in views:
         labelled, objects = labelled or view.label is not None, objects or instance is not None
         parts.append(_points(view, instance, step))
-        size += len(parts[-1].labels)
-        if spacing is not None and size > _BATCH:
-            parts = [_merged(_joined(parts), spacing)]
-            size = len(parts[0].labels)
+        new += len(parts[-1].labels)
+        if spacing is not None and new > _BATCH:
+            parts, new = [_merged(_joined(parts), spacing)], 0
     whole = _joined(parts)
     if spacing is not None:
         whole = _merged(whole, spacing)
