@@ -35,7 +35,20 @@ def folder(tmp_path_factory):
 
 def mesh_words(folder, out, *more):
     words = ["reconstruct", "--model", folder / "model", "--data", f"7scenes:{folder / 'one'}", "--out", out]
-    words += ["--steps", 30, "--rays", 128, "--rate", 0.02, "--spacing", 0.25, "--device", "cpu"]
+    words += [
+        "--steps",
+        30,
+        "--rays",
+        128,
+        "--rate",
+        0.02,
+        "--spacing",
+        0.25,
+        "--samples",
+        2000,
+        "--device",
+        "cpu",
+    ]
     return replaced(words, *more)
 
 
@@ -81,7 +94,7 @@ def test_a_mesh_is_written_in_the_scene_s_metres_and_scored(folder, tmp_path):
 def test_a_mesh_of_a_file_is_a_reference_too(folder, tmp_path):
     first = call_cli("ponderv2", *mesh_words(folder, "room.ply"), cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    words = mesh_words(folder, "again.obj", "--reference", "room.ply", "--distance", 0.2)
+    words = mesh_words(folder, "again.obj", "--reference", "room.ply", "--distance", 0.4)
     done = call_cli("ponderv2", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "f_score: 1.0000" in done.stdout
@@ -143,6 +156,7 @@ def test_a_scene_is_named_where_there_are_several(folder, tmp_path):
     (("--hold-out", 1), "hold_out is 1"),
     (("--steps", 0, "--finer", 2), "a finer volume has to be fitted"),
     (("--views", 0), "views is 0"),
+    (("--samples", 0), "samples is 0"),
     (("--data", "7scenes:nowhere"), "nowhere"),
     (("--model", "nothing"), "nothing"),
 ])  # fmt: skip

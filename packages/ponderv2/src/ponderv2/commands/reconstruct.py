@@ -29,6 +29,8 @@ class Options(SceneOptions):
     """side of a voxel of the fused frames, metres"""
     distance: float = 0.05
     """how near to the other mesh a point counts as right, metres"""
+    samples: int = 200_000
+    """points that are drawn on each mesh to score it"""
     scores: Path | None = None
     """JSON file for scores and settings; none: only printed"""
 
@@ -41,6 +43,8 @@ class Options(SceneOptions):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} is {value:g} metres; it is above 0")
+        if self.samples < 1:
+            raise UserError(f"samples is {self.samples}; it is at least 1")
         if self.hold_out < 0 or self.hold_out == 1:
             raise UserError(f"hold_out is {self.hold_out}; it is 0, or at least 2, as some views must go in")
         if self.reference not in (None, "tsdf") and Path(self.reference).suffix.lower() != ".ply":
@@ -93,7 +97,9 @@ def run(options: Options) -> int:
             if not views:
                 raise UserError(f"scene {given.name}: has no depth frames to fuse; name a .ply file")
             reference = fuse(views, voxel=options.reference_voxel)
-        scores = score_mesh(mesh, reference, views, distance=options.distance, seed=options.seed)
+        scores = score_mesh(
+            mesh, reference, views, distance=options.distance, samples=options.samples, seed=options.seed
+        )
         for name, value in scores.items():
             print(f"{name}: {value:.4f}")
     write_mesh(mesh, options.out)
