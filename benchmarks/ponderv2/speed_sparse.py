@@ -7,8 +7,7 @@ against spconv's one: there it is the wall clock (`wall_ratio`) that tells. `pyt
 benchmarks.ponderv2.speed_sparse` keeps the rows in results/ponderv2.json.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,8 +18,8 @@ from benchmarks.harness import Row, save, table, versus
 from torch import Tensor, nn
 
 from nonet.kernels.sparse_conv import KernelMap, sparse_conv, strided_map, submanifold_map
-from nonet.kernels.sparse_conv_spconv import taps_of_spconv
-from nonet.kernels.voxels import voxelise
+from nonet.kernels.sparse_conv_spconv import import_spconv, no_streams, taps_of_spconv
+from nonet.kernels.voxels import pack_keys, voxelise
 
 SEED = 0
 VOXEL = 0.1  # metres
@@ -85,31 +84,15 @@ class Theirs:
 
     def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The outputs and the weights."""
-        import spconv.pytorch as spconv
-
-        given = spconv.SparseConvTensor(features, self.indices, self.extent, batch_size=1)
+        given = import_spconv().SparseConvTensor(features, self.indices, self.extent, batch_size=1)
         if self.case.cached:
             given.indice_dict = self.kept
         return self.layer(given).features, self.layer.weight
 
 
-@contextmanager
-def no_streams() -> Iterator[None]:
-    """Answer spconv's question for a CUDA stream, as its backward pass asks even on the CPU."""
-    from spconv.pytorch import ops
-
-    asked = ops.get_current_stream
-    ops.get_current_stream = lambda: 0
-    try:
-        yield
-    finally:
-        ops.get_current_stream = asked
-
-
 def layer_of(case: Case) -> nn.Module:
-    import spconv.pytorch as spconv
-
     torch.manual_seed(SEED)
+    spconv = import_spconv()
     kind = spconv.SubMConv3d if case.stride == 1 else spconv.SparseConv3d
     given = {"stride": case.stride} if case.stride > 1 else {"padding": case.size // 2}
     key = "kept" if case.cached else None
@@ -176,12 +159,8 @@ def compare(case: Case, cells: Tensor, **timed: Any) -> Row:
 
 def order_of(theirs: Theirs, features: Tensor, coarse: Tensor) -> Tensor:
     """Where spconv has our outputs."""
-    import spconv.pytorch as spconv
-
-    from nonet.kernels.voxels import pack_keys
-
     with torch.no_grad():
-        given = spconv.SparseConvTensor(features, theirs.indices, theirs.extent, batch_size=1)
+        given = import_spconv().SparseConvTensor(features, theirs.indices, theirs.extent, batch_size=1)
         found = pack_keys(theirs.layer(given).indices.long())
     order = found.argsort()
     assert torch.equal(found[order], pack_keys(coarse))

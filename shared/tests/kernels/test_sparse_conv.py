@@ -22,7 +22,7 @@ from nonet.testing import data_folder, needs, normal, seeded, threads, whole
 OTHER_FORM = os.environ.get("NONET_KERNELS") == "triton"
 NUMBA = importlib.util.find_spec("numba") is not None
 
-# Triton's interpreter multiplies bfloat16 as if it were whole numbers; on a GPU the test beside this one has it.
+# Triton's interpreter multiplies bfloat16 as if it were whole numbers; the test for a GPU has it.
 HALVES = [torch.float16] if OTHER_FORM else [torch.float16, torch.bfloat16]
 
 

@@ -1,22 +1,27 @@
 """Convolutions, gradients and weights of spconv itself, at one thread, where it is right."""
 
+import sys
+
 import pytest
 import torch
 
 from nonet.errors import UserError
 from nonet.kernels.sparse_conv import sparse_conv, strided_map, submanifold_map
-from nonet.kernels.sparse_conv_spconv import taps_of_spconv, weight_of_taps
+from nonet.kernels.sparse_conv_spconv import import_spconv, taps_of_spconv, weight_of_taps
 from nonet.testing import needs, normal, one_thread, threads, whole
 
-pytestmark = pytest.mark.peer
 C, D, EXTENT = 5, 7, 9  # channels and edge, in voxels
+
+
+def with_spconv(test):
+    """A test that needs spconv itself."""
+    return pytest.mark.peer(needs("spconv")(test))
 
 
 @pytest.fixture
 def spconv():
-    found = pytest.importorskip("spconv.pytorch", reason="needs spconv: pip install 'nonet[spconv]'")
     with one_thread():
-        yield found
+        yield import_spconv()
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +38,7 @@ def as_spconv(spconv, features, cells, axes):
     return spconv.SparseConvTensor(features, indices, [EXTENT + 96] * 3, batch_size=2)
 
 
+@with_spconv
 @pytest.mark.parametrize("axes", ["xyz", "zyx"])
 @pytest.mark.parametrize(("size", "padding"), [(3, 1), (5, 1), (5, 2)])
 def test_a_submanifold_layer_with_its_weights_gives_the_same(spconv, cells, size, padding, axes):
@@ -44,6 +50,7 @@ def test_a_submanifold_layer_with_its_weights_gives_the_same(spconv, cells, size
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@with_spconv
 @pytest.mark.parametrize("axes", ["xyz", "zyx"])
 def test_layers_down_and_up_with_their_weights_give_the_same(spconv, cells, axes):
     kinds = {"bias": False, "indice_key": "down", "algo": spconv.ConvAlgo.Native}
@@ -64,6 +71,7 @@ def test_layers_down_and_up_with_their_weights_give_the_same(spconv, cells, axes
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@with_spconv
 def test_a_pointwise_layer_is_raw_memory_in_by_out(spconv, cells):
     layer = spconv.SubMConv3d(C, D, 1, bias=False)
     features = normal(len(cells), C)
@@ -77,6 +85,7 @@ def test_a_pointwise_layer_is_raw_memory_in_by_out(spconv, cells):
     assert (as_declared - wanted).abs().max() > 0.1, "read as it is declared, it is another layer"
 
 
+@with_spconv
 @pytest.mark.parametrize("stride", [1, 2])
 def test_spconv_as_a_form_gives_the_same_values_and_gradients(spconv, cells, stride, monkeypatch):
     kernel_map = submanifold_map(cells) if stride == 1 else strided_map(cells)[1]
@@ -91,6 +100,7 @@ def test_spconv_as_a_form_gives_the_same_values_and_gradients(spconv, cells, str
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+@with_spconv
 def test_several_threads_are_refused(spconv, cells, monkeypatch):
     monkeypatch.setenv("NONET_SPARSE_CONV", "spconv")
     with threads(2), pytest.raises(UserError, match="wrong with several threads, and torch has 2"):
@@ -125,11 +135,12 @@ def test_weights_that_are_no_layers_are_refused():
         weight_of_taps(normal(9, C, D), axes="xyz")
 
 
-@needs("numba")
-def test_nothing_here_needs_spconv_to_convert(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "spconv", None)
-    monkeypatch.setitem(__import__("sys").modules, "spconv.pytorch.ops", None)
+def test_without_spconv_weights_are_converted_and_layers_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "spconv", None)
+    monkeypatch.setitem(sys.modules, "spconv.pytorch", None)
+    import_spconv.cache_clear()
     assert taps_of_spconv(normal(D, 1, 1, 1, C), axes="xyz").shape == (1, C, D)
     monkeypatch.setenv("NONET_SPARSE_CONV", "spconv")
     with pytest.raises(UserError, match=r"to convolve with spconv, install .*nonet\[spconv\]"):
         sparse_conv(normal(1, C), normal(1, C, D), submanifold_map(torch.zeros(1, 4, dtype=torch.int64), 1))
+    import_spconv.cache_clear()

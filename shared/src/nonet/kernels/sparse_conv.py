@@ -16,7 +16,9 @@ Cost of P pairs, C to D channels: 2 P C D flops forward, twice that backward. Th
 numbers a pair, and writes each output once; the reference writes and reads C + D more numbers a pair.
 """
 
+import importlib
 import os
+import sys
 from types import ModuleType
 from typing import Any, Literal, cast
 
@@ -141,15 +143,9 @@ def weight_gradient(features: Tensor, gradient: Tensor, kernel_map: KernelMap) -
 
 def _module(form: Form) -> ModuleType:
     """The module with a form's `convolve` and `weight_gradient`."""
-    if form == "compiled":
-        from nonet.kernels import sparse_conv_compiled as module
-    elif form == "triton":
-        from nonet.kernels import sparse_conv_triton as module
-    elif form == "spconv":
-        from nonet.kernels import sparse_conv_spconv as module
-    else:
-        import nonet.kernels.sparse_conv as module
-    return module
+    if form == "reference":
+        return sys.modules[__name__]
+    return importlib.import_module(f"nonet.kernels.sparse_conv_{form}")
 
 
 def _exact(form: Form, *tensors: Tensor) -> list[Tensor]:

@@ -130,7 +130,7 @@ def _vector_bytes() -> int:
 
 
 def _lanes(dtype: torch.dtype) -> int:
-    return _vector_bytes() // dtype.itemsize
+    return _vector_bytes() // int(dtype.itemsize)
 
 
 def _padded(D: int, dtype: torch.dtype) -> int:

@@ -5,6 +5,8 @@ outputs are wrong now and then, so several threads are refused. Its backward pas
 on the CPU, where torch may have none: the question is answered with 0 while the pass runs.
 """
 
+import functools
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
@@ -66,7 +68,7 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: 
     Raises:
         UserError: spconv is not installed, or torch has several threads on the CPU.
     """
-    with _spconv(features) as ops:
+    with _operators(features) as ops:
         pairs, counts = _pairs(kernel_map)
         found = ops.indice_conv(features, _filters(weight), pairs, counts, kernel_map.n_out)
     return cast(Tensor, found if bias is None else found + bias)
@@ -75,17 +77,41 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: 
 def weight_gradient(features: Tensor, gradient: Tensor, kernel_map: KernelMap) -> Tensor:
     """(K, C, D) by spconv. Args and Raises as in `convolve`."""
     K, C, D = kernel_map.taps, features.shape[1], gradient.shape[1]
-    with _spconv(features) as ops:
+    with _operators(features) as ops:
         pairs, counts = _pairs(kernel_map)
         given = _filters(features.new_zeros(K, C, D))
         _, found = ops.indice_conv_backward(features, given, gradient.contiguous(), pairs, counts)
     return cast(Tensor, found.reshape(D, K, C).permute(1, 2, 0).contiguous())
 
 
+@functools.cache
+def import_spconv() -> Any:
+    """The module `spconv.pytorch`, without the warnings about old ways that importing it gives.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return needs("spconv.pytorch", to="convolve with spconv", install="nonet[spconv]")
+
+
 @contextmanager
-def _spconv(features: Tensor) -> Iterator[Any]:
-    """The operators of spconv, with an answer to its question for a stream."""
-    ops = needs("spconv.pytorch.ops", to="convolve with spconv", install="nonet[spconv]")
+def no_streams() -> Iterator[None]:
+    """Inside the block, spconv's question for a CUDA stream is answered with 0, where torch has no CUDA."""
+    ops = import_spconv().ops
+    asked = ops.get_current_stream
+    ops.get_current_stream = lambda: 0
+    try:
+        yield
+    finally:
+        ops.get_current_stream = asked
+
+
+@contextmanager
+def _operators(features: Tensor) -> Iterator[Any]:
+    """The operators of spconv, where they are right."""
+    ops = import_spconv().ops
     if features.is_cuda:
         yield ops
         return
@@ -94,12 +120,8 @@ def _spconv(features: Tensor) -> Iterator[Any]:
             f"spconv on the CPU is wrong with several threads, and torch has {torch.get_num_threads()}: set "
             "OMP_NUM_THREADS=1, or leave NONET_SPARSE_CONV out"
         )
-    asked = ops.get_current_stream
-    ops.get_current_stream = lambda: 0
-    try:
+    with no_streams():
         yield ops
-    finally:
-        ops.get_current_stream = asked
 
 
 def _filters(weight: Tensor) -> Tensor:
