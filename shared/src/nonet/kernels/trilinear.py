@@ -9,7 +9,7 @@ volume, through df/dp. Source: Wang et al. 2021 (NeuS) for the use, ours for the
 * `grid_sample`: torch's operator, twice differentiable since torch 2.13;
 * `gather`: rows of a channels-last table at 8 corners, with both orders of gradients written out; numba
   compiles its passes on the CPU where it is installed. Slopes alone do not form the volume's gradient as
-  well. A step with an eikonal term takes a third to a half of `grid_sample`'s time on a CPU
+  well. A step with an eikonal term takes two fifths to a half of `grid_sample`'s time on a CPU
   (`benchmarks/ponderv2/speed_trilinear.py`).
 
 Points beyond the volume read zeros, and a corner beyond it has the value 0 (padding "zeros"). Half precision
