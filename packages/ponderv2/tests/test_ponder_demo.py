@@ -56,7 +56,7 @@ def test_the_demo_writes_numbers_pictures_a_mesh_and_a_page(tmp_path, monkeypatc
     told = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert told["package"] == "ponderv2"
     assert (told["before"], told["after"]) == tuple(
-        told["views"][key]["depth_error"] for key in ("before", "after")
+        told["views"][key]["whole_error"] for key in ("before", "after")
     )
     assert set(told["miou"]) == {demonstration.SCRATCH, demonstration.PRETRAINED}
     assert (tmp_path / "demo" / "mesh.ply").read_bytes().startswith(b"ply\n")

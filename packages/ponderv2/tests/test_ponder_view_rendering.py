@@ -135,22 +135,27 @@ def test_pixels_without_true_depth_or_without_anything_rendered_have_no_depth_er
     view = View("v", np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.float32), None, K, np.eye(4))
     view.depth[0] = 0
     picture = picture_of(view, depth=0.5)
-    picture.depth[1] = 77
     picture.opacity[1] = 0.4
+    picture.depth[1] = 0
     found = score_view(picture, view)
     assert found.depth_error == pytest.approx(0.5)
+    assert found.whole_error == pytest.approx((8 * 0.5 + 4 * 1.0) / 12)
     assert found.seen == pytest.approx(8 / 12)
     assert np.isnan(found.ssim)  # it compares windows of 11 pixels
 
 
 def test_a_mean_leaves_out_what_is_no_number():
     nan = float("nan")
-    mean = mean_score([ViewScore(20, nan, 0.5, 0.1, nan, 1), ViewScore(30, nan, 0.7, nan, nan, 0)])
+    mean = mean_score([ViewScore(20, nan, 0.5, 0.1, nan, 2, 1), ViewScore(30, nan, 0.7, nan, nan, 4, 0)])
     assert mean[0] == 25
     assert mean.ssim == pytest.approx(0.6)
     assert mean.depth_error == 0.1
     assert np.isnan(mean.psnr_seen)
     assert np.isnan(mean.relative_error)
+    assert mean.plain() == {
+        "psnr": 25, "psnr_seen": None, "ssim": pytest.approx(0.6), "depth_error": 0.1, "relative_error": None,
+        "whole_error": 3, "seen": 0.5,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 5])

@@ -60,6 +60,8 @@ class ViewScore(NamedTuple):
         ssim: of all pixels.
         depth_error: mean |depth - true depth| in metres, of pixels that have both.
         relative_error: the same as a share of the true depth.
+        whole_error: as `depth_error`, of all pixels with true depth; where nothing is seen the depth counts
+            as 0, so that nobody gains by leaving out what is hard.
         seen: share of the pixels with true depth that the picture has something at.
     """
 
@@ -68,7 +70,12 @@ class ViewScore(NamedTuple):
     ssim: float
     depth_error: float
     relative_error: float
+    whole_error: float
     seen: float
+
+    def plain(self) -> dict[str, float | None]:
+        """By name, for JSON: None where there is no number."""
+        return {name: value if np.isfinite(value) else None for name, value in self._asdict().items()}
 
 
 @torch.no_grad()
@@ -130,6 +137,7 @@ def score_view(picture: Picture, view: View) -> ViewScore:
         ssim=float(ssim(picture.color, truth)) if min(known.shape) >= WINDOW else nan,
         depth_error=float(apart.mean()) if both.any() else nan,
         relative_error=float((apart / view.depth[both]).mean()) if both.any() else nan,
+        whole_error=float(np.abs(picture.depth - view.depth)[known].mean()) if known.any() else nan,
         seen=float(both.sum() / known.sum()) if known.any() else nan,
     )
 

@@ -74,20 +74,20 @@ def run(options: Options) -> int:
     told = {
         "package": "ponderv2",
         "what": what,
-        "measure": "depth error of the drawn views, metres",
-        "before": before.score.depth_error,
-        "after": after.score.depth_error,
+        "measure": "depth error of the drawn views, metres; where nothing is drawn, all of the depth",
+        "before": before.score.whole_error,
+        "after": after.score.whole_error,
         "better": "lower",
         "seconds": seconds,
         "pictures": [DRAWN, MESH],
-        "views": {"before": before.score._asdict(), "after": after.score._asdict()},
+        "views": {"before": before.score.plain(), "after": after.score.plain()},
         "miou": {name: fit.miou for name, fit in fits.items()},
         "mesh": mesh_score,
     }
     write_page(out, told, fits, losses, plan)
     write_json(out / "demo.json", told)
     for name, score in (("random weights", before.score), ("pre-trained", after.score)):
-        print(f"{name}: depth error {score.depth_error:.2f} m, PSNR {score.psnr:.1f} dB")
+        print(f"{name}: depth error {score.whole_error:.2f} m, PSNR {score.psnr:.1f} dB")
     shares = ", ".join(f"{fit.miou:.1f} % {name}" for name, fit in fits.items())
     print(f"mIoU of {plan.test} rooms after {plan.labelled} with labels: {shares}")
     print(f"{seconds:.0f} s; page: {out / 'report.html'}")

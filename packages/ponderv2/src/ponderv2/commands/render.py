@@ -88,18 +88,18 @@ def run(options: Options) -> int:
             if poses is None:
                 scores.append(score_view(picture, view))
             bar.advance(1)
-    mean = mean_score(scores)._asdict() if scores else None
+    mean = mean_score(scores).plain() if scores else None
     told = {
         "scene": given.name, "model": options.model, "statement": given.statement, "steps": options.steps,
         "classes": list(classes), "mean": mean, "losses": found.losses,
-        "views": {view.name: score._asdict() for (view, _), score in zip(pairs, scores, strict=False)},
+        "views": {view.name: score.plain() for (view, _), score in zip(pairs, scores, strict=False)},
     }  # fmt: skip
     write_pictures(options.out, pairs, given.sample.world)
     write_json(options.out / "scores.json", told)
     write_rendered_page(options.out / "report.html", pairs, told)
     print(f"scene {given.name}: {len(pairs)} pictures, {options.steps} steps of fitting. {given.statement}")
     if mean is not None:
-        print(", ".join(f"{name} {value:.4g}" for name, value in mean.items()))
+        print(", ".join(f"{name} {value:.4g}" for name, value in mean.items() if value is not None))
     print(f"page: {options.out / 'report.html'}")
     return 0
 
