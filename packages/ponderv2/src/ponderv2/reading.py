@@ -76,6 +76,8 @@ def open_scenes(
 def open_source(word: str, options: ReadOptions) -> SceneList:
     """The scenes of one `KIND:PATH[:SPLIT]`."""
     kind, path, split = parse_source(word)
+    if kind != "synthetic" and not path.exists():
+        raise UserError(f"{word}: {path} is no file or folder here")
     module, function = KINDS[kind]
     opener = getattr(importlib.import_module(f"ponderv2.{module}"), function)
     if kind in _WITHOUT_OPTIONS:
