@@ -43,6 +43,7 @@ def pool(
     B = len(cube.scale)
     x, y, z = cube.to_cells(cube.voxels_to_cube(coord_M3.float(), scene_M), shape).unbind(1)
     cell = ((scene_M * Z + z) * Y + y) * X + x
+    features_MC = features_MC.float()  # under autocast a sum of many halves would lose what is small
     if occupancy:
         features_MC = torch.cat([features_MC, torch.ones_like(features_MC[:, :1])], 1)
     dense = scatter_mean(features_MC, cell, B * Z * Y * X)

@@ -107,7 +107,8 @@ def intersect(
     enter = torch.minimum(first, second).amax(-1).clamp(min=near)
     leave = torch.maximum(first, second).amin(-1)
     hit = enter < leave
-    return enter * hit, leave * hit, hit
+    nowhere = torch.zeros_like(enter)
+    return torch.where(hit, enter, nowhere), torch.where(hit, leave, nowhere), hit
 
 
 def opacity(sdf: Tensor, cosine: Tensor, delta: Tensor, k: Tensor | float) -> Tensor:
