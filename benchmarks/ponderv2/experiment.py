@@ -21,6 +21,7 @@ from nonet.training.schedules import scheduler
 from ponderv2.batches import Batch, Collate, Item, SceneDataset
 from ponderv2.model_config import PonderConfig
 from ponderv2.ponder import PonderModel, build_ponder
+from ponderv2.scene_inputs import usable_views
 from ponderv2.scenes import PointCloud, Scene, View
 from ponderv2.segmentation_loss import SegmentationLoss
 from ponderv2.semantic_heads import LinearHead
@@ -35,14 +36,13 @@ class Held(Scene):
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene.name, scene.dataset)
         self.up, self.classes = scene.up, scene.classes
-        self._names = scene.view_names
         self._cloud = scene.cloud()
-        self._views = [scene.view(number) for number in range(len(self._names))]
+        self._views = usable_views(scene, range(len(scene.view_names)))
 
     @property
     def view_names(self) -> tuple[str, ...]:
-        """As the scene has them."""
-        return self._names
+        """Those that can be used."""
+        return tuple(view.name for view in self._views)
 
     def cloud(self) -> PointCloud:
         """Kept."""

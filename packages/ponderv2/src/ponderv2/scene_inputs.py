@@ -98,13 +98,13 @@ def scene_input(
 
 
 def usable_views(scene: Scene, numbers: Sequence[int]) -> list[View]:
-    """Views by number; those that cannot be used are counted in `scene.skipped` and left out."""
+    """Views by number; those that cannot be used are left out, and counted by the scene."""
     found = []
     for number in numbers:
         try:
             found.append(scene.view(number))
         except BadFrame as fault:
-            scene.skipped[fault.reason] += 1
+            scene.leave_out(fault)
     return found
 
 
