@@ -11,7 +11,7 @@ ABOUT = "Pre-train 3D backbones by rendering what they saw, fine-tune them on fe
 
 VERBS = {
     "demo": Verb(
-        "pre-train on made-up rooms, fine-tune on few labels, draw views and a mesh",
+        "pre-train on made-up rooms by rendering, draw rooms it never saw, learn from few labels",
         "ponderv2.commands.demo",
         "ponderv2 demo",
     ),
