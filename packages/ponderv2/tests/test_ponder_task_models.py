@@ -212,6 +212,21 @@ def test_objects_of_several_scenes_are_told_apart_and_numbered_within_them(scene
         assert all(0.99 < each.score <= 1 for each in own)
 
 
+def test_offsets_that_lead_nowhere_are_no_error(scenes):
+    """An untrained network, or one that diverged: its voxels are grouped somewhere, or where they are."""
+    batch = scored(scenes[:1])
+    votes = right_votes(batch, "mean")
+    options = {"voxel": 0.12, "groups": GroupOptions(least=20), "ignored": (0, 1)}
+    for value in (1e30, float("nan"), float("-inf")):
+        found = find_objects(
+            votes._replace(offset=torch.full_like(votes.offset, value)), batch.batch, **options
+        )
+        assert sum(len(each.voxels) for each in found[0]) > 0
+    still = find_objects(votes._replace(offset=votes.offset * 0), batch.batch, **options)
+    nan = find_objects(votes._replace(offset=votes.offset * float("nan")), batch.batch, **options)
+    assert [each.voxels.tolist() for each in nan[0]] == [each.voxels.tolist() for each in still[0]]
+
+
 def test_of_objects_that_overlap_the_better_one_is_kept():
     def found(first, last, score):
         return FoundObject(np.arange(first, last), 2, score)

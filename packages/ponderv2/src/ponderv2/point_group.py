@@ -111,7 +111,7 @@ def find_objects(
     probabilities = votes.logits.float().softmax(1).cpu().numpy()
     labels = probabilities.argmax(1)
     coord = batch.coord.double().cpu().numpy()
-    shifted = coord + votes.offset.double().cpu().numpy()
+    shifted = _bounded(coord, coord + votes.offset.double().cpu().numpy())
     scene = batch.cells[:, 0].cpu().numpy()
     found: list[list[FoundObject]] = [[] for _ in batch.names]
     thing = np.flatnonzero(~np.isin(labels, ignored))
@@ -127,6 +127,16 @@ def find_objects(
             found[own].append(FoundObject(voxels - starts[own], label, score))
     ordered = [sorted(objects, key=lambda each: -each.score) for objects in found]
     return [_without_doubles(objects) for objects in ordered] if groups.unshifted else ordered
+
+
+def _bounded(coord: NDArray[np.float64], shifted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shifted places, brought back to the surroundings of the scenes: offsets of an untrained network may
+    lead anywhere, or nowhere."""
+    if not len(coord):
+        return shifted
+    low, high = coord.min(0), coord.max(0)
+    margin = (high - low).max() + 1.0
+    return np.clip(np.where(np.isfinite(shifted), shifted, coord), low - margin, high + margin)
 
 
 def _members(groups: NDArray[np.int64], least: int) -> list[NDArray[np.int64]]:
