@@ -8,11 +8,11 @@ import pytest
 
 from nonet.errors import UserError
 from ponderv2.cameras import unproject
+from ponderv2.depth_units import suspected_unit
 from ponderv2.frame_files import read_depth
 from ponderv2.leveling import level_up, upright_of_cameras
 from ponderv2.processed_rooms import labels_of_nearest
 from ponderv2.reading import KINDS, open_scenes, parse_source
-from ponderv2.rgbd_scenes import suspected_unit
 from ponderv2.s3dis import AREA_5B, areas_of
 from ponderv2.scannet import label_table
 from ponderv2.scenes import BadFrame
@@ -389,6 +389,21 @@ def test_depth_in_a_wrong_unit_is_refused_and_the_unit_is_named(own, rooms, scal
     assert "at 1000 units a metre the median depth is" in str(caught.value)
     scene = open_scenes(f"rgbd:{own}", depth_scale=scale)[0]
     assert np.abs(scene.view(0).depth - rooms[0].view(0).depth).max() <= 0.51 / scale
+
+
+def test_processed_rooms_in_a_wrong_unit_are_refused_too(rooms, tmp_path):
+    view, cloud = rooms[0].view(0), rooms[0].cloud()
+    content = {
+        "intrinsic": view.intrinsics, "extrinsic": view.camera_to_world, "rgb": view.color,
+        "depth": raw_depth(view, 100),
+    }  # fmt: skip
+    write_torch(tmp_path / "Area_1" / "a_rgbd" / "0.pth", content)
+    write_torch(tmp_path / "Area_1" / "a.pth", {"coord": cloud.coord})
+    with pytest.raises(
+        UserError, match=r"at 4000 units a metre .* give --depth-scale 100 \(depth looks like cent"
+    ):
+        open_scenes(f"s3dis:{tmp_path}")
+    assert open_scenes(f"s3dis:{tmp_path}", depth_scale=100)[0].view(0).depth.max() > 1
 
 
 def test_a_unit_file_counts(own, rooms):

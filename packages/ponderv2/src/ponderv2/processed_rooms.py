@@ -19,6 +19,7 @@ import numpy as np
 
 from nonet.errors import UserError
 from ponderv2.cameras import pose_fault, unproject
+from ponderv2.depth_units import check_median
 from ponderv2.frame_files import check_labels, masked_depth
 from ponderv2.point_files import as_cloud
 from ponderv2.scenes import IGNORED, BadFrame, PointCloud, Scene, View
@@ -37,6 +38,7 @@ class ProcessedRoom(Scene):
         file: its .pth; views lie in the folder beside it with `_rgbd` for `.pth`.
         classes: names of the class numbers.
         depth_scale: units of the views' depth a metre.
+        said: whether the user named that unit.
         frame_step: take every so many views.
         label: key of the cloud's class numbers.
         skipped: see `Scene`.
@@ -51,6 +53,7 @@ class ProcessedRoom(Scene):
         *,
         classes: tuple[str, ...],
         depth_scale: float,
+        said: bool = False,
         frame_step: int = 1,
         label: str = "semantic_gt",
         skipped: "Counter[str] | None" = None,
@@ -58,12 +61,25 @@ class ProcessedRoom(Scene):
     ) -> None:
         super().__init__(name, dataset, skipped=skipped, remarks=remarks)
         self.file, self.classes, self.depth_scale = file, classes, depth_scale
-        self.frame_step, self.label = frame_step, label
+        self.said, self.frame_step, self.label = said, frame_step, label
 
     @cached_property
     def _files(self) -> tuple[Path, ...]:
         folder = self.file.with_name(f"{self.file.stem}_rgbd")
         return tuple(sorted(folder.glob("*.pth")))[:: self.frame_step]
+
+    def check_unit(self) -> None:
+        """Refuse depth that no room has, judged by some views; see `depth_units.check_median`."""
+        chosen = np.unique(np.linspace(0, max(len(self._files) - 1, 0), 3).round().astype(int))
+        found = []
+        for index in chosen[: len(self._files)]:
+            try:
+                depth = self.view(int(index)).depth
+            except UserError:  # said when the view itself is asked for
+                continue
+            found.append(depth[depth > 0])
+        median = float(np.median(np.concatenate(found))) if found else None
+        check_median(median, self.depth_scale, said=self.said, name=self.name)
 
     @property
     def view_names(self) -> tuple[str, ...]:

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from ponderv2.cameras import pose_fault
+from ponderv2.depth_units import MILLIMETRES
 from ponderv2.frame_files import read_intrinsics, read_matrix, read_pose
 from ponderv2.read_options import AXES, ReadOptions
-from ponderv2.rgbd_scenes import MILLIMETRES, FrameFiles, RgbdScene
+from ponderv2.rgbd_scenes import FrameFiles, RgbdScene
 from ponderv2.scenes import IGNORED, UP, Array, BadFrame, SceneList
 
 SEVEN_SCENES = np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonet.errors import UserError
+from ponderv2.depth_units import MILLIMETRES, check_median
 from ponderv2.frame_files import check_labels, read_color, read_depth, read_labels
 from ponderv2.leveling import level_up, upright_of_cameras
 from ponderv2.point_files import read_cloud
@@ -21,22 +22,6 @@ from ponderv2.view_fusion import fuse_views
 
 # Shapes: H x W pixels.
 
-MILLIMETRES = 1000.0
-"""units of a depth image a metre, unless a data set says something else"""
-PLAUSIBLE = (0.3, 8.0)
-"""metres: the median depth of a room's views lies between"""
-SAID = (0.02, 80.0)
-"""metres: the same, where the user named the unit"""
-
-_UNITS = {
-    1.0: "metres",
-    100.0: "centimetres",
-    1000.0: "millimetres",
-    4000.0: "1/4000 m, as in S3DIS",
-    5000.0: "1/5000 m, as in TUM",
-    10_000.0: "1/10000 m",
-}
-_TYPICAL = 2.0  # metres, a usual median of rooms
 _LOOKED_AT = 5  # views that a scene's unit and level are judged by
 Decode = Callable[[Array], tuple[NDArray[np.int64], NDArray[np.int64] | None]]
 """From a label image to class numbers and, if it has them, object numbers, (H, W) each, -1 ignored"""
@@ -155,16 +140,7 @@ class RgbdScene(Scene):
         Raises:
             UserError: the median over some views is implausible; the text names the unit that is suspected.
         """
-        median = self._median
-        low, high = SAID if self.said else PLAUSIBLE
-        if median is None or low <= median <= high:
-            return
-        suspected = suspected_unit(median * self.depth_scale)
-        advice = "" if suspected == self.depth_scale else f" (depth looks like {_UNITS[suspected]})"
-        raise UserError(
-            f"scene {self.name}: at {self.depth_scale:g} units a metre the median depth is {median:.3g} m, "
-            f"which is no room: give --depth-scale{f' {suspected:g}' if advice else ''}{advice}"
-        )
+        check_median(self._median, self.depth_scale, said=self.said, name=self.name)
 
     def _level(self) -> tuple[float, float, float]:
         rough = upright_of_cameras([frame.camera_to_world for frame in self.frames])
@@ -225,8 +201,3 @@ class RgbdScene(Scene):
                 check_labels(label, self.classes, str(frame.label))
         view = View(frame.name, color, depth, label, frame.intrinsics, frame.camera_to_world)
         return view, instance
-
-
-def suspected_unit(median: float) -> float:
-    """The units a metre for which a median in raw units is closest to that of a usual room."""
-    return min(_UNITS, key=lambda scale: abs(np.log(median / scale / _TYPICAL)))

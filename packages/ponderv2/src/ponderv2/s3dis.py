@@ -53,14 +53,15 @@ def open_s3dis(path: Path, split: str | None, options: ReadOptions) -> SceneList
     scenes = [
         ProcessedRoom(
             f"Area_{area}/{file.stem}", DATASET, file, classes=CLASSES,
-            depth_scale=options.depth_scale or SCALE, frame_step=options.frame_step,
-            skipped=skipped, remarks=remarks,
+            depth_scale=options.depth_scale or SCALE, said=options.depth_scale is not None,
+            frame_step=options.frame_step, skipped=skipped, remarks=remarks,
         )
         for area in sorted(chosen & set(areas))
         for file in sorted(areas[area].glob("*.pth"))
     ]  # fmt: skip
     if not scenes:
         raise UserError(f"{path}: no room (Area_K/ROOM.pth) in {split or 'any area'}")
+    scenes[0].check_unit()
     return SceneList(scenes, class_names={DATASET: CLASSES}, skipped=skipped, remarks=remarks)
 
 

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonet.errors import UserError
+from ponderv2.depth_units import MILLIMETRES
 from ponderv2.frame_files import read_intrinsics, read_pose
 from ponderv2.point_files import read_cloud
 from ponderv2.processed_rooms import read_room
 from ponderv2.read_options import ReadOptions
-from ponderv2.rgbd_scenes import MILLIMETRES, Decode, FrameFiles, RgbdScene
+from ponderv2.rgbd_scenes import Decode, FrameFiles, RgbdScene
 from ponderv2.scannet_classes import CLASSES_20, CLASSES_200, NYU40_20, RAW_200
 from ponderv2.scenes import IGNORED, Array, BadFrame, PointCloud, Scene, SceneList
 

@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 from nonet.errors import UserError
+from ponderv2.depth_units import MILLIMETRES
 from ponderv2.processed_rooms import ProcessedRoom
 from ponderv2.read_options import ReadOptions
-from ponderv2.rgbd_scenes import MILLIMETRES
 from ponderv2.scenes import SceneList
 
 CLASSES = ("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "picture", "desk",
@@ -40,11 +40,12 @@ def open_structured3d(path: Path, split: str | None, options: ReadOptions) -> Sc
         ProcessedRoom(
             f"{file.parent.name}/{file.stem}", DATASET, file, classes=CLASSES,
             depth_scale=options.depth_scale or MILLIMETRES, frame_step=options.frame_step,
-            skipped=skipped, remarks=remarks,
+            said=options.depth_scale is not None, skipped=skipped, remarks=remarks,
         )
         for part in parts
         for file in sorted((path / part).glob("*/room_*.pth"))
     ]  # fmt: skip
     if not scenes:
         raise UserError(f"{path}: no room ({'|'.join(parts)}/scene_XXXXX/room_Y.pth) here")
+    scenes[0].check_unit()
     return SceneList(scenes, class_names={DATASET: CLASSES}, skipped=skipped, remarks=remarks)

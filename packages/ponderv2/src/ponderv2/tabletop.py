@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from ponderv2.cameras import turn_up
+from ponderv2.depth_units import MILLIMETRES
 from ponderv2.frame_files import read_depth, read_intrinsics
 from ponderv2.read_options import ReadOptions
-from ponderv2.rgbd_scenes import MILLIMETRES, Decode, FrameFiles, RgbdScene
+from ponderv2.rgbd_scenes import Decode, FrameFiles, RgbdScene
 from ponderv2.scenes import IGNORED, Array, BadFrame, SceneList
 
 CLASSES = ("table", "box", "cylinder")
