@@ -99,7 +99,10 @@ def pick_scene(options: SceneOptions) -> Scene:
     Raises:
         UserError: there are several and none is named, or none of that name.
     """
-    scenes = open_scenes(options.data)
+    scenes = open_scenes(
+        options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step,
+        normals=options.normals,
+    )  # fmt: skip
     named = {scene.name: scene for scene in scenes}
     if options.scene is not None:
         if options.scene not in named:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from nonet.errors import UserError
 
@@ -16,6 +17,14 @@ class SceneOptions:
     """where the scene is: KIND:PATH[:SPLIT], such as 7scenes:office"""
     out: Path
     """what to write"""
+    frame_step: int = 1
+    """every so-many-th frame of folders of frames"""
+    depth_scale: float | None = None
+    """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
+    up: str | None = None
+    """where the world's "up" is: x, -x, y, -y, z, -z, or level: as what lies flat says; none: as the data say"""
+    normals: Literal["given", "estimate"] = "given"
+    """estimate: find normals for clouds that have none"""
     scene: str | None = None
     """name of the scene, if the data have several"""
     views: int | None = None
@@ -40,10 +49,19 @@ class SceneOptions:
     def __post_init__(self) -> None:
         if not self.data:
             raise UserError("data names no scene; give KIND:PATH[:SPLIT]")
-        for name, least in (("steps", 0), ("rays", 1), ("finer", 1), ("seed", 0), ("views", 1)):
+        for name, least in (
+            ("frame_step", 1),
+            ("steps", 0),
+            ("rays", 1),
+            ("finer", 1),
+            ("seed", 0),
+            ("views", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"{name} is {value}; it is at least {least}")
+        if self.depth_scale is not None and not self.depth_scale > 0:
+            raise UserError(f"depth_scale is {self.depth_scale:g}; it is positive")
         if self.volume is not None and min(self.volume) < 2:
             raise UserError(f"volume is {' x '.join(map(str, self.volume))}; each side has at least 2 cells")
         if not self.rate > 0:
