@@ -184,7 +184,7 @@ def main(*, tiny: bool = False) -> list[Row]:
         return []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    timed: dict[str, Any] = {"rounds": 1, "min_seconds": 0} if tiny else {}
+    timed: dict[str, Any] = {"rounds": 1, "min_seconds": 0} if tiny else {"rounds": 5}
     try:
         with no_streams():
             rows = [compare(case, cells, **timed) for case in (TINY if tiny else CASES)]

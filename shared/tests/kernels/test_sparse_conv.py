@@ -179,6 +179,20 @@ def test_no_voxel_is_dropped_at_the_end_of_an_axis(extent):
     assert torch.equal(places, torch.stack([tap & 1, tap >> 1 & 1, tap >> 2], 1)), "row-major over z, y, x"
 
 
+@pytest.mark.parametrize("width", [32, 16])
+def test_machines_with_narrower_vectors_find_the_same(width, form, monkeypatch):
+    if form != "compiled":
+        return  # the others have no width of their own
+    monkeypatch.setattr("nonet.kernels.sparse_conv_compiled._vector_bytes", lambda: width)  # of a register
+    cells = cloud(60, 6)
+    parts = normal(len(cells), 9), normal(27, 9, 12, seed=1), normal(12)
+    found = gradients(partial(on_map, submanifold_map(cells)), *parts)
+    monkeypatch.setenv("NONET_SPARSE_CONV", "reference")
+    wanted = gradients(partial(on_map, submanifold_map(cells)), *parts)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_permuted_voxels_permute_the_outputs(stride, exact):
     kind, near = exact

@@ -28,7 +28,7 @@ from torch import Tensor
 from nonet.kernels.kernel_map import KernelMap
 from nonet.kernels.side_by_side import side_by_side
 
-# Shapes: n_in and n_out voxels, K taps, C and D channels in and out, W numbers of a panel.
+# Shapes: n_in and n_out voxels, K taps, C and D channels in and out.
 
 BLOCK = 1 << 15  # bytes of outputs of a block
 STRETCH = 1 << 10  # outputs, at least, whose pairs the weights' gradient goes through before the next
@@ -61,7 +61,7 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: 
     block = max(32, BLOCK // (wide * features.element_size()))
     bounds = _bounds(kernel_map, block)
     inputs, outputs, out = kernel_map.inputs.numpy(), kernel_map.outputs.numpy(), found.numpy()
-    vectors = (0,) * (panel // _lanes(weight.dtype))
+    vectors = _vectors(panel, weight.dtype)
     jobs = len(bounds) - 1
     share = max(1, jobs // (8 * torch.get_num_threads()))
 
@@ -95,7 +95,7 @@ def weight_gradient(features: Tensor, gradient: Tensor, kernel_map: KernelMap) -
     shares = max(1, min(SHARES, stretches, work // max(weights, WORTHWHILE)))
     edges = [stretches * share // shares for share in range(shares + 1)]
     parts = np.zeros((shares, kernel_map.taps, C, wide), rows.dtype)
-    vectors = (0,) * (panel // _lanes(gradient.dtype))
+    vectors = _vectors(panel, gradient.dtype)
 
     def share(job: int) -> None:
         begin, end = edges[job], edges[job + 1]
@@ -142,6 +142,12 @@ def _panel(wide: int, dtype: torch.dtype) -> int:
     """Columns worked on together: two vectors if that divides the width, else one."""
     lanes = _lanes(dtype)
     return 2 * lanes if wide % (2 * lanes) == 0 else lanes
+
+
+def _vectors(panel: int, dtype: torch.dtype) -> tuple[tuple[int, ...], ...]:
+    """A panel's vectors and their numbers as lengths of tuples, which are part of a type, so compiled for."""
+    lanes = _lanes(dtype)
+    return ((0,) * lanes,) * (panel // lanes)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -209,7 +215,7 @@ def _multiply(typingctx, rows, panels, inputs, outputs, out, tap, tile, pair, co
     def generate(context, builder, signature, arguments):
         rows, panels, inputs, outputs, out = _arrays(context, builder, signature, arguments[:5])
         tap, tile, pair = arguments[5:8]
-        vector = _vector(signature.args[0])
+        vector = _vector(signature.args[0], vectors)
         tiles, channels = panels.shape[1], panels.shape[2]
         panel = _whole(vectors.count * vector.count)
         at = builder.add(builder.mul(tap, tiles), tile)
@@ -247,7 +253,7 @@ def _accumulate(
     def generate(context, builder, signature, arguments):
         rows, gradients, inputs, outputs, found = _arrays(context, builder, signature, arguments[:5])
         begin, end, channel, column = arguments[5:9]
-        vector = _vector(signature.args[0])
+        vector = _vector(signature.args[0], vectors)
         channels, width = rows.shape[1], found.shape[1]
 
         def products(pair):
@@ -305,9 +311,9 @@ def _arrays(context, builder, signature, arguments):
     return found
 
 
-def _vector(array: Any) -> ir.VectorType:
+def _vector(array: Any, vectors: Any) -> ir.VectorType:
     real = ir.FloatType() if array.dtype.bitwidth == 32 else ir.DoubleType()
-    return ir.VectorType(real, _vector_bytes() * 8 // array.dtype.bitwidth)
+    return ir.VectorType(real, vectors.dtype.count)
 
 
 def _whole(number: int) -> ir.Constant:
