@@ -22,7 +22,7 @@ class SceneOptions:
     depth_scale: float | None = None
     """depth units in a metre, for folders of frames that do not say; 1000: millimetres"""
     up: str | None = None
-    """where the world's "up" is: x, -x, y, -y, z, -z, or level: as what lies flat says; none: as the data say"""
+    """where "up" is: x, -x, y, -y, z, -z, or level: as what lies flat says; none: as the data say"""
     normals: Literal["given", "estimate"] = "given"
     """estimate: find normals for clouds that have none"""
     scene: str | None = None
