@@ -117,6 +117,7 @@ def _write_theirs(out: Path, config: SpUNetConfig, state: dict[str, Tensor]) -> 
             )
             read = {key.removeprefix(PREFIX): value for key, value in back.state.items()}
             again = back.config if isinstance(back.config, SpUNetConfig) else back.config.backbone
+            again = dataclasses.replace(again, momentum=config.momentum)  # which no tensor tells
             if not config.datasets:  # without data sets there is no context, whose length nothing tells
                 again = dataclasses.replace(again, context=config.context)
             _compare(out, state, read, same=again == config)
