@@ -34,7 +34,7 @@ class Fused:
         self.whole, self.numbers = scene, list(range(len(scene.view_names)) if numbers is None else numbers)
         self.name, self.dataset, self.up = scene.name, scene.dataset, scene.up
         self.skipped, self.remarks = scene.skipped, scene.remarks
-        self.leave_out = scene.leave_out
+        self.leave_out, self.step, self.spacing = scene.leave_out, 2, 0.05
 
     @property
     def view_names(self):
@@ -47,7 +47,8 @@ class Fused:
         return Fused(self.whole, [self.numbers[index] for index in indices])
 
     def cloud(self):
-        return fuse_views([(self.view(index), None) for index in range(len(self.numbers))])
+        views = [(self.view(index), None) for index in range(len(self.numbers))]
+        return fuse_views(views, step=self.step, spacing=self.spacing)
 
 
 def same_cloud(one: PointCloud, two: PointCloud):
