@@ -53,6 +53,7 @@ class OutdoorDetTask:
     def __init__(self, options: Any, say: Say) -> None:
         self.options = options
         self.model: OutdoorDetector | None = None
+        self.unused = False
         if options.channels or options.voxel is not None:
             raise UserError(
                 "channels and voxel are for rooms; streets have outdoor.voxel and take all channels"
