@@ -37,6 +37,9 @@ SCORES = "scores.json"
 class TaskRun(Protocol):
     """What a task gives to be trained; see `room_tasks.RoomTask`."""
 
+    unused: bool
+    """whether a step may leave weights out, such as the norms of another data set"""
+
     def build(self, say: Say) -> Any:
         """The model to begin with."""
 
@@ -137,8 +140,9 @@ def fit(
     }  # fmt: skip
     monitor = f"val/{task.judge().monitor}" if options.keep == "best" else None
     engine = build_trainer(
-        trainer, run, monitor=monitor, mode="max", callbacks=[StateOfRun(**state), LossGuard(run)]
-    )
+        trainer, run, monitor=monitor, mode="max", callbacks=[StateOfRun(**state), LossGuard(run)],
+        unused=task.unused,
+    )  # fmt: skip
     last = run.checkpoints / "last.ckpt"
     if not last.exists():
         run.rewind(0)  # lines of a session that was killed before its first checkpoint

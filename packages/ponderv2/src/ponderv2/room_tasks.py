@@ -66,6 +66,11 @@ class RoomTask:
         if objects and len(self.train.classes) > 1:
             raise UserError(f"{task} learns from one data set, not from {', '.join(self.train.classes)}")
 
+    @property
+    def unused(self) -> bool:
+        """Whether a step leaves weights out: norms and heads of the other data sets."""
+        return len(self.config.backbone.datasets) > 1 or len(self.config.classes) > 1
+
     def build(self, say: Say) -> TaskModel:
         """The model to begin with; its weights depend on torch's seed.
 

@@ -72,8 +72,10 @@ class LanguageHead(nn.Module):
         Raises:
             UserError: a data set that the head has no names of.
         """
-        likeness = F.normalize(self.project(features_MC).float(), dim=1) @ self.text_of(dataset).T
-        scores: Tensor = self.logit_scale.exp() * likeness  # type: ignore[operator]
+        text = self.text_of(dataset)
+        with torch.autocast(features_MC.device.type, enabled=False):  # 100 times a cosine wants its digits
+            likeness = F.normalize(self.project(features_MC.float()), dim=1) @ text.T
+            scores: Tensor = self.logit_scale.exp() * likeness  # type: ignore[operator]
         return scores
 
     def text_of(self, dataset: str | None) -> Tensor:
