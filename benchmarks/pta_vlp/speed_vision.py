@@ -57,11 +57,14 @@ def main(*, tiny: bool = False) -> list[Row]:
                 rows += rows_of(pruned, tower, *inputs, texts=texts, how=how)
     print(table(rows))
     if not tiny:
-        save(
-            "pta-vlp", rows, table="vision", versions=("torch", "timm"), seed=SEED,
-            data=f"normal images of 224 pixels, random ViT-B/16, {IMAGES[1]} images with one text, "
+        about: dict[str, Any] = {
+            "versions": ("torch", "timm"), "seed": SEED,
+            "data": f"normal images of 224 pixels, random ViT-B/16, {IMAGES[1]} images with one text, "
             f"{IMAGES[TEXTS]} with {TEXTS}",
-        )  # fmt: skip
+        }  # fmt: skip
+        single = [row for row in rows if ", 1 text an image" in row["name"]]
+        save("pta-vlp", single, table="one-text", **about)
+        save("pta-vlp", [row for row in rows if row not in single], table="five-texts", **about)
     return rows
 
 

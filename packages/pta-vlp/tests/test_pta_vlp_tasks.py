@@ -165,6 +165,21 @@ def test_selection_by_attention_needs_no_detector_and_is_said(plain, data, tmp_p
     assert "selection text needs a patch detector" in refused.stderr
 
 
+def test_a_detector_that_never_learned_selects_only_where_it_is_asked_to(plain, data, tmp_path):
+    forced = ["--selection", "text", "--untrained-detector"]
+    for name in ("one", "two"):
+        found = evaluate("vqa", plain, data, "--keep", 0.5, *forced, "--out", tmp_path / name)
+        assert found.returncode == 0, found.stderr
+        assert "no patch detector in it; one with random weights" in found.stderr
+        assert "18 of 36 patches are kept by text" in found.stderr
+    one, two = ((tmp_path / name / "predictions.jsonl").read_text() for name in ("one", "two"))
+    assert one == two
+    refused = finetune("vqa", plain, data, tmp_path / "run", *forced)
+    assert refused.returncode == 2
+    assert "fine-tuning would keep a detector that has learnt nothing" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_retrieval_by_attention_drops_patches_in_the_tower(model, data, tmp_path):
     more = ["--selection", "attention", "--keep", 0.5, "--queue", 32]
     done = finetune("retrieval", model, data, tmp_path / "run", *more)

@@ -144,6 +144,18 @@ def test_the_command_prints_tables_and_writes_numbers(folder):
     assert "5 images, 15 regions" in done.stderr
 
 
+def test_a_detector_that_never_learned_is_timed_where_it_is_asked_for(folder, loaded, tmp_path):
+    options = options_of(loaded, "attention")
+    save_model(loaded.model, None, loaded.tokenizer, tmp_path / "plain", "tiny", options=options)
+    words = ["--model", tmp_path / "plain", "--keep", "0.5", "--texts", "1", "--rounds", "1", "--images", "1"]
+    words += ["--device", "cpu", "--selection", "text"]
+    assert call_cli("pta-vlp", "bench", *words).returncode == 2
+    done = call_cli("pta-vlp", "bench", *words, "--untrained-detector")
+    assert done.returncode == 0, done.stderr
+    assert "no patch detector in it; one with random weights is timed" in done.stderr
+    assert done.stdout.startswith("selection text behind block 0")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

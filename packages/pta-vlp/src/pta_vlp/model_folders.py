@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from nonet.errors import UserError
@@ -101,6 +102,13 @@ def save_model(
 def detector_for(model: PairModel) -> PatchDetector:
     """A detector with random weights, of the widths of a model."""
     return PatchDetector(model.vision.width, text_width=model.config.text_width)
+
+
+def untrained_detector(model: PairModel) -> PatchDetector:
+    """A detector that has learnt nothing, in evaluation mode, the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return detector_for(model).eval()
 
 
 def select_json(options: SelectOptions) -> str:

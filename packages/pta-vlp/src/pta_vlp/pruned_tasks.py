@@ -26,7 +26,7 @@ from nonet.vision_language.patch_raster import rasterise
 from nonet.vision_language.tasks.retrieval_task import RetrievalTask
 from nonet.vision_language.tasks.task import Task, Terms, counted
 from pta_vlp.late_selection import LateLook, LateMatching
-from pta_vlp.model_folders import SELECT, detector_for, read_select, select_json
+from pta_vlp.model_folders import SELECT, detector_for, read_select, select_json, untrained_detector
 from pta_vlp.pruned_look import PrunedLook
 from pta_vlp.pruned_vision import PrunedVision, Trunk
 from pta_vlp.select_options import SelectOptions
@@ -85,6 +85,10 @@ class Pruning:
                     f"block {trained.block}; leave out block, or take selection attention"
                 )
             task.parts[PREDICTOR] = detector.requires_grad_(self.alignment > 0)  # from boxes alone
+        elif self.choice.untrained_detector and self.options.by_text:
+            found, detector = True, untrained_detector(model)
+            task.parts[PREDICTOR] = detector.requires_grad_(self.alignment > 0)
+            say(f"{folder}: no patch detector in it; one with random weights says which patches are kept")
         elif self.choice.selection is None and not (folder / SELECT).is_file():
             say(f"{folder}: no patch detector in it, so patches are kept by the attention of CLS")
         task.files[SELECT] = select_json(self.options)

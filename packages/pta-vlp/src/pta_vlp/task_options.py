@@ -28,6 +28,9 @@ class Choice:
     late: bool | None = None
     """drop patches behind the last block, not within the vision tower: cheaper where an image has many texts;
     none: as the model was trained"""
+    untrained_detector: bool = False
+    """with selection text or mixed, for a model without a patch detector: take one with random weights; what
+    it keeps means nothing, so this is for measuring speed, and a control"""
 
     def on(self, kept: SelectOptions, keep: float | None) -> SelectOptions:
         """The model's options, changed as the user says.
@@ -63,6 +66,11 @@ class PrunedFinetuneOptions(Choice, FinetuneOptions):
             raise UserError(f"alignment is {self.alignment:g}; it is 0 or more")
         if self.alignment and self.task != "grounding":
             raise UserError(f"alignment learns from boxes, which grounding has, not {self.task}")
+        if self.untrained_detector and not self.alignment:
+            raise UserError(
+                "untrained_detector: fine-tuning would keep a detector that has learnt nothing; train one "
+                "with the verb detector, or here with --alignment, for grounding"
+            )
         self.on(SelectOptions(), self.keep)  # says what is out of its range
 
 

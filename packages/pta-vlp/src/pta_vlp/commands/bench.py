@@ -67,12 +67,15 @@ def run(options: Options) -> int:
     from nonet.files import write_json
     from nonet.machine import machine, versions
     from nonet.training.devices import pick_device
-    from pta_vlp.model_folders import load_model
+    from pta_vlp.model_folders import load_model, untrained_detector
     from pta_vlp.speed_curve import speed_curve
 
     device = pick_device(options.device)
     loaded = load_model(options.model, say=lambda line: print(line, file=sys.stderr), image=options.size)
     chosen = options.on(loaded.options, None)
+    if options.untrained_detector and chosen.by_text and loaded.detector is None:
+        loaded = loaded._replace(detector=untrained_detector(loaded.model))
+        print(f"{options.model}: no patch detector in it; one with random weights is timed", file=sys.stderr)
     if chosen.selection == "off":
         raise UserError("selection off keeps all patches: say --selection text, attention, mixed or random")
     boxes = _boxes(options, loaded, chosen, device) if options.regions else None
