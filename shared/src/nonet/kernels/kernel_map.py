@@ -151,28 +151,27 @@ def strided_map(
     keys, order = _distinct_keys(cells_M4, padding)
     cells, device = cells_M4.long(), cells_M4.device
     moved = cells[:, 1:] + padding
-    # a window that holds the voxel at place t of an axis begins at moved - t, a multiple of the stride
-    fits = [[(along % stride == t % stride) & (along >= t) for t in range(size)] for along in moved.unbind(1)]
-    found_keys, found_rows = [], []
-    for z in range(size):
-        for y in range(size):
-            in_plane = fits[2][z] & fits[1][y]
-            for x in range(size):
-                rows = (in_plane & fits[0][x]).nonzero()[:, 0]
-                begins = moved[rows] - torch.tensor([x, y, z], device=device)
-                window = torch.cat([cells[rows, :1], begins.div(stride, rounding_mode="floor")], 1)
-                found_keys.append(pack_keys(window))
-                found_rows.append(rows)
-    every = torch.cat(found_keys)
-    distinct = every.unique()
-    starts = torch.tensor([0, *(len(rows) for rows in found_rows)]).cumsum(0)
-    outputs = [torch.searchsorted(distinct, part) for part in found_keys]
-    if order is not None:
-        orders = [part.argsort() for part in outputs]
-        outputs = [part[ranks] for part, ranks in zip(outputs, orders, strict=True)]
-        found_rows = [part[ranks] for part, ranks in zip(found_rows, orders, strict=True)]
+    last = moved.div(stride, rounding_mode="floor")  # of the windows that hold a voxel, along each axis
+    place = moved - last * stride  # where the voxel lies in it
+    rows, taps, windows = [], [], []
+    for back in itertools.product(range(-(-size // stride)), repeat=3):
+        shift = torch.tensor(back, device=device)
+        window, at = last - shift, place + stride * shift
+        x, y, z = at.unbind(1)
+        parts = [torch.arange(len(cells), device=device), cells[:, :1], window, (z * size + y) * size + x]
+        if size > stride:  # windows overlap, and not each of these holds the voxel
+            held = ((window >= 0) & (at < size)).all(1).nonzero()[:, 0]
+            parts = [part[held] for part in parts]
+        rows.append(parts[0])
+        windows.append(pack_keys(torch.cat(parts[1:3], 1)))
+        taps.append(parts[3])
+    distinct, outputs = torch.cat(windows).unique(return_inverse=True)
+    tap = torch.cat(taps)
+    ranks = (tap * len(distinct) + outputs).argsort()
+    starts = torch.zeros(size**3 + 1, dtype=torch.int64)
+    starts[1:] = torch.bincount(tap, minlength=size**3).cumsum(0)
     return unpack_keys(distinct), KernelMap(
-        torch.cat(found_rows).int(), torch.cat(outputs).int(), starts, len(keys), len(distinct), size, stride,
+        torch.cat(rows)[ranks].int(), outputs[ranks].int(), starts, len(keys), len(distinct), size, stride,
         order is None,
     )  # fmt: skip
 
