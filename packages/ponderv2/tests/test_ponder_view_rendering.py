@@ -192,8 +192,8 @@ def test_colours_of_depth_and_of_classes():
     assert image[0].tolist() == [128, 128, 128]
     assert image[1].sum() < image[2].sum()
     assert image[2].tolist() == image[3].tolist()
-    colors = class_colors(np.arange(25))
-    assert len({tuple(color) for color in colors.tolist()}) == 25
+    colors = class_colors(np.arange(200))
+    assert len({tuple(color) for color in colors.tolist()}) == 200
     assert label_image(np.array([[-1]])).tolist() == [[[128, 128, 128]]]
 
 

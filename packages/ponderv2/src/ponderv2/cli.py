@@ -11,7 +11,7 @@ ABOUT = "Pre-train 3D backbones by rendering what they saw, fine-tune them on fe
 
 VERBS = {
     "demo": Verb(
-        "pre-train on made-up rooms by rendering, draw rooms it never saw, learn from few labels",
+        "pre-train on made-up rooms by rendering, draw views and a mesh of rooms it never saw",
         "ponderv2.commands.demo",
         "ponderv2 demo",
     ),

@@ -8,22 +8,19 @@ from typing import Any
 import numpy as np
 
 from nonet.report import Page
-from ponderv2.demonstration import Fit, Plan
+from ponderv2.demonstration import Plan
 
 DRAWN, MESH = "drawn.png", "mesh.png"
 SMOOTHED = 5
 """steps that a point of the curves is the mean of"""
 
 
-def write_page(
-    out: Path, told: Mapping[str, Any], fits: Mapping[str, Fit], losses: list[float], plan: Plan
-) -> None:
+def write_page(out: Path, told: Mapping[str, Any], losses: list[float], plan: Plan) -> None:
     """Write `report.html` of a demo.
 
     Args:
         out: its folder, with the pictures.
         told: as in `demo.json`.
-        fits: of few labels, by name.
         losses: of pre-training, by step.
         plan: of the demo.
     """
@@ -35,7 +32,7 @@ def write_page(
         f"A model sees the points of a room, {plan.voxel:g} m apart, and has to draw what cameras in it saw: "
         f"{plan.steps} steps over {plan.rooms} rooms, without a single label. Below it draws rooms that it "
         "was never shown. No view of these goes in, only their points. The model is small and learned for "
-        "half a minute: edges are soft, and small things are blobs."
+        "half a minute: shapes come first, small things are blobs, and colours have hardly begun."
     )
     views = told["views"]
     page.table(
@@ -43,25 +40,21 @@ def write_page(
             {"model": name, **views[key]}
             for name, key in (("random weights", "before"), ("pre-trained", "after"))
         ],
-        caption=f"One view of each of {plan.drawn} rooms; depth in metres, PSNR in dB",
+        caption=f"One view of each of {plan.test} rooms; depth in metres, PSNR in dB",
     )
     page.html(_figure(out / DRAWN, "What a camera saw, and what the pre-trained model draws of it"))
     page.html(
         _figure(out / MESH, "A camera's view of a room, and the mesh of the same room, from the same camera")
     )
-    page.bars(
-        f"Five kinds of surfaces, learned from {plan.labelled} labelled rooms: mIoU of {plan.test} others",
-        {name: fit.miou for name, fit in fits.items()},
-        unit="%",
-    )
+    ways = (("random weights", "before"), ("pre-trained", "after"))
+    errors = {name: views[key]["whole_error"] for name, key in ways}
+    page.bars("Depth error of the drawn views", errors, unit="m")
+    page.table([told["mesh"]], caption="The mesh against one fused of the room's depth images, F at 10 cm")
     page.text(
-        "This is one seed of a small experiment, to see how it goes; what pre-training is worth on real "
-        "frames, over several seeds and against training for as long without it, is in the manual."
+        "What this is worth for labels on real frames, over several seeds and against training for as long "
+        "without it, is another question; the manual has what was measured."
     )
     page.lines("Losses of pre-training", {"sum": _curve(losses)}, x="step", y="sum of the losses")
-    page.lines(
-        "Losses of fine-tuning", {name: _curve(fit.losses) for name, fit in fits.items()}, x="step", y="nats"
-    )
     page.save(out / "report.html")
 
 

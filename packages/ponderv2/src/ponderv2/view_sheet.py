@@ -88,7 +88,6 @@ def label_image(label: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 def class_colors(label: NDArray[np.int64]) -> NDArray[np.uint8]:
     """(...) class numbers -> (..., 3) uint8. Hues go round by the golden angle, so that neighbours differ."""
-    hue = (label.astype(np.float64) * 0.618034) % 1.0
-    value = np.array([235.0, 190.0, 150.0])[label % 3]
-    steps = (hue[..., None] * 6 + np.array([0.0, 4.0, 2.0])) % 6
-    return (value[..., None] * np.clip(np.abs(steps - 3) - 1, 0.15, 1)).astype(np.uint8)
+    hue = label.astype(np.float64) * 0.618034
+    wave = 0.55 + 0.45 * np.cos(2 * np.pi * (hue[..., None] + np.array([0, 1, 2]) / 3))
+    return (np.array([235.0, 190.0, 150.0])[label % 3][..., None] * wave).astype(np.uint8)
