@@ -18,9 +18,8 @@ EACH = 64
 """views in a file"""
 SCALES = (1000.0, 4000.0, 5000.0, 10_000.0)
 """units a metre that are tried for depth of 16 bits"""
-STEP, SPACING = 4, 0.01
-"""when a packed cloud is fused anew, as a scene does that does not say: pixels between points, metres of a cell
-that becomes one point"""
+SPACING = 0.01
+"""metres of a cell that becomes one point when a cloud is fused anew, of a scene that does not say"""
 
 
 class PackedCounts(NamedTuple):
@@ -87,7 +86,8 @@ def pack_scene(
         _write(folder / entries[-1]["file"], arrays)
     cloud, fused = _clouds(scene, kept, folder, hold_out)
     if folder is not None:
-        step, spacing = getattr(scene, "step", STEP), getattr(scene, "spacing", SPACING)
+        step = None if side else getattr(scene, "step", None)  # of shrunk images fewer pixels are left out
+        spacing = getattr(scene, "spacing", SPACING)
         note = {"views": entries, "fused": fused, "hold_out": hold_out, "step": step, "spacing": spacing}
         write_json(folder / SCENE, note)
     channels = tuple(name for name in ("color", "normal", "strength") if getattr(cloud, name) is not None)
