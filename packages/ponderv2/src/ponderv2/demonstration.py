@@ -22,7 +22,7 @@ from ponderv2.reconstruct import reconstruct
 from ponderv2.samples import Transform, sample_of, through
 from ponderv2.scene_inputs import SceneInput, scene_input
 from ponderv2.scenes import Scene, View
-from ponderv2.synthetic import SIZE, MadeUpScene, make_rooms
+from ponderv2.synthetic import SIZE, MadeUpScene, make_room
 from ponderv2.transforms import (
     CenterShift,
     GridSample,
@@ -85,9 +85,10 @@ DEMO = Plan()
 
 def made_up_rooms(plan: Plan, seed: int) -> dict[str, list[MadeUpScene]]:
     """Rooms to `pretrain` on, and rooms to `test`; no two alike."""
-    rooms: list[MadeUpScene] = list(  # type: ignore[assignment]
-        make_rooms(plan.rooms + plan.test, seed=10_000 * seed, size=SIZE, points=plan.points)
-    )
+    rooms = [
+        make_room(10_000 * seed + number, size=SIZE, points=plan.points)
+        for number in range(plan.rooms + plan.test)
+    ]
     return {"pretrain": rooms[: plan.rooms], "test": rooms[plan.rooms :]}
 
 

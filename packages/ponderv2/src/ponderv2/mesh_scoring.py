@@ -8,7 +8,7 @@ import numpy as np
 from nonet.errors import UserError
 from nonet.metrics.reconstruction import SAMPLES, mesh_scores
 from ponderv2.meshes import Mesh
-from ponderv2.point_files import read_ply_elements
+from ponderv2.ply import read_ply_elements
 from ponderv2.scenes import View
 from ponderv2.visibility import in_images
 

@@ -33,8 +33,8 @@ class Timing(NamedTuple):
         seconds: a call, the median of the rounds; on a GPU until it is done.
         least: seconds of the fastest round.
         most: seconds of the slowest.
-        count: what a call works through.
-        unit: of `count`.
+        amount: what a call works through.
+        unit: of `amount`.
         memory_mib: the most CUDA memory on top of what was held before; None on a CPU.
     """
 
@@ -43,7 +43,7 @@ class Timing(NamedTuple):
     seconds: float
     least: float
     most: float
-    count: int
+    amount: int
     unit: str
     memory_mib: float | None
 
@@ -112,11 +112,13 @@ def _parts(
         seen = _seen(batch, encoded, count)
 
         def rendered(seen: Batch = seen) -> Any:
+            assert seen.rays is not None
             return model.render(encoded, seen.rays)
 
         def learned(seen: Batch = seen) -> None:
             model.zero_grad(set_to_none=True)
             leaf = encoded._replace(volume=encoded.volume.detach().requires_grad_())
+            assert seen.rays is not None
             terms = model.losses(model.render(leaf, seen.rays), seen)
             torch.stack(list(terms.values())).sum().backward()
 

@@ -102,6 +102,7 @@ def fit_scene(
     losses = []
     for step in range(plan.steps):
         seen = with_rays(batch, views, plan.rays, random)
+        assert seen.rays is not None
         terms = model.losses(model.render(encoded, seen.rays, generator=[shake]), seen)
         for name, value in terms.items():
             if not torch.isfinite(value):

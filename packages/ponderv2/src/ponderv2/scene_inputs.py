@@ -39,7 +39,7 @@ class SceneInput:
     @property
     def to_scene(self) -> NDArray[np.float64]:
         """(4, 4) from the batch's world back to the scene's own."""
-        return np.linalg.inv(self.sample.world)
+        return np.asarray(np.linalg.inv(self.sample.world), np.float64)
 
     @property
     def statement(self) -> str:

@@ -99,17 +99,16 @@ def render_view(
     rays = all_rays(view)
     device = encoded.volume.device
     origins, ways = (torch.from_numpy(part).to(device)[None] for part in (rays.origin, rays.direction))
-    parts = []
+    parts, labels = [], []
     for start in range(0, origins.shape[1], chunk):
         found = model.render_rays(encoded, origins[:, start : start + chunk], ways[:, start : start + chunk])
-        label = None
+        parts.append((found.color.clamp(0, 1), found.depth, found.normal, found.opacity))
         if text is not None and found.semantic is not None:
-            label = (F.normalize(found.semantic, dim=-1) @ text.T).argmax(-1)
-        parts.append((found.color.clamp(0, 1), found.depth, found.normal, found.opacity, label))
-    color, distance, normal, opacity, label = (
-        None if columns[0] is None else torch.cat(columns, 1)[0].cpu().numpy()
-        for columns in zip(*parts, strict=True)
+            labels.append((F.normalize(found.semantic, dim=-1) @ text.T).argmax(-1))
+    color, distance, normal, opacity = (
+        torch.cat([part[place] for part in parts], 1)[0].cpu().numpy() for place in range(4)
     )
+    label = torch.cat(labels, 1)[0].cpu().numpy() if labels else None
     height, width = view.depth.shape
     mask = (opacity >= OPAQUE).reshape(height, width)
     v, u = np.divmod(np.arange(view.depth.size), width)

@@ -82,7 +82,7 @@ def run(options: Options) -> int:
         print(
             f"{timing.part:{width}}  {timing.threads} threads  {1000 * timing.seconds:9.1f} ms "
             f"({1000 * timing.least:.1f}-{1000 * timing.most:.1f})  "
-            f"{timing.count / timing.seconds:12,.0f} {timing.unit}/s{memory}"
+            f"{timing.amount / timing.seconds:12,.0f} {timing.unit}/s{memory}"
         )
     if options.out is not None:
         write_json(

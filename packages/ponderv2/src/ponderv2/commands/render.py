@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nonet.errors import UserError
 from ponderv2.scene_options import SceneOptions
@@ -104,7 +105,7 @@ def run(options: Options) -> int:
     return 0
 
 
-def _text(options, found):  # type: ignore[no-untyped-def]
+def _text(options: Options, found: Any) -> tuple[Any, tuple[str, ...]]:
     """Unit vectors of the classes on the device, and their names; None and no names without."""
     from ponderv2.class_text import read_class_text
 
