@@ -102,10 +102,13 @@ def test_an_interrupted_run_goes_on_bit_for_bit(whole, scenes, tmp_path, monkeyp
     assert numbers(tmp_path / "cut") == numbers(folder)
     one, two = (load_file(each / "model" / "model.safetensors") for each in (folder, tmp_path / "cut"))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    other = run(
-        *replaced(words, "--voxel", "0.4"), "--resume", tmp_path / "cut", train=scenes, val=scenes[:1]
-    )
-    assert other.returncode == 2
+    for flag, value, text in (
+        ("--voxel", "0.4", "voxel is 0.4 here but 0.3 in the checkpoint"),
+        ("--size", "small", "backbone is 6 32 "),
+    ):
+        other = run(*replaced(words, flag, value), "--resume", tmp_path / "cut", train=scenes, val=scenes[:1])
+        assert other.returncode == 2
+        assert text in other.stderr
 
 
 def test_the_best_validation_is_kept_where_it_is_asked_for(scenes, tmp_path, monkeypatch):

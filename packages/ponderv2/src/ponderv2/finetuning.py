@@ -16,7 +16,13 @@ from nonet.report import Page
 from nonet.report.run_page import run_page
 from nonet.runs import Run, folder_of
 from nonet.training.callbacks import last_good
-from nonet.training.checkpoints import StateOfRun, read_weights
+from nonet.training.checkpoints import (
+    SETTINGS,
+    StateOfRun,
+    read_checkpoint,
+    read_weights,
+    refuse_other_settings,
+)
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
@@ -146,6 +152,8 @@ def fit(
     last = run.checkpoints / "last.ckpt"
     if not last.exists():
         run.rewind(0)  # lines of a session that was killed before its first checkpoint
+    else:  # before weights are loaded, which would not fit
+        refuse_other_settings(read_checkpoint(last, mmap=True).get(SETTINGS, {}), state)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # a frozen backbone is

@@ -120,7 +120,14 @@ class RoomTask:
 
     def settings(self) -> dict[str, Any]:
         """Plain values that a run that goes on must share."""
-        return {"augment": self.options.augment, "voxel": self.config.voxel}
+        backbone = self.config.backbone
+        sizes = " ".join(
+            map(str, (backbone.in_channels, backbone.stem, *backbone.channels, *backbone.blocks))
+        )
+        return {
+            "augment": self.options.augment, "voxel": self.config.voxel, "backbone": sizes,
+            "channels": " ".join(self.config.channels), "head": self.config.head,
+        }  # fmt: skip
 
     def save(self, folder: Path, model: Any, facts: dict[str, Any], *, overwrite: bool) -> None:
         """Write the model's folder."""
