@@ -179,10 +179,10 @@ def test_no_voxel_is_dropped_at_the_end_of_an_axis(extent):
     assert torch.equal(places, torch.stack([tap & 1, tap >> 1 & 1, tap >> 2], 1)), "row-major over z, y, x"
 
 
+@needs("numba")
 @pytest.mark.parametrize("width", [32, 16])
-def test_machines_with_narrower_vectors_find_the_same(width, form, monkeypatch):
-    if form != "compiled":
-        return  # the others have no width of their own
+def test_machines_with_narrower_vectors_find_the_same(width, monkeypatch):
+    monkeypatch.setenv("NONET_SPARSE_CONV", "compiled")  # the other forms have no width of their own
     monkeypatch.setattr("nonet.kernels.sparse_conv_compiled._vector_bytes", lambda: width)  # of a register
     cells = cloud(60, 6)
     parts = normal(len(cells), 9), normal(27, 9, 12, seed=1), normal(12)
