@@ -114,7 +114,9 @@ def _text(options: Options, found: Any) -> tuple[Any, tuple[str, ...]]:
     width = found.model.config.field.semantic
     if not width:
         raise UserError(f"{options.model}: learned nothing from labels, so it draws none; leave text away")
-    classes = options.classes or tuple(found.facts.get("classes") or ())
+    learned = found.facts.get("classes") or {}
+    usual = learned.get(found.given.batch.dataset, ()) if len(learned) != 1 else next(iter(learned.values()))
+    classes = options.classes or tuple(usual)
     if not classes:
         raise UserError("the model's folder names no classes; name them with --classes")
     vectors = read_class_text(classes, options.text)
