@@ -1,5 +1,7 @@
 """Lovasz-Softmax: hand cases, and the extension of the Jaccard loss as an integral over thresholds."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ def by_thresholds(probabilities, labels):
         errors = np.abs(true - probabilities[labels >= 0, kind])
         steps = np.unique(np.concatenate([[0.0], errors]))
         total = 0.0
-        for low, high in zip(steps, steps[1:], strict=False):
+        for low, high in pairwise(steps):
             wrong = errors >= high
             total += (high - low) * wrong.sum() / (true | wrong).sum()
         losses.append(total)

@@ -75,7 +75,8 @@ def test_scores_take_every_item_once_in_order():
 def test_ratios_are_read_by_name():
     ratios = read_ratios(("structured3d=4", "scannet=2"))
     assert ratios_for(["scannet", "s3dis", "structured3d"], ratios) == (2, 1, 4)
-    for entries, text in ((("a",), "'a' is no NAME=NUMBER"), (("a=0",), "'a=0'"), (("a=1", "a=2"), "comes twice")):
+    wrong = ((("a",), "'a' is no NAME=NUMBER"), (("a=0",), "'a=0'"), (("a=1", "a=2"), "comes twice"))
+    for entries, text in wrong:
         with pytest.raises(UserError, match=text):
             read_ratios(entries)
     with pytest.raises(UserError, match="ratios name kitti, but the data are scannet"):

@@ -30,7 +30,11 @@ def clouds():
     yield "spread", random.uniform(0, 6, (300, 3)), random.integers(0, 2, 300)
     heaps = random.integers(0, 4, 300)
     yield "heaps", random.normal(0, 0.2, (300, 3)) + heaps[:, None] * 1.3, random.integers(0, 2, 300)
-    yield "far from the origin", random.uniform(0, 4, (200, 3)) + [-1e3, 5e2, 3e3], np.zeros(200, int)
+    yield (
+        "far from the origin",
+        random.uniform(0, 4, (200, 3)) + np.array([-1e3, 5e2, 3e3]),
+        np.zeros(200, int),
+    )
     yield "flat", random.uniform(0, 9, (250, 3)) * [1, 1, 0], random.integers(-3, 1, 250)
     yield "doubles", np.repeat(random.uniform(0, 3, (60, 3)), 3, 0), np.zeros(180, int)
 
@@ -77,7 +81,8 @@ def test_offsets_lead_to_the_mean_or_to_the_middle_of_the_box():
     box = offset_targets(coord, scene, instance, middle="box")
     assert box.offset[:3, 0].tolist() == [1.5, 1.5, -1.5]
     none = offset_targets(coord, scene, torch.full((5,), -1), middle="mean")
-    assert not none.known.any() and not none.offset.any()
+    assert not none.known.any()
+    assert not none.offset.any()
 
 
 def test_losses_of_offsets_by_hand():
@@ -100,4 +105,5 @@ def test_no_voxel_of_an_object_is_no_division_by_zero():
                              torch.tensor([0, 1]), middle="mean")  # fmt: skip
     losses = offset_losses(found, targets)
     sum(losses.values()).backward()
-    assert all(torch.isfinite(value) for value in losses.values()) and torch.isfinite(found.grad).all()
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert torch.isfinite(found.grad).all()

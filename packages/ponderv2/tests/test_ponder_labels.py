@@ -63,7 +63,8 @@ def test_labels_out_of_range_are_listed_with_their_scenes(scenes, monkeypatch):
         return replace(cloud, semantic=labels)
 
     monkeypatch.setattr(labelled_scenes, "open_scenes", opener(changed(scenes, 1, odd)))
-    with pytest.raises(UserError, match="out of range in 1 of 4 scenes: room0001 has -4, 7, 255; .* 0 to 4, and -1"):
+    out = r"out of range in 1 of 4 scenes: room0001 has -4, 7, 255; .* 0 to 4, and -1"
+    with pytest.raises(UserError, match=out):
         read_labelled(["made:up"])
 
 
@@ -89,7 +90,9 @@ def test_class_names_that_differ_are_listed(scenes, monkeypatch):
     check_names("s3dis", CLASSES, {"scannet": CLASSES})  # the only data set of a model may have another name
     with pytest.raises(UserError, match="the same classes in another order, such as wall, floor"):
         check_names("scannet", ("wall", "floor", *CLASSES[2:]), {"scannet": CLASSES})
-    with pytest.raises(UserError, match=r"6 classes are not the 5 expected; it lacks sphere and has ball, cube be"):
+    with pytest.raises(
+        UserError, match=r"6 classes are not the 5 expected; it lacks sphere and has ball, cube be"
+    ):
         check_names("scannet", (*CLASSES[:4], "ball", "cube"), {"scannet": CLASSES})
     with pytest.raises(UserError, match="kitti: the model was trained on scannet, s3dis"):
         check_names("kitti", CLASSES, {"scannet": CLASSES, "s3dis": CLASSES})

@@ -76,8 +76,9 @@ def test_what_cannot_be_is_refused():
         build_rates(nn.Linear(1, 1), RateOptions(schedule="poly", warmup=4), steps=4)
     with pytest.raises(UserError, match="no weight of the model is trained"):
         build_rates(nn.Linear(1, 1).requires_grad_(False), RateOptions(), steps=4)
-    for values, text in (({"lr": 0}, "lr is 0"), ({"momentum": 1}, "momentum is 1"), ({"rise": 1}, "rise is 1"),
-                         ({"div": 0.5}, "div is 0.5"), ({"warmup": -1}, "warmup is -1"),
+    for values, text in (({"lr": 0}, "lr is 0"), ({"momentum": 1}, "momentum is 1"),
+                         ({"rise": 1}, "rise is 1"), ({"div": 0.5}, "div is 0.5"),
+                         ({"warmup": -1}, "warmup is -1"),
                          ({"power": 0}, "power is 0")):  # fmt: skip
         with pytest.raises(UserError, match=text):
             RateOptions(**values)

@@ -18,6 +18,8 @@ from ponderv2.transforms import VOXEL
 
 CHANNELS = ("color", "normal")
 """what a model takes if its folder does not say"""
+HELD_OUT = 10
+"""every so-many-th view is held out if a model's folder does not say"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,16 @@ class EncodedScene:
     given: SceneInput
     losses: list[float]
     facts: dict[str, Any]
+
+
+def usual_hold_out(model: str) -> int:
+    """Which views a model never learned from, so that scores of others are not those of views it knows: every
+    so-many-th, as its folder says.
+
+    Raises:
+        UserError: no such model.
+    """
+    return int(read_model(model).facts.get("hold_out") or HELD_OUT)
 
 
 def encode_scene(

@@ -40,8 +40,11 @@ class Cameras:
     def to(self, device: torch.device | str) -> "Cameras":
         """The same on a device."""
         visible = None if self.visible is None else self.visible.to(device, non_blocking=True)
-        parts = (self.images, self.intrinsics, self.from_world, self.sizes)
-        return Cameras(*(part.to(device, non_blocking=True) for part in parts), visible)
+        images, intrinsics, from_world, sizes = (
+            part.to(device, non_blocking=True)
+            for part in (self.images, self.intrinsics, self.from_world, self.sizes)
+        )
+        return Cameras(images, intrinsics, from_world, sizes, visible)
 
 
 class FeaturePyramid(nn.Module):

@@ -37,7 +37,8 @@ def save_outdoor(
     Raises:
         UserError: the folder holds something else.
     """
-    kind, config = DETECTOR, getattr(model, "street", model.config)
+    kind = DETECTOR
+    config: OutdoorConfig = getattr(model, "street", model.config)  # type: ignore[arg-type]
     if isinstance(model, OutdoorModel):
         kind = OUTDOOR
     state = {name.removeprefix("features."): tensor for name, tensor in model.state_dict().items()}

@@ -101,7 +101,7 @@ class OutdoorScene(Scene):
         """
         camera = self.frame.cameras[index]
         color = read_image(camera.image)
-        to_world = np.linalg.inv(camera.lidar_to_camera)
+        to_world = np.linalg.inv(camera.lidar_to_camera).astype(np.float64)
         empty = np.zeros(color.shape[:2], np.float32)
         view = View(camera.name, color, empty, None, camera.intrinsics, to_world)
         return replace(view, depth=sparse_depth(view, self._sweep[:, :3]))

@@ -135,7 +135,9 @@ def _pack_all(
     entries: list[dict[str, Any]] = []
     counts: dict[str, tuple[str, PackedCounts]] = {}
     faults: list[str] = []
-    with progress(total=len(scenes), label="prepare", unit="scenes") as bar:
+    with progress(  # type: ignore[var-annotated]
+        total=len(scenes), label="prepare", unit="scenes"
+    ) as bar:
         for number, scene in enumerate(scenes):
             folder = f"{number:05d}-{_plain(scene.name)}"
             try:

@@ -165,5 +165,6 @@ class PretrainModule(L.LightningModule):
                 f"scene {batch.names[0]}: its points have no labels: set point_text to 0, or label them"
             )
         known = batch.semantic >= 0
+        assert self.point_head is not None
         scores = self.point_head(features_MC.float()[known], batch.dataset)
         return global_mean(cross_entropy(scores, batch.semantic[known], reduction="sum"), known.sum())

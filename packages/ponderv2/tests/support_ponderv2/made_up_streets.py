@@ -88,8 +88,10 @@ def street_image(seed: int) -> np.ndarray:
     return image
 
 
-_NAMES = ("truck", "trailer", "bus", "construction_vehicle", "bicycle", "motorcycle", "pedestrian", "traffic_cone",
-          "barrier")  # fmt: skip
+_NAMES = (
+    "truck", "trailer", "bus", "construction_vehicle", "bicycle", "motorcycle", "pedestrian", "traffic_cone",
+    "barrier",
+)  # fmt: skip
 _OTHERS = {name: number for number, name in enumerate(_NAMES, 1)}
 
 
@@ -99,7 +101,9 @@ def _info(number: int, boxes: Boxes3D) -> dict[str, Any]:
         "token": f"frame{number}",
         "lidar_points": {"lidar_path": f"{number:04d}.pcd.bin", "num_pts_feats": 5},
         "images": {
-            name: {"img_path": f"{number:04d}.png", "cam2img": INTRINSICS.tolist(), "lidar2cam": pose.tolist()}
+            name: {
+                "img_path": f"{number:04d}.png", "cam2img": INTRINSICS.tolist(), "lidar2cam": pose.tolist(),
+            }
             for name, pose in CAMERAS.items()
         },
         "instances": [

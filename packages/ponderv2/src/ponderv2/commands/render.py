@@ -16,8 +16,9 @@ class Options(SceneOptions):
     all views go in, and what is drawn there is not compared.
     """
 
-    hold_out: int = 8
-    """every so-many-th view does not go in and is drawn; without poses only"""
+    hold_out: int | None = None
+    """every so-many-th view does not go in and is drawn, without poses only; none: as the model was trained,
+    else 10"""
     poses: Path | None = None
     """camera-to-world poses to draw at: a text file of 4 x 4 matrices or of a TUM trajectory, or a folder"""
     intrinsics: tuple[float, float, float, float] | None = None
@@ -36,7 +37,7 @@ class Options(SceneOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.poses is None:
-            if self.hold_out < 2:
+            if self.hold_out is not None and self.hold_out < 2:
                 raise UserError(f"hold_out is {self.hold_out}; it is at least 2, or name poses to draw at")
             for name in ("intrinsics", "size"):
                 if getattr(self, name) is not None:
@@ -59,7 +60,7 @@ def run(options: Options) -> int:
     from nonet.cli.progress import progress
     from nonet.files import write_json
     from nonet.training.devices import pick_device
-    from ponderv2.encoded_scene import encode_scene
+    from ponderv2.encoded_scene import encode_scene, usual_hold_out
     from ponderv2.picture_files import write_pictures
     from ponderv2.pose_files import read_poses
     from ponderv2.rendered_page import write_rendered_page
@@ -67,7 +68,7 @@ def run(options: Options) -> int:
 
     device = pick_device(options.device)
     poses = None if options.poses is None else read_poses(options.poses)
-    every = options.hold_out if poses is None else 0
+    every = 0 if poses is not None else options.hold_out or usual_hold_out(options.model)
     with progress(label="fit", unit="steps", total=options.steps) as bar:  # type: ignore[var-annotated]
         found = encode_scene(options, device, every=every, done=lambda: bar.advance(1))
     given = found.given
@@ -76,7 +77,7 @@ def run(options: Options) -> int:
         if not given.held_out:
             raise UserError(
                 f"scene {given.name}: none of its {len(given.inputs)} views is held out by --hold-out "
-                f"{options.hold_out}; name a smaller number, or --poses"
+                f"{every}; name a smaller number, or --poses"
             )
         views = [shrunk(view, options.shrink) for view in given.held_out]
     else:
