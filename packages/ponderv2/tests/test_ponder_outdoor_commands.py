@@ -112,7 +112,7 @@ def test_a_detector_is_scored_and_predicts(detector, street, tmp_path):
     ("words", "text"),
     [
         (("--data", "tabletop:x"), "streets are nuscenes:PATH"),
-        (("--data", "nuscenes:absent"), "absent: no such file or folder"),
+        (("--data", "nuscenes:absent"), "nuscenes:absent: absent is no file or folder here"),
         (("--data", "nuscenes:{street}:test"), "0 files are the info pickle of the split test"),
         (("--data", "nuscenes:{street}", "--prompt", "ppt", "--supervision", "none"), "is for rooms"),
         (("--data", "nuscenes:{street}", "--outdoor.mask-ratio", "2"), r"mask_ratio is 2; it lies in"),

@@ -71,7 +71,7 @@ class Plan(NamedTuple):
     """of a view"""
     batch: int = 2
     """rooms in a step"""
-    steps: int = 180
+    steps: int = 120
     """of pre-training"""
     lr: float = 8e-3
     shrink: int = 2

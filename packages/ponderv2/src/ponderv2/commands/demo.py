@@ -40,7 +40,7 @@ def run(options: Options) -> int:
     if out.exists() and not (out / "demo.json").exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: holds something else than a demo; name another folder")
     threads = torch.get_num_threads()
-    torch.set_num_threads(min(2, threads))
+    torch.set_num_threads(1)  # the model is so small that a second thread would only wait
     try:
         rooms = parts.made_up_rooms(plan, seed)
         model = parts.new_model(seed)
