@@ -19,7 +19,7 @@ from ponderv2.task_scores import SemanticJudge
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 from small_runs import rooms
-from tiny_tasks import config, model, run
+from tiny_segmenters import config, model, run
 
 CPU = ("--device", "cpu")
 

@@ -23,7 +23,7 @@ from ponderv2.task_models import load_task, save_task
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 from small_runs import rooms, write_text
-from tiny_tasks import BACKBONE, WORDS, config, made_up, model, run
+from tiny_segmenters import BACKBONE, WORDS, config, made_up, model, run
 
 
 @pytest.fixture(scope="module", autouse=True)

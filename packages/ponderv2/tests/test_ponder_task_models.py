@@ -26,7 +26,7 @@ from ponderv2.task_models import load_task, save_task, start_backbone
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 from small_runs import rooms
-from tiny_tasks import BACKBONE, config, model
+from tiny_segmenters import BACKBONE, config, model
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from ponderv2.test_protocol import Variant, variants, vote
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 from small_runs import rooms
-from tiny_tasks import config, model
+from tiny_segmenters import config, model
 
 WEIGHT = normal(6, 5, seed=4) * 3
 
