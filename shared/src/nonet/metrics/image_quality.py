@@ -107,7 +107,7 @@ def perceptual_distance(image: Any, truth: Any, network: Literal["alex", "squeez
         raise UserError(f"LPIPS needs pictures (H, W, 3), not {mine.shape}")
     torch = needs("torch", to="compute LPIPS", install="torch")
     needs("torchvision", to="compute LPIPS", install="torchvision")
-    metrics = needs("torchmetrics.image.lpip", to="compute LPIPS", install="torchmetrics[image]")
+    metrics = needs("torchmetrics.image.lpip", to="compute LPIPS", install="nonet[lpips]")
     try:
         measure = metrics.LearnedPerceptualImagePatchSimilarity(net_type=network, normalize=True)
     except OSError as error:  # urllib's errors are of this kind
