@@ -23,7 +23,7 @@ from ponderv2.segmentor import Segmentor
 from ponderv2.start_model import check_prompt
 from ponderv2.task_models import LoadedTask, load_task
 from ponderv2.task_scores import POINTS, VOTES, Judge, SemanticJudge
-from ponderv2.test_protocol import Count, variants, vote
+from ponderv2.vote_protocol import Count, variants, vote
 
 if TYPE_CHECKING:
     from ponderv2.commands.evaluate import Options
@@ -114,7 +114,7 @@ def vote_scenes(
     task: LoadedTask, data: LabelledScenes, *, over: Count = "thirteen", cache: Path | None = None,
     batch: int = 1, device: str = "cpu",
 ) -> SemanticJudge:  # fmt: skip
-    """Score every point by votes; see `test_protocol`.
+    """Score every point by votes; see `vote_protocol`.
 
     Args:
         task: a segmentation, whose model is on the device.

@@ -26,7 +26,7 @@ from ponderv2.scored_scenes import ScoredCollate, ScoredScene, scored_scene, upr
 from ponderv2.segmentor import probabilities
 from ponderv2.start_model import check_prompt
 from ponderv2.task_models import LoadedTask, load_task
-from ponderv2.test_protocol import variants, vote
+from ponderv2.vote_protocol import variants, vote
 
 if TYPE_CHECKING:
     from ponderv2.commands.predict import Options

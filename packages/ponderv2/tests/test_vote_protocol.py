@@ -14,7 +14,7 @@ from nonet.testing import normal
 from ponderv2.prediction_cache import PredictionCache, file_name
 from ponderv2.scenes import ChosenViews
 from ponderv2.scored_scenes import ScoredCollate, ScoredScenes, upright
-from ponderv2.test_protocol import Variant, variants, vote
+from ponderv2.vote_protocol import Variant, variants, vote
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 from small_runs import rooms
