@@ -176,7 +176,8 @@ def plain_batch(room: Scene, plan: Plan) -> Batch:
 def mesh_picture(mesh: Mesh, room: Scene, times: int = 6) -> "Image":
     """A view of the room, and its mesh as the same camera sees it, `times` as large.
 
-    The mesh is drawn as dots all over its triangles, far ones first, and none of those that face away.
+    The mesh is drawn as dots all over its triangles, far ones first, and none of those that face away; a
+    triangle is the darker the less it faces the camera, as if a lamp stood there.
     """
     from PIL import Image
 
@@ -187,12 +188,16 @@ def mesh_picture(mesh: Mesh, room: Scene, times: int = 6) -> "Image":
     camera = blank_view("mesh", zoom @ view.intrinsics, view.camera_to_world, (height, width))
     drawn = np.full((height, width, 3), 255, np.uint8)
     if mesh.colors is not None and len(mesh.faces):
-        steps = np.arange(12) / 11.0
+        steps = np.arange(28) / 27.0  # as many dots as pixels along a near side
         shares = np.array([(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-9])
         to_eye = view.camera_to_world[:3, 3] - mesh.vertices[mesh.faces[:, 0]]
-        faces = mesh.faces[(mesh.face_normals() * to_eye).sum(1) > 0]
+        normals = mesh.face_normals()
+        lengths = np.linalg.norm(normals, axis=1) * np.linalg.norm(to_eye, axis=1)
+        facing = (normals * to_eye).sum(1) / lengths.clip(1e-12)
+        faces, light = mesh.faces[facing > 0], 0.3 + 0.7 * facing[facing > 0]
         points = np.einsum("kc,fcd->fkd", shares, mesh.vertices[faces]).reshape(-1, 3)
-        colors = np.einsum("kc,fcd->fkd", shares, mesh.colors[faces].astype(float)).reshape(-1, 3)
+        lit = mesh.colors[faces] * light[:, None, None]
+        colors = np.einsum("kc,fcd->fkd", shares, lit).reshape(-1, 3)
         u, v, ahead, inside = nearest_pixels(points, camera)
         order = np.argsort(-ahead)
         order = order[inside[order]]
