@@ -109,12 +109,12 @@ class OutdoorDetTask:
         """Count the frames of a batch."""
         assert self.model is not None
         found = self.model.detect(outputs)
-        for truth, boxes in zip(scored.batch.true_boxes(), found, strict=True):
-            judge.add(self.dataset, truth, boxes)
+        for item, truth, boxes in zip(scored.scenes, scored.batch.true_boxes(), found, strict=True):
+            judge.add(self.dataset, truth, item.judged(boxes))
 
     def told(self) -> str:
         """What is learned from, in a line."""
-        boxes = sum(len(true_boxes_of(scene) or ()) for scene in self.train)
+        boxes = sum(len(judged_boxes_of(scene) or ()) for scene in self.train)
         frames, classes = len(self.train), len(self.config.classes)
         return f"{frames:,} frames of {self.dataset}, {boxes:,} boxes of {classes} classes"
 
@@ -176,6 +176,11 @@ def labelled_streets(sources: Sequence[str]) -> SceneList:
 def true_boxes_of(scene: Scene) -> Boxes3D | None:
     """The boxes of a frame as they were drawn; None where nobody drew any, or it is no street."""
     return scene.boxes() if isinstance(scene, OutdoorScene) else None
+
+
+def judged_boxes_of(scene: Scene) -> Boxes3D | None:
+    """Those of them that a detector learns from and is scored by."""
+    return scene.judged_boxes() if isinstance(scene, OutdoorScene) else None
 
 
 def only_classes(scenes: SceneList) -> tuple[str, tuple[str, ...]]:

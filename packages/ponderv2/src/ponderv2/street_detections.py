@@ -17,7 +17,7 @@ from ponderv2.outdoor_batches import OutdoorDataset, collate_outdoor
 from ponderv2.outdoor_building import open_streets
 from ponderv2.outdoor_detection import OutdoorDetector
 from ponderv2.outdoor_folders import load_outdoor_detector
-from ponderv2.outdoor_task import labelled_streets, only_classes, true_boxes_of
+from ponderv2.outdoor_task import judged_boxes_of, labelled_streets, only_classes, true_boxes_of
 from ponderv2.prediction_cache import file_name
 from ponderv2.scenes import SceneList
 from ponderv2.street_pictures import draw_street
@@ -44,7 +44,7 @@ def evaluate_outdoor(folder: ModelFolder, options: Any) -> Judge:
         )
     judge = DrivingJudge({dataset: classes})
     for scene, found in zip(scenes, detections(model, scenes, options.device), strict=True):
-        truth = true_boxes_of(scene)
+        truth = judged_boxes_of(scene)
         assert truth is not None
         judge.add(dataset, truth, found)
     return judge
@@ -81,7 +81,7 @@ def predict_outdoor(folder: ModelFolder, options: Any, out: Path) -> int:
 
 
 def detections(model: OutdoorDetector, scenes: SceneList, device: str) -> Iterator[Boxes3D]:
-    """Yields the boxes of each frame, in the frame's own world, best first.
+    """Yields the boxes of each frame, in the frame's own world, best first: those where boxes were drawn.
 
     Args:
         model: is put on the device, in evaluation mode.
@@ -93,10 +93,11 @@ def detections(model: OutdoorDetector, scenes: SceneList, device: str) -> Iterat
     config = model.config
     dataset = OutdoorDataset(scenes, config.outdoor, config.modality, seed=0, rays=False, masks=False)
     for number in progress(range(len(scenes)), label="detecting", unit="frames"):
-        batch = collate_outdoor([dataset[(0, number)]]).to(where)
+        item = dataset[(0, number)]
+        batch = collate_outdoor([item]).to(where)
         with torch.inference_mode():
             (found,) = model.detect(model(batch))
-        yield found
+        yield item.judged(found)
 
 
 def street_record(scene: Any, found: Boxes3D, classes: Sequence[str]) -> dict[str, Any]:
