@@ -142,6 +142,20 @@ def test_half_of_a_reference_that_is_missing_halves_recall_unless_no_camera_sees
         score_mesh(half, square(0.0), [away], samples=100)
 
 
+def test_what_lies_beyond_the_longest_depth_is_left_out_of_both_meshes():
+    view = ball_view(look_at((0.5, 0.5, 2.0), (0.5, 0.5, 0), (0, 1, 0)), pinhole(20, 40, 14.0), (40, 20))
+    behind = square(-1.5)  # 3.5 m before the camera, which stands 2 m before the true one
+    both = Mesh(
+        np.concatenate([square(0.0).vertices, behind.vertices]),
+        np.concatenate([square(0.0).faces, behind.faces + 4]),
+    )
+    whole = score_mesh(both, square(0.0), [view], samples=4000)
+    assert whole["precision"] < 0.8
+    near = score_mesh(both, square(0.0), [view], samples=4000, longest=3.0)
+    assert (near["precision"], near["recall"]) == (1, 1)
+    assert near["accuracy"] < 0.05
+
+
 def test_a_reference_is_read_as_it_was_written_and_polygons_become_triangles(tmp_path):
     mesh = mesh_of_ball()
     read = read_reference(write_mesh(mesh, tmp_path / "mesh.ply"))
