@@ -237,6 +237,29 @@ def test_a_probe_learns_one_layer_on_what_stays_as_it_is(scenes, tmp_path):
     assert numbers(tmp_path / "anew") == numbers(tmp_path / "kept")  # memory changes nothing
 
 
+def test_a_probe_of_random_weights_gives_the_norms_their_statistics_first(scenes, tmp_path):
+    words = ("probe", "--data", "train:x", "--size", "tiny", "--batch", "1", "--trainer.accelerator", "cpu",
+             "--trainer.steps", "1", "--voxel", "0.35", "--out", tmp_path / "run")  # fmt: skip
+    done = run(*words, train=scenes)
+    assert done.returncode == 0, done.stderr
+    assert f"statistics from {len(scenes)} batches" in done.stderr
+    state = load_task(str(tmp_path / "run")).model.features.state_dict()
+    variances = [value for name, value in state.items() if name.endswith("running_var")]
+    assert all(not torch.equal(value, torch.ones_like(value)) for value in variances[:3])
+
+
+def test_settled_norms_hold_the_means_of_what_they_saw():
+    from ponderv2.probing import settle_norms
+
+    norm = torch.nn.BatchNorm1d(2, momentum=0.01)
+    batches = [torch.randn(50, 2, generator=torch.Generator().manual_seed(seed)) * 3 + 7 for seed in (0, 1)]
+    settle_norms(norm, batches, norm)
+    assert torch.allclose(norm.running_mean, (batches[0].mean(0) + batches[1].mean(0)) / 2, atol=1e-5)
+    assert torch.allclose(norm.running_var, (batches[0].var(0) + batches[1].var(0)) / 2, atol=1e-4)
+    assert norm.momentum == 0.01
+    assert not norm.training
+
+
 # --------------------------------------------------------------------------------------------------- refusals
 
 
