@@ -105,6 +105,16 @@ def test_more_turns_in_an_epoch_than_draws_can_be_numbered_are_refused():
         MixedBatches((1, 2), 1, 0, (1, 2 * TURNS))
 
 
+def test_batches_too_small_for_all_processes_are_refused_before_a_run():
+    batches = MixedBatches((8, 5), 4, 0)  # of 4 and of 3 and 2
+    batches.check_processes(2)
+    assert min(len(items) for items in batches.epoch(0)) == 2
+    with pytest.raises(UserError, match="data set 2 of 2, 5 scenes, has batches of 2 for 3 processes: use"):
+        batches.check_processes(3)
+    with pytest.raises(UserError, match="data set 1 of 2, 1 scenes, has batches of 1 for 2 processes"):
+        MixedBatches((1, 5), 4, 0).check_processes(2)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(UserError, match="one is empty"):
         MixedBatches((3, 0), 2, 0)

@@ -80,6 +80,19 @@ class MixedBatches(Batches):
                     f"up {turns:,} times in an epoch, and {TURNS:,} is the most: lower its ratio"
                 )
 
+    def check_processes(self, processes: int) -> None:
+        """Make sure before a run that each of so many processes gets an item of every batch.
+
+        Raises:
+            UserError: a data set has batches that are too small.
+        """
+        for place, (count, passes) in enumerate(zip(self.counts, self._passes, strict=True)):
+            if (least := count // passes) < processes:
+                raise UserError(
+                    f"data set {place + 1} of {len(self.counts)}, {count:,} scenes, has batches of {least} "
+                    f"for {processes} processes: use fewer devices, raise batch, or give more scenes of it"
+                )
+
     def steps(self, epoch: int) -> int:
         """Batches of an epoch, the same for all."""
         return self._cycles * sum(self.ratios)
