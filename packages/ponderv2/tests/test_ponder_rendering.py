@@ -151,6 +151,32 @@ def test_a_true_distance_costs_nothing():
     assert float(RenderLosses()(doubled, target)["eikonal"]) == pytest.approx(0.01, rel=1e-4)
 
 
+def test_the_true_distance_of_a_ball_costs_nothing_along_rays_to_its_middle():
+    """There r - R is the way that is left to the surface; on other rays that way is longer."""
+    out = torch.nn.functional.normalize(normal(60, 3, seed=2), dim=1)
+    origins = (out * 0.52)[None]  # within the box, whose sides are 0.55 from the middle
+    depth = torch.full((1, 60), 0.52 - 0.3)
+    seen = look(sphere(0.3), origins, -out[None], k=500)
+    assert bool(seen.hit.all())
+    target = RayTargets(depth, seen.color, torch.full((1, 60), -1), seen.hit)
+    losses = RenderLosses()(seen, target)
+    for name in ("sdf", "free", "eikonal"):
+        assert float(losses[name]) < 1e-5, name
+    for radius in (0.28, 0.32):  # 0.02 too small or too large, which is weighted by 10
+        wrong = RenderLosses()(look(sphere(radius), origins, -out[None], k=500), target)
+        assert float(wrong["sdf"]) == pytest.approx(0.2, rel=1e-3)
+        assert (float(wrong["free"]) > 1e-4) == (radius > 0.3), "of distances that are too short alone"
+        assert float(wrong["eikonal"]) < 1e-5
+    aside = torch.nn.functional.normalize(torch.linalg.cross(out, DOWN.expand_as(out)), dim=1)
+    slanted, directions = rays_at(aside * 0.2, torch.tensor([0.0, 0.0, 0.52]))
+    along = (slanted * directions).sum(-1)
+    truth = -along - (along**2 - 0.52**2 + 0.3**2).sqrt()
+    past = look(sphere(0.3), slanted, directions, k=500)
+    found = RenderLosses()(past, RayTargets(truth, past.color, torch.full((1, 60), -1), past.hit))
+    assert float(found["sdf"]) > 0.01
+    assert float(found["eikonal"]) < 1e-5
+
+
 def test_losses_are_those_of_a_loop():
     seen = look(Analytic(lambda points: (points * 5).sin().sum(-1) / 4), *looking_down(6), k=60)
     draw = seeded(3)
