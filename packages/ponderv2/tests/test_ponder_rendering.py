@@ -12,6 +12,7 @@ from analytic_fields import Analytic, plane, small_model, sphere
 
 from nonet.testing import normal, seeded
 from ponderv2.model_config import SIZES
+from ponderv2.ponder import Encoded
 from ponderv2.ray_samples import even_edges, intersect, opacity, place_samples, search_weights, surface_edges
 from ponderv2.render_losses import RayTargets, RenderLosses
 from ponderv2.renderer import Renderer
@@ -356,6 +357,22 @@ def test_gradients_of_rendering_and_losses_are_those_of_differences(legacy):
     v = torch.tensor(0.25, dtype=torch.float64, requires_grad=True)
     volume.requires_grad_()
     assert torch.autograd.gradcheck(loss, (volume, v), atol=1e-5, rtol=1e-3, fast_mode=True)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_slopes_at_points_are_metres_by_metre(legacy):
+    """Also where the released code's errors are repeated, whose field has another unit of length."""
+    model = small_model(volume={"legacy": legacy}).double().eval().requires_grad_(False)
+    cube = cube_of(model).map(lambda tensor: tensor.double())
+    encoded = Encoded(normal(1, 12, 8, 16, 16, dtype=torch.float64), cube, torch.zeros(0))
+    points = torch.rand(1, 40, 3, generator=seeded(4), dtype=torch.float64) * torch.tensor([3.0, 3, 1]) + 0.5
+    slopes = model.query(encoded, points).gradient
+    step = 1e-7
+    for axis in range(3):
+        shift = torch.zeros(3, dtype=torch.float64)
+        shift[axis] = step
+        after, before = (model.query(encoded, points + way * shift).sdf for way in (1, -1))
+        torch.testing.assert_close(slopes[..., axis], (after - before) / (2 * step), rtol=1e-4, atol=1e-5)
 
 
 def test_all_sizes_build_and_the_paper_has_its_numbers():
