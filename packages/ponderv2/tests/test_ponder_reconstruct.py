@@ -95,6 +95,25 @@ def test_a_grid_that_is_too_fine_is_refused(monkeypatch):
         mesh_of_ball()
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_grid_is_made_by_slabs_and_its_mesh_is_the_same(seen, monkeypatch):
+    views, counts = around() if seen else (), []
+    whole = mesh_of_ball(views)
+    asked = signed_distances
+
+    def counted(model, encoded, points, **more):
+        counts.append(len(points))
+        return asked(model, encoded, points, **more)
+
+    monkeypatch.setattr(module, "signed_distances", counted)
+    monkeypatch.setattr(module, "SLAB", 3 * 23 * 22)  # the grid has 23 x 23 x 22 points or one less a side
+    slabs = mesh_of_ball(views)
+    assert len(counts) >= 7
+    assert max(counts) <= 3 * 23 * 22
+    assert np.array_equal(slabs.faces, whole.faces)
+    assert np.allclose(slabs.vertices, whole.vertices, atol=1e-6)
+
+
 def test_cells_have_the_sides_of_the_cube_in_metres():
     _, encoded = ball_model()
     assert cell_sides(encoded) == pytest.approx([2 * 1.1 / 3] * 3)
