@@ -146,6 +146,21 @@ def test_lpips_without_photographs_or_with_few_pixels_is_refused(folder, tmp_pat
     refused(picture_words(folder, "drawn", "--lpips", "alex"), "32 x 32", "24 x 18", cwd=tmp_path)
 
 
+def test_it_is_said_where_pre_training_held_no_view_out(folder, tmp_path):
+    told = {}
+    for name, facts in (("none", FACTS | {"hold_out": 0}), ("some", FACTS | {"hold_out": 4})):
+        save_model(tmp_path / name, small_model(), facts)
+        words = picture_words(folder, f"drawn-{name}", "--model", tmp_path / name)
+        done = call_cli("ponderv2", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        told[name] = json.loads((tmp_path / f"drawn-{name}" / "scores.json").read_text())["statement"]
+        assert told[name] in done.stdout
+    assert (
+        told["none"] == f"{told['some']} Pre-training held no view out: of a scene that it learned from, "
+        "it saw these, too."
+    )
+
+
 def test_new_poses_are_drawn_at_the_size_that_is_asked_for(folder, tmp_path):
     pose = TURN @ make_room(0, views=4, size=(24, 18), points=600).poses[1]
     np.savetxt(tmp_path / "poses.txt", np.concatenate([pose, pose]))

@@ -67,6 +67,11 @@ class EstimatedNormals(Scene):
         self.up, self.classes, self.kept = scene.up, scene.classes, scene.kept
 
     @property
+    def fused(self) -> bool:
+        """As the scene's."""
+        return self.scene.fused
+
+    @property
     def view_names(self) -> tuple[str, ...]:
         """The scene's."""
         return self.scene.view_names

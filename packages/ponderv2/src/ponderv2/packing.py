@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nonet.errors import UserError
 from nonet.files import write_json
 from ponderv2.packed_scenes import CLOUD, HELD, SCENE
-from ponderv2.scenes import BadFrame, ChosenViews, PointCloud, Scene, View
+from ponderv2.scenes import BadFrame, PointCloud, Scene, View
 from ponderv2.view_rendering import shrunk
 from ponderv2.view_split import training_part
 
@@ -131,7 +131,7 @@ def whole_depth(depth: NDArray[np.float32]) -> tuple[NDArray[np.uint16], float] 
 def _clouds(scene: Scene, kept: list[int], folder: Path | None, hold_out: int) -> tuple[PointCloud, bool]:
     """Write the cloud, and that without held-out views; whether it is fused from views."""
     part = scene.with_views(kept) if kept else scene
-    fused = bool(kept) and not isinstance(part, ChosenViews)
+    fused = bool(kept) and part.fused
     cloud = part.cloud()
     if not len(cloud):
         raise UserError(f"scene {scene.name}: its cloud has no points")

@@ -111,14 +111,14 @@ def run(options: Options) -> int:
         each = [score | {"lpips": value} for score, value in zip(each, distances, strict=True)]
         mean |= {"lpips": sum(distances) / len(distances)}
     told = {
-        "scene": given.name, "model": options.model, "statement": given.statement, "steps": options.steps,
+        "scene": given.name, "model": options.model, "statement": found.statement, "steps": options.steps,
         "classes": list(classes), "mean": mean, "losses": found.losses,
         "views": {view.name: score for (view, _), score in zip(pairs, each, strict=False)},
     }  # fmt: skip
     write_pictures(options.out, pairs, given.sample.world)
     write_json(options.out / "scores.json", told)
     write_rendered_page(options.out / "report.html", pairs, told)
-    print(f"scene {given.name}: {len(pairs)} pictures, {options.steps} steps of fitting. {given.statement}")
+    print(f"scene {given.name}: {len(pairs)} pictures, {options.steps} steps of fitting. {found.statement}")
     if mean is not None:
         print(", ".join(f"{name} {value:.4g}" for name, value in mean.items() if value is not None))
     print(f"page: {options.out / 'report.html'}")
