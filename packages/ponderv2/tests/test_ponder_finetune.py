@@ -105,6 +105,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(whole, scenes, tmp_path, monkeyp
     for flag, value, text in (
         ("--voxel", "0.4", "voxel is 0.4 here but 0.3 in the checkpoint"),
         ("--size", "small", "backbone is 6 32 "),
+        ("--lovasz", "2", "lovasz is 2.0 here but 1.0 in the checkpoint"),
+        ("--rates.weight-decay", "0.5", "rates.weight_decay is 0.5 here but "),
+        ("--backbone-rate", "0", "backbone_rate is 0.0 here but 1.0 in the checkpoint"),
     ):
         other = run(*replaced(words, flag, value), "--resume", tmp_path / "cut", train=scenes, val=scenes[:1])
         assert other.returncode == 2
@@ -286,6 +289,10 @@ def test_what_cannot_work_is_refused_before_there_is_a_folder(scenes, tmp_path):
     assert "insseg learns from one data set, not from scannet, s3dis" in refused(
         tmp_path, two, "insseg", "--data", "train:x", *WORDS
     )
+    for task in ("insseg", "det"):
+        assert "la_file hides which points belong to an object" in refused(
+            tmp_path, scenes, task, "--data", "train:x", *WORDS, "--la-file", tmp_path / "points.json"
+        )
     other = rooms("scannet", each=1, points=500)
     other.classes["scannet"] = ("floor", "wall", "box", "cylinder", "ball")
     assert "lacks sphere and has ball" in refused(tmp_path, scenes, *base, "--val", "val:x", val=other)
