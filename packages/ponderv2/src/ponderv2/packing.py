@@ -65,12 +65,15 @@ def pack_scene(
     arrays: dict[str, NDArray[Any]] = {}
     numbers = range(0, len(scene.view_names), view_step)
     for number, view in usable(scene, numbers):
+        small = shrunk(view, -(-max(view.depth.shape) // side)) if side else view
+        if not (small.depth > 0).any():  # a shrunk image has the depth of some pixels only
+            height, width = small.depth.shape
+            where = f"scene {scene.name}, view {view.name}"
+            scene.leave_out(BadFrame("no depth when shrunk", where, f"no depth at {width} x {height} pixels"))
+            continue
         medians.append(float(np.median(view.depth[view.depth > 0])))
         count(pixels, view.label)
-        if side:
-            view = shrunk(view, -(-max(view.depth.shape) // side))
-        if not (view.depth > 0).any():
-            continue
+        view = small
         entry = _entry(view, len(entries))
         entries.append(entry)
         kept.append(number)
