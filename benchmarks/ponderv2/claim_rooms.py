@@ -2,7 +2,7 @@
 
 `python -m benchmarks.ponderv2.claim_rooms` takes 100 posed frames of a 7-Scenes room, one pixel for 4 x 4,
 holds every fifth out, and fuses a cloud of the other 80. A small model is pre-trained on these: augmented
-clouds go in, rays of their views have to come out, 100 steps. Then it sees the whole cloud as it is, and
+clouds go in, rays of their views have to come out, 80 steps. Then it sees the whole cloud as it is, and
 draws the 20 held-out views in 32 x 24 pixels, whose points may have been seen by other frames, and a mesh. It
 is compared with a fused mesh (TSDF, 2 cm) of all 100 frames, both within the frusta of their cameras up to
 the 4 m that the fused mesh takes depth of. Five seeds draw weights, augmentations and rays of this one room:
@@ -10,7 +10,7 @@ intervals are over these, and say nothing of other rooms. The room is read and f
 
 Arms: the model as it is (`at once`); the same with the released code's errors of coordinates; with random
 weights, whose norms took their statistics from one pass over the augmented clouds. And fits of the volume and
-its perceptrons to the 80 frames on a grid twice as fine, 80 steps: from the pre-trained model, from random
+its perceptrons to the 80 frames on a grid twice as fine, 60 steps: from the pre-trained model, from random
 weights, and from random weights with as many steps more as cost no less than the pre-training did (a run in
 which they cost less is refused). About half an hour of CPU.
 
@@ -88,7 +88,7 @@ class Setting(NamedTuple):
     voxel: float = 0.04
     """metres"""
     cells: tuple[int, int, int] = (32, 32, 32)
-    steps: int = 100
+    steps: int = 80
     batch: int = 2
     views: int = 4
     """of the room for each cloud of a batch"""
@@ -97,10 +97,10 @@ class Setting(NamedTuple):
     lr: float = 3e-3
     kept: int = 25
     """augmentations of the room"""
-    fit_steps: int = 80
+    fit_steps: int = 60
     fit_rays: int = 256
     finer: int = 2
-    dearer: float = 1.5
+    dearer: float = 3.0
     """steps of a fit for one of pre-training, so that they cost no less"""
     shrink: int = 5
     """pixels of a kept frame for one that is drawn, along both sides"""
