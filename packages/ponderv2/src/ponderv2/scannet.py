@@ -124,7 +124,7 @@ def _open(path: Path, split: str | None, options: ReadOptions, dataset: str) -> 
     if not files and split is None:
         files = sorted(path.glob("scene*.bin")) or sorted(path.glob("scene*.pth"))
     if not files:
-        raise UserError(f"{path}: no scene ({'|'.join(parts)}/sceneXXXX_XX.pth) here")
+        raise UserError(f"{path}: no scene ({'|'.join(parts)}/scene*_*.pth) here")
     skipped: Counter[str] = Counter()
     remarks: list[str] = []
     scenes: list[Scene] = [

@@ -1,4 +1,4 @@
-"""Structured3D, processed: `{train,val,test}/scene_XXXXX/room_Y.pth` with `room_Y_rgbd/*.pth`.
+"""Structured3D, processed: `{train,val,test}/scene_*/room_*.pth` with `room_*_rgbd/*.pth`.
 
 Depth is in mm; 25 classes, those more frequent than 0.001 (released code, after Swin3D). See
 `processed_rooms`.
@@ -46,6 +46,6 @@ def open_structured3d(path: Path, split: str | None, options: ReadOptions) -> Sc
         for file in sorted((path / part).glob("*/room_*.pth"))
     ]  # fmt: skip
     if not scenes:
-        raise UserError(f"{path}: no room ({'|'.join(parts)}/scene_XXXXX/room_Y.pth) here")
+        raise UserError(f"{path}: no room ({'|'.join(parts)}/scene_*/room_*.pth) here")
     scenes[0].check_unit()
     return SceneList(scenes, class_names={DATASET: CLASSES}, skipped=skipped, remarks=remarks)
