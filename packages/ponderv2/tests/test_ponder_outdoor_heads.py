@@ -203,6 +203,17 @@ def test_queries_start_in_the_range_and_every_layer_is_judged():
     assert len({tuple(row) for row in outputs.codes[0][0, :, :3].tolist()}) == 12
 
 
+def test_most_of_the_papers_queries_start_well_inside_the_range():
+    """A logit of 256 numbers N(0, 1) with Xavier's weights is spread by sqrt(256 * 2 / 259) = 1.4, hence
+    P(|logit| < log 19 = 2.94) = 96 %; a place at a border has no slope to leave it."""
+    torch.manual_seed(0)
+    head = QueryHead(4, 3, OPTIONS, queries=900, layers=1)
+    places = head.place(head.position.weight).sigmoid().detach()
+    assert places.shape == (900, 3)
+    assert ((places > 0.05) & (places < 0.95)).float().mean() > 0.93
+    assert places.std(0).min() > 0.2  # and they do not crowd in the middle
+
+
 @pytest.mark.parametrize(("kind", "steps", "rate"), [("centre", 60, 0.02), ("queries", 70, 0.02)])
 def test_a_head_can_learn_two_streets_by_heart(kind, steps, rate):
     """The volumes are noise, so that the head has to tell them apart; no box is in both."""

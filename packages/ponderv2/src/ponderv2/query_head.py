@@ -81,7 +81,8 @@ class QueryHead(nn.Module):
         self.to_box = nn.ModuleList(_to_code(width) for _ in range(layers))
         for linear in self.to_class:
             nn.init.constant_(linear.bias, -math.log((1 - PRIOR) / PRIOR))  # type: ignore[arg-type]
-        nn.init.uniform_(self.place.weight, -1, 1)
+        nn.init.xavier_uniform_(self.place.weight)  # as UVTR: from U(-1, 1) most places begin at the borders
+        nn.init.zeros_(self.place.bias)
         self.register_buffer("low", torch.tensor(options.low), persistent=False)
         self.register_buffer("high", torch.tensor(options.high), persistent=False)
 
