@@ -1,5 +1,6 @@
 """Limited reconstructions and annotations: files of the benchmark, what they hide, and what survives."""
 
+import importlib
 import json
 import re
 import sys
@@ -140,3 +141,10 @@ def test_annotations_that_do_not_fit_are_refused(scenes, tmp_path):
         read_annotations(tmp_path / "broken.npz")
     with pytest.raises(UserError, match="absent"):
         read_annotations(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("verb", ["finetune_insseg", "finetune_det"])
+def test_objects_need_all_of_their_points(verb):
+    options = importlib.import_module(f"ponderv2.commands.{verb}").Options
+    with pytest.raises(UserError, match="la_file hides which points belong to an object"):
+        options(data=("made:up",), la_file=Path("points.json"))

@@ -37,6 +37,11 @@ class Options(StartOptions, LearnOptions):
         check_kept(self)
         if self.modality != "none" and (self.lr_file is not None or self.la_file is not None):
             raise UserError("lr_file and la_file limit labels of rooms; leave them out on streets")
+        if self.la_file is not None:
+            raise UserError(
+                "la_file hides which points belong to an object, and offsets lead to its middle: limit "
+                "scenes with lr_file, or name points with finetune semseg"
+            )
 
 
 def run(options: Options) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from nonet.errors import UserError
 from ponderv2.finetune_options import GroupOptions, LearnOptions, StartOptions, check_kept
 from ponderv2.rate_options import RateOptions
 
@@ -23,6 +24,11 @@ class Options(StartOptions, LearnOptions):
         StartOptions.__post_init__(self)
         LearnOptions.__post_init__(self)
         check_kept(self)
+        if self.la_file is not None:
+            raise UserError(
+                "la_file hides which points belong to an object, and offsets lead to its middle: limit "
+                "scenes with lr_file, or name points with finetune semseg"
+            )
 
 
 def run(options: Options) -> int:
