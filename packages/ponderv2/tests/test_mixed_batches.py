@@ -83,6 +83,38 @@ def test_ratios_are_read_by_name():
         ratios_for(["scannet"], {"kitti": 1})
 
 
+def test_more_turns_in_an_epoch_than_draws_can_be_numbered_are_refused():
+    """One scene beside one of 4,096 scenes comes up as often; its draws would run into those of the next
+    epoch with one more."""
+    fits = MixedBatches((TURNS, 1), 1, 0)
+    scenes = MixedScenes([Named("a", TURNS), Named("b", 1)])
+    numbers = [
+        scenes[(epoch, int(items[0]))][1]
+        for epoch in range(2)
+        for items in fits.epoch(epoch)
+        if int(items[0]) % len(scenes) == TURNS
+    ]
+    assert len(set(numbers)) == len(numbers) == 2 * TURNS
+    with pytest.raises(UserError, match=r"data set 2 of 2, 1 scenes, would come up 4,097 times.*lower its"):
+        MixedBatches((TURNS + 1, 1), 1, 0)
+    with pytest.raises(UserError, match="data set 1 of 1, 2 scenes, would come up 5,000 times"):
+        MixedBatches((2,), 2, 0, (5000,))
+    # an epoch that begins within a pass touches one more of them
+    assert MixedBatches((1, 2), 1, 0, (1, 2 * TURNS - 1))
+    with pytest.raises(UserError, match="would come up 4,097 times"):
+        MixedBatches((1, 2), 1, 0, (1, 2 * TURNS))
+
+
+def test_batches_too_small_for_all_processes_are_refused_before_a_run():
+    batches = MixedBatches((8, 5), 4, 0)  # of 4 and of 3 and 2
+    batches.check_processes(2)
+    assert min(len(items) for items in batches.epoch(0)) == 2
+    with pytest.raises(UserError, match="data set 2 of 2, 5 scenes, has batches of 2 for 3 processes: use"):
+        batches.check_processes(3)
+    with pytest.raises(UserError, match="data set 1 of 2, 1 scenes, has batches of 1 for 2 processes"):
+        MixedBatches((1, 5), 4, 0).check_processes(2)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(UserError, match="one is empty"):
         MixedBatches((3, 0), 2, 0)

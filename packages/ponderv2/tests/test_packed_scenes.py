@@ -14,10 +14,12 @@ from nonet.options import build
 from nonet.testing import call_cli
 from ponderv2 import preparing
 from ponderv2.commands.prepare import Options
+from ponderv2.held_views import HeldScenes
 from ponderv2.packed_scenes import open_packed
 from ponderv2.packing import EACH, whole_depth
 from ponderv2.preparing import lines, prepare
 from ponderv2.reading import open_scenes
+from ponderv2.scene_inputs import scene_input
 from ponderv2.scenes import BadFrame, PointCloud, SceneList
 from ponderv2.synthetic import make_rooms
 from ponderv2.view_fusion import fuse_views
@@ -29,6 +31,8 @@ from small_runs import opener, rooms
 
 class Fused:
     """Makes a room's cloud one that is fused from its views, as those of folders of frames are."""
+
+    fused = True
 
     def __init__(self, scene, numbers=None):
         self.whole, self.numbers = scene, list(range(len(scene.view_names)) if numbers is None else numbers)
@@ -123,8 +127,34 @@ def test_a_fused_cloud_is_packed_without_held_out_views_too(monkeypatch, tmp_pat
     same_cloud(part.with_views([0, 1]).cloud(), other.cloud())
 
 
+def test_what_is_packed_from_packed_data_forgets_no_held_out_views(monkeypatch, tmp_path):
+    (room,) = rooms("7scenes", each=1, views=8)
+    _, first = packed(monkeypatch, SceneList([Fused(room)], class_names={}), tmp_path / "a", hold_out=4)
+    _, again = packed(monkeypatch, first, tmp_path / "b", hold_out=4)
+    assert first[0].fused
+    assert again[0].fused
+    assert (again[0].step, again[0].spacing) == (2, 0.05)
+    for indices in ([0, 1, 3, 4, 5, 7], [2, 6]):
+        same_cloud(again[0].with_views(indices).cloud(), first[0].with_views(indices).cloud())
+    given = scene_input(again[0], voxel=0.2, channels=("color",), every=4)
+    assert given.fused
+    assert "made of the other 6" in given.statement
+    for scenes, own in (([again[0]], 0), ([again[0], room], 1)):
+        held = HeldScenes(scenes, every=4, voxel=0.4, channels=("color",), side=16)
+        assert held.whole() == own
+
+
+def test_options_of_reading_that_packing_settled_are_refused(monkeypatch, tmp_path):
+    packed(monkeypatch, rooms("scannet", each=1), tmp_path / "packed")
+    for name, value in (("depth_scale", 1000.0), ("up", "y"), ("frame_step", 2)):
+        with pytest.raises(UserError, match=f"{name} is settled when data are packed"):
+            open_scenes(f"packed:{tmp_path / 'packed'}", **{name: value})
+
+
 def test_a_cloud_of_its_own_stays_whole(monkeypatch, tmp_path):
     _, found = packed(monkeypatch, rooms("scannet", each=1), tmp_path / "packed")
+    assert not found[0].fused
+    assert not found[0].with_views([0]).fused
     same_cloud(found[0].with_views([0]).cloud(), found[0].cloud())
 
 

@@ -118,6 +118,49 @@ def test_held_out_views_are_drawn_and_scored(folder, tmp_path):
     assert told["statement"] in (tmp_path / "drawn" / "report.html").read_text()
 
 
+def test_lpips_is_computed_of_held_out_views_when_it_is_asked_for(folder, tmp_path, monkeypatch):
+    from ponderv2 import view_rendering
+
+    def distance(image, truth, network):  # no weights come with the network
+        assert network == "squeeze"
+        return float(np.abs(image - truth).mean())
+
+    monkeypatch.setattr(view_rendering, "perceptual_distance", distance)
+    room = make_room(0, views=4, size=(40, 32), points=600)
+    write_rooms("7scenes", [room], tmp_path / "large")
+    words = picture_words(folder, "drawn", "--data", f"7scenes:{tmp_path / 'large'}", "--lpips", "squeeze")
+    done = call_cli("ponderv2", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "drawn" / "scores.json").read_text())
+    with Image.open(tmp_path / "drawn" / "frame-000002.color.png") as drawn:
+        apart = np.abs(np.asarray(drawn) / 255 - room.view(2).color / 255).mean()
+    assert told["views"]["frame-000002"]["lpips"] == pytest.approx(apart, abs=0.01)
+    assert told["mean"]["lpips"] == told["views"]["frame-000002"]["lpips"]
+    assert f"lpips {told['mean']['lpips']:.4g}" in done.stdout
+
+
+def test_lpips_without_photographs_or_with_few_pixels_is_refused(folder, tmp_path):
+    np.savetxt(tmp_path / "poses.txt", np.eye(4))
+    words = picture_words(folder, "drawn", "--poses", "poses.txt", "--lpips", "alex")
+    refused(words, "lpips", "new poses", cwd=tmp_path)
+    refused(picture_words(folder, "drawn", "--lpips", "alex"), "32 x 32", "24 x 18", cwd=tmp_path)
+
+
+def test_it_is_said_where_pre_training_held_no_view_out(folder, tmp_path):
+    told = {}
+    for name, facts in (("none", FACTS | {"hold_out": 0}), ("some", FACTS | {"hold_out": 4})):
+        save_model(tmp_path / name, small_model(), facts)
+        words = picture_words(folder, f"drawn-{name}", "--model", tmp_path / name)
+        done = call_cli("ponderv2", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        told[name] = json.loads((tmp_path / f"drawn-{name}" / "scores.json").read_text())["statement"]
+        assert told[name] in done.stdout
+    assert (
+        told["none"] == f"{told['some']} Pre-training held no view out: of a scene that it learned from, "
+        "it saw these, too."
+    )
+
+
 def test_new_poses_are_drawn_at_the_size_that_is_asked_for(folder, tmp_path):
     pose = TURN @ make_room(0, views=4, size=(24, 18), points=600).poses[1]
     np.savetxt(tmp_path / "poses.txt", np.concatenate([pose, pose]))

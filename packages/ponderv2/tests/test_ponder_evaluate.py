@@ -232,6 +232,36 @@ def test_the_benchmarks_numbers_are_for_its_classes(scenes, folder, tmp_path):
     assert not list((tmp_path / "out").glob("*.png"))
 
 
+def test_scenes_whose_files_would_have_one_name_are_refused(folder, tmp_path):
+    two = rooms("scannet", "s3dis", each=1, points=300)
+    two[0].name, two[1].name = "a/room", "a_room"
+    made = config(classes={"scannet": CLASSES, "s3dis": CLASSES}, voxel=0.5)
+    save_task(tmp_path / "model", model(made), made, {})
+    done = run("predict", "t:x", "--model", tmp_path / "model", "--out", tmp_path / "out", *CPU, train=two)
+    assert done.returncode == 2
+    assert "scannet a/room and s3dis a_room would both be written as a_room" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_that_rooms_do_not_look_at_are_refused(scenes, folder, tmp_path):
+    det = objects_folder(tmp_path, "det")
+    for words, message in (
+        (
+            ("evaluate", "--model", folder, "--data", "train:x", "--workers", "2"),
+            "workers read frames of streets",
+        ),
+        (("predict", "train:x", "--model", folder, "--workers", "2"), "workers read frames of streets"),
+        (
+            ("predict", "train:x", "--model", det, "--write", "npz"),
+            "boxes of rooms are written as SCENE.json",
+        ),
+    ):
+        done = run(*words, "--out", tmp_path / "out", *CPU, train=scenes)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert not (tmp_path / "out").exists()
+
+
 def test_a_scene_that_cannot_be_read_is_left_out_and_named(scenes, folder, tmp_path, monkeypatch):
     cloud = MadeUpScene.cloud
 

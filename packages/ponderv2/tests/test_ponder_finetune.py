@@ -105,6 +105,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(whole, scenes, tmp_path, monkeyp
     for flag, value, text in (
         ("--voxel", "0.4", "voxel is 0.4 here but 0.3 in the checkpoint"),
         ("--size", "small", "backbone is 6 32 "),
+        ("--lovasz", "2", "lovasz is 2.0 here but 1.0 in the checkpoint"),
+        ("--rates.weight-decay", "0.5", "rates.weight_decay is 0.5 here but "),
+        ("--backbone-rate", "0", "backbone_rate is 0.0 here but 1.0 in the checkpoint"),
     ):
         other = run(*replaced(words, flag, value), "--resume", tmp_path / "cut", train=scenes, val=scenes[:1])
         assert other.returncode == 2
@@ -237,6 +240,29 @@ def test_a_probe_learns_one_layer_on_what_stays_as_it_is(scenes, tmp_path):
     assert numbers(tmp_path / "anew") == numbers(tmp_path / "kept")  # memory changes nothing
 
 
+def test_a_probe_of_random_weights_gives_the_norms_their_statistics_first(scenes, tmp_path):
+    words = ("probe", "--data", "train:x", "--size", "tiny", "--batch", "1", "--trainer.accelerator", "cpu",
+             "--trainer.steps", "1", "--voxel", "0.35", "--out", tmp_path / "run")  # fmt: skip
+    done = run(*words, train=scenes)
+    assert done.returncode == 0, done.stderr
+    assert f"statistics from {len(scenes)} batches" in done.stderr
+    state = load_task(str(tmp_path / "run")).model.features.state_dict()
+    variances = [value for name, value in state.items() if name.endswith("running_var")]
+    assert all(not torch.equal(value, torch.ones_like(value)) for value in variances[:3])
+
+
+def test_settled_norms_hold_the_means_of_what_they_saw():
+    from ponderv2.probing import settle_norms
+
+    norm = torch.nn.BatchNorm1d(2, momentum=0.01)
+    batches = [torch.randn(50, 2, generator=torch.Generator().manual_seed(seed)) * 3 + 7 for seed in (0, 1)]
+    settle_norms(norm, batches, norm)
+    assert torch.allclose(norm.running_mean, (batches[0].mean(0) + batches[1].mean(0)) / 2, atol=1e-5)
+    assert torch.allclose(norm.running_var, (batches[0].var(0) + batches[1].var(0)) / 2, atol=1e-4)
+    assert norm.momentum == 0.01
+    assert not norm.training
+
+
 # --------------------------------------------------------------------------------------------------- refusals
 
 
@@ -263,6 +289,10 @@ def test_what_cannot_work_is_refused_before_there_is_a_folder(scenes, tmp_path):
     assert "insseg learns from one data set, not from scannet, s3dis" in refused(
         tmp_path, two, "insseg", "--data", "train:x", *WORDS
     )
+    for task in ("insseg", "det"):
+        assert "la_file hides which points belong to an object" in refused(
+            tmp_path, scenes, task, "--data", "train:x", *WORDS, "--la-file", tmp_path / "points.json"
+        )
     other = rooms("scannet", each=1, points=500)
     other.classes["scannet"] = ("floor", "wall", "box", "cylinder", "ball")
     assert "lacks sphere and has ball" in refused(tmp_path, scenes, *base, "--val", "val:x", val=other)

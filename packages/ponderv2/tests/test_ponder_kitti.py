@@ -1,15 +1,20 @@
 """KITTI folders: calibration, boxes and projection on three real frames."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nonet.errors import UserError
 from nonet.testing import data_folder
-from ponderv2.boxes3d import corners, points_inside
+from ponderv2.boxes3d import corners, make_boxes, moved_boxes, points_inside
 from ponderv2.cameras import project
 from ponderv2.kitti import CLASSES, open_kitti, read_calibration
+from ponderv2.outdoor_batches import DETECTION, OutdoorDataset
+from ponderv2.outdoor_frames import OutdoorScene
+from ponderv2.outdoor_options import OutdoorOptions
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +109,66 @@ def test_the_last_column_of_p2_moves_the_camera(scenes):
     seen = project(view, points)
     assert np.allclose(seen.u, homogeneous[:, 0] / homogeneous[:, 2])
     assert np.allclose(seen.v, homogeneous[:, 1] / homogeneous[:, 2])
+
+
+def on_picture(scene, points):
+    """Which points fall on the image, by the matrices of the calibration file alone."""
+    folder = data_folder("kitti-3frames", "training")
+    found = read_calibration(folder / "calib" / f"{scene.name}.txt")
+    rectified = np.concatenate([points, np.ones((len(points), 1))], 1) @ found["Tr_velo_to_cam"].T
+    rectified = np.concatenate([rectified @ found["R0_rect"].T, np.ones((len(points), 1))], 1)
+    u, v, w = (rectified @ found["P2"].T).T
+    with Image.open(folder / "image_2" / f"{scene.name}.png") as image:
+        width, height = image.size
+    return (
+        (w > 0.2) & (abs(u / w - (width - 1) / 2) < width / 2) & (abs(v / w - (height - 1) / 2) < height / 2)
+    )
+
+
+def test_a_detector_sees_and_learns_what_the_camera_sees(scenes):
+    """Boxes were drawn in the image only: what lies beside or behind is no background."""
+    options = OutdoorOptions(voxel=(0.2, 0.2, 0.2))
+    for number, scene in enumerate(scenes):
+        coord = scene.cloud().coord.astype(float)
+        seen = on_picture(scene, coord)
+        assert 0.1 < seen.mean() < 0.3
+        assert (scene.judged(coord) == seen).mean() > 0.9999  # points on the very edge may fall either way
+        item = OutdoorDataset(scenes, options, "lidar", seed=0, rays=False, masks=False)[(0, number)]
+        inside = ((coord >= options.low) & (coord < options.high)).all(1)
+        wanted = np.unique(np.floor((coord[seen & inside] - options.low) / 0.2).astype(int), axis=0)
+        assert abs(len(item.cells) - len(wanted)) <= 0.001 * len(wanted)
+        assert item.features[:, 0].min() > 0  # nothing behind the car
+        whole = OutdoorDataset(scenes, options, "lidar", seed=0, masks=False)[(0, number)]
+        assert len(whole.cells) > 2 * len(item.cells)  # pre-training looks at labels of no kind
+        assert len(item.boxes) == len(scene.boxes())
+
+
+def test_boxes_and_detections_beside_the_image_do_not_count(scenes):
+    boxes = make_boxes(
+        [[15, 0, -1], [-15, 0, -1], [5, 20, -1]],
+        np.ones((3, 3)),
+        np.zeros(3),
+        [0, 0, 0],
+        score=[0.9, 0.8, 0.7],
+    )
+    scene = OutdoorScene(replace(scenes[0].frame, boxes=boxes), "kitti", classes=CLASSES)
+    assert scene.judged_boxes().center.tolist() == [[15, 0, -1]]
+    turned = OutdoorDataset(
+        [scene], OutdoorOptions(), "lidar", seed=0, rays=False, masks=False, transforms=DETECTION
+    )
+    for epoch in range(3):
+        item = turned[(epoch, 0)]
+        assert len(item.boxes) == 1
+        found = item.judged(moved_boxes(boxes, item.world))
+        assert found.score.tolist() == [0.9]
+        assert found.center == pytest.approx(item.boxes.center)
+
+
+def test_without_an_image_the_usual_size_tells_where_boxes_were_drawn(copied):
+    with_image = open_kitti(copied)[0].judged(open_kitti(copied)[0].cloud().coord)
+    (copied / "training" / "image_2" / "000001.png").unlink()
+    (scene,) = open_kitti(copied)
+    assert (scene.judged(scene.cloud().coord) == with_image).mean() > 0.999
 
 
 def test_splits_and_folders(copied, tmp_path):

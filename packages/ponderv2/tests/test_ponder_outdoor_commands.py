@@ -1,17 +1,30 @@
 """Streets on the command line: pretrain, finetune det, evaluate and predict, and their mistakes."""
 
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
-from nonet.testing import call_cli, plain_pages
-from ponderv2.outdoor_config import OutdoorConfig
-from ponderv2.outdoor_folders import load_outdoor
+from nonet.data.batching import loader
+from nonet.testing import call_cli, data_folder, plain_pages
+from ponderv2 import kitti, street_detections
+from ponderv2.commands import finetune_det
+from ponderv2.nuscenes import CLASSES, open_nuscenes
+from ponderv2.outdoor_config import OutdoorConfig, OutdoorDetectorConfig, sized
+from ponderv2.outdoor_detection import build_outdoor_detector
+from ponderv2.outdoor_folders import load_outdoor, load_outdoor_detector, save_outdoor
+from ponderv2.outdoor_options import OutdoorOptions
+from ponderv2.outdoor_task import OutdoorDetTask
+from ponderv2.rate_options import RateOptions
+from ponderv2.rate_schedules import rate_factor
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 
@@ -116,6 +129,15 @@ def test_a_detector_is_scored_and_predicts(detector, street, tmp_path):
         (("--data", "nuscenes:{street}:test"), "0 files are the info pickle of the split test"),
         (("--data", "nuscenes:{street}", "--prompt", "ppt", "--supervision", "none"), "is for rooms"),
         (("--data", "nuscenes:{street}", "--outdoor.mask-ratio", "2"), r"mask_ratio is 2; it lies in"),
+        (("--data", "nuscenes:{street}", "--frame-step", "2"), "frame_step is for rooms: leave it out"),
+        (("--data", "nuscenes:{street}", "--lr-file", "list.txt"), "lr_file is for rooms: leave it out"),
+        (("--data", "nuscenes:{street}", "--hold-out", "5"), "hold_out is for rooms"),
+        (
+            ("--data", "nuscenes:{street}", "--coordinates", "legacy"),
+            "coordinates is for rooms: leave it out",
+        ),
+        (("--data", "nuscenes:{street}", "--losses.color", "3"), "losses is for rooms: leave it out"),
+        (("--data", "nuscenes:{street}", "--max-points", "9"), "max_points is for rooms: leave it out"),
     ],
 )
 def test_mistakes_of_pretraining_are_one_line(street, tmp_path, words, text):
@@ -133,6 +155,12 @@ def test_mistakes_of_pretraining_are_one_line(street, tmp_path, words, text):
         (("--voxel", "0.1"), "channels and voxel are for rooms"),
         (("--val", "kitti:{kitti}"), "nothing"),
         (("--init", "absent"), "absent"),
+        (("--crop", "9"), "crop is for rooms: leave it out on streets"),
+        (("--prompt", "scannet"), "prompt is for rooms: leave it out on streets"),
+        (("--boxes", "masks"), "boxes is for rooms: leave it out on streets"),
+        (("--groups.least", "5"), "groups is for rooms: leave it out on streets"),
+        (("--augment", "gentle"), "augment gentle is for rooms"),
+        (("--rates.lr", "0.01"), "rates: sgd is for rooms"),
     ],
 )
 def test_mistakes_of_detection_are_one_line(street, tmp_path, words, text):
@@ -148,11 +176,177 @@ def test_mistakes_of_detection_are_one_line(street, tmp_path, words, text):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A detector with initial weights, which finds boxes all the same."""
+    torch.manual_seed(0)
+    outdoor = OutdoorOptions(
+        low=(-20.0, -20.0, -3.0), high=(20.0, 20.0, 3.0), voxel=(1.0, 1.0, 0.5), cells=(20, 20, 3)
+    )
+    config = OutdoorDetectorConfig(
+        **sized("lidar", "tiny", outdoor), head="queries", classes=CLASSES, queries=12, layers=1, width=16
+    )
+    folder = tmp_path_factory.mktemp("untrained") / "model"
+    return save_outdoor(folder, build_outdoor_detector(config).eval())
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "text"),
+    [
+        ("evaluate", ("--tta",), "tta is for rooms: leave it out on streets"),
+        ("evaluate", ("--variants", "one"), "variants is for rooms: leave it out on streets"),
+        ("evaluate", ("--rule", "points"), "rule is for rooms: leave it out on streets"),
+        ("evaluate", ("--batch", "2"), "batch is for rooms: leave it out on streets"),
+        ("evaluate", ("--frame-step", "2"), "frame_step is for rooms: leave it out on streets"),
+        ("evaluate", ("--normals", "estimate"), "normals is for rooms: leave it out on streets"),
+        ("predict", ("--write", "ply"), "write is for rooms: leave it out on streets"),
+        ("predict", ("--tta",), "tta is for rooms: leave it out on streets"),
+        ("predict", ("--depth-scale", "1000"), "depth_scale is for rooms: leave it out on streets"),
+        ("predict", ("--workers", "-1"), "workers is -1; it is 0 or more"),
+    ],
+)
+def test_what_streets_do_not_look_at_is_refused(street, untrained, tmp_path, verb, words, text):
+    data = ("--data",) if verb == "evaluate" else ()
+    said = call_cli("ponderv2", verb, *data, f"nuscenes:{street}", "--model", str(untrained), *words, "--out",
+                    str(tmp_path / "out"), "--device", "cpu")  # fmt: skip
+    assert said.returncode == 2
+    assert text in said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_readers_in_other_processes_are_asked_and_find_the_same(street, untrained, monkeypatch):
+    model, asked = load_outdoor_detector(untrained), []
+
+    def watched(*args, workers, **named):
+        asked.append(workers)
+        return loader(*args, workers=workers, **named)
+
+    monkeypatch.setattr(street_detections, "loader", watched)
+    scenes = open_nuscenes(street)
+    alone = list(street_detections.detections(model, scenes, "cpu"))
+    helped = list(street_detections.detections(model, scenes, "cpu", workers=1))
+    assert asked == [0, 1]
+    assert len(alone) == len(helped) == 2
+    for one, other in zip(alone, helped, strict=True):
+        assert len(one) > 0
+        assert np.array_equal(one.center, other.center)
+        assert np.array_equal(one.score, other.score)
+    assert not np.array_equal(alone[0].center, alone[1].center)
+
+
+@pytest.fixture(scope="module")
+def half_seen(tmp_path_factory):
+    """A frame of KITTI with a car more, 15 m behind the camera, where KITTI has none."""
+    source, folder = data_folder("kitti-3frames", "training"), tmp_path_factory.mktemp("kitti")
+    for part, ending in (("velodyne", "bin"), ("image_2", "png"), ("calib", "txt"), ("label_2", "txt")):
+        (folder / "training" / part).mkdir(parents=True)
+        shutil.copyfile(source / part / f"000001.{ending}", folder / "training" / part / f"000001.{ending}")
+    with (folder / "training" / "label_2" / "000001.txt").open("a") as file:
+        file.write("Car 0 0 0 0 0 0 0 1.5 1.6 4.0 0 1.6 -15 0\n")
+    return folder
+
+
+def test_kitti_is_scored_where_its_boxes_were_drawn(half_seen, tmp_path):
+    torch.manual_seed(0)
+    outdoor = OutdoorOptions(
+        low=(-20.0, -20.0, -3.0), high=(20.0, 20.0, 3.0), voxel=(1.0, 1.0, 0.5), cells=(20, 20, 3)
+    )
+    config = OutdoorDetectorConfig(
+        **sized("lidar", "tiny", outdoor),
+        head="queries",
+        classes=kitti.CLASSES,
+        queries=300,
+        layers=1,
+        width=16,
+    )
+    folder = save_outdoor(tmp_path / "model", build_outdoor_detector(config).eval())
+    scenes = kitti.open_kitti(half_seen)
+    (found,) = street_detections.detections(load_outdoor_detector(folder), scenes, "cpu")
+    assert 5 < len(found) < 150  # of 300; the camera sees a quarter
+    assert scenes[0].judged(found.center).all()
+    said = call_cli("ponderv2", "evaluate", "--data", f"kitti:{half_seen}", "--model", str(folder), "--out",
+                    str(tmp_path / "out"), "--device", "cpu")  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    rows = json.loads((tmp_path / "out" / "scores.json").read_text())["classes"]["kitti"]
+    assert {row["class"]: row["boxes"] for row in rows if row["boxes"]} == {
+        "Car": 1,
+        "Cyclist": 1,
+        "Truck": 1,
+    }
+
+
+def test_validation_of_kitti_leaves_out_what_is_found_behind_the_camera(half_seen):
+    options = finetune_det.Options(
+        data=(f"kitti:{half_seen}",), val=(f"kitti:{half_seen}",), modality="lidar", size="tiny"
+    )
+    task, found = OutdoorDetTask(options, lambda said: None), kitti.open_kitti(half_seen)[0].boxes()
+    assert len(found) == 4
+    assert "3 boxes" in task.told()
+    feed, judge = task.judging(), task.judge()
+    task.model = SimpleNamespace(detect=lambda outputs: outputs)
+    task.score(
+        [replace(found, velocity=np.zeros((4, 2)))], feed.collate([feed.dataset[(0, 0)]])["batch"], judge
+    )
+    ((truth, counted),) = judge.frames["kitti"]
+    assert len(truth.label) == len(counted.label) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_frame_that_cannot_be_read_is_one_line_in_any_process(untrained, tmp_path, workers):
+    write_nuscenes(tmp_path, 1)
+    (tmp_path / "samples" / "LIDAR_TOP" / "0000.pcd.bin").write_bytes(b"abc")
+    said = call_cli("ponderv2", "predict", f"nuscenes:{tmp_path}", "--model", str(untrained), "--workers",
+                    str(workers), "--out", str(tmp_path / "found"), "--device", "cpu")  # fmt: skip
+    assert said.returncode == 2
+    assert "0000.pcd.bin: 3 bytes are not points of 5" in said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1
+
+
+def test_streets_learn_by_adamw_unless_rates_are_given():
+    usual = finetune_det.Options(data=("nuscenes:x",), modality="lidar").rates
+    rates = [usual.lr * rate_factor(step, usual, 1000) for step in (0, 399, 999)]
+    assert rates == pytest.approx([2e-5, 2e-4, 2e-9], rel=1e-6)
+    assert (usual.optimizer, usual.weight_decay) == ("adamw", 0.01)
+    given = RateOptions(optimizer="adamw", lr=1e-3)
+    assert finetune_det.Options(data=("nuscenes:x",), modality="camera", rates=given).rates == given
+    rooms = finetune_det.Options(data=("scannet:x",)).rates
+    assert (rooms.optimizer, rooms.lr, rooms.schedule) == ("sgd", 0.1, "poly")
+
+
+def test_a_detector_learns_from_every_so_many_th_frame(tmp_path):
+    write_nuscenes(tmp_path, 5)
+    options = finetune_det.Options(
+        data=(f"nuscenes:{tmp_path}",), val=(f"nuscenes:{tmp_path}",), modality="lidar", size="tiny",
+        frame_step=2,
+    )  # fmt: skip
+    task = OutdoorDetTask(options, lambda said: None)
+    assert [scene.name for scene in task.train] == ["frame0", "frame2", "frame4"]
+    assert len(task.val) == 5  # scores are of all frames
+    assert task.told().startswith("3 frames of nuscenes, 12 boxes")
+    assert task.settings()["frame_step"] == 2
+
+
+@pytest.mark.parametrize("modality", ["lidar", "camera"])
+def test_presets_of_detection_are_for_streets(modality, street, tmp_path):
+    folder = Path(sys.modules["ponderv2"].__file__).parent / "presets" / "finetune-det"
+    preset = yaml.safe_load((folder / f"outdoor-{modality}.yaml").read_text())
+    assert (preset["modality"], preset["head"]) == (modality, "queries")
+    rates = RateOptions(**preset["rates"])
+    peak = {"lidar": 3999, "camera": 499}[modality]
+    assert rates.optimizer == "adamw"
+    assert rates.lr * rate_factor(peak, rates, 10_000) == pytest.approx(2e-4)
+    if modality == "lidar":
+        assert rates.lr * rate_factor(0, rates, 10_000) == pytest.approx(2e-5)
+    said = call_cli("ponderv2", "finetune", "det", "--preset", f"outdoor-{modality}", "--data",
+                    f"nuscenes:{street}", "--init", "absent", "--out", str(tmp_path / "run"))  # fmt: skip
+    assert said.returncode == 2  # all of the preset was taken; what is wrong is the model
+    assert "absent" in said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1
+
+
 def test_presets_have_the_published_rates():
     """UniPAD's cyclic rate: from 2e-5 up to ten times that at 40 % of the steps and down to 2e-9."""
-    from ponderv2.rate_options import RateOptions
-    from ponderv2.rate_schedules import rate_factor
-
     folder = Path(sys.modules["ponderv2"].__file__).parent / "presets" / "pretrain"
 
     def preset(name):

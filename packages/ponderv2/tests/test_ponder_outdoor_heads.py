@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from ponderv2.box_codes import CODE, code_distance, decoded, true_boxes
 from ponderv2.boxes3d import make_boxes
 from ponderv2.center_head import LEAST_RADIUS, CenterHead, focal_loss, radius_of
 from ponderv2.outdoor_options import OutdoorOptions
-from ponderv2.outdoor_scores import score_boxes
 from ponderv2.query_head import QueryHead, assign
+
+sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
+from street_scores import score_boxes
 
 OPTIONS = OutdoorOptions(low=(-10.0, -10.0, -3.0), high=(10.0, 10.0, 3.0), cells=(21, 21, 2))
 CLASSES = ("car", "pedestrian", "barrier")

@@ -255,6 +255,33 @@ def test_arrays_that_do_not_fit_are_refused():
         as_cloud("f", np.zeros((2, 4)))
 
 
+def test_colours_and_strengths_are_brought_to_their_ranges_or_refused():
+    place, nan = np.zeros((2, 3)), np.nan
+
+    def color(values, kind):
+        return as_cloud("f", place, color=np.array(values, kind)).color.tolist()
+
+    def strength(values, kind):
+        return as_cloud("f", place, strength=np.array(values, kind)).strength[:, 0].tolist()
+
+    assert color([[0, 257, 65535], [0, 0, 0]], np.uint16) == [[0, 1, 255], [0, 0, 0]]
+    assert color([[0, 7, 255], [0, 0, 0]], np.uint16) == [[0, 7, 255], [0, 0, 0]]
+    np.testing.assert_equal(color([[0, 0.2, 1], [nan] * 3], np.float64), [[0, 51, 255], [nan] * 3])
+    assert color([[0, 0, 1], [0, 1, 0]], np.uint8) == [[0, 0, 1], [0, 1, 0]]
+    assert strength([0.25, 1], np.float32) == [0.25, 1]
+    assert strength([51, 255], np.int64) == pytest.approx([0.2, 1])
+    assert strength([13107, 65535], np.uint16) == pytest.approx([0.2, 1])
+    for values, kind in (([[0, 0, 256], [0, 0, 0]], np.int64), ([[0, 0, 300.5], [0, 0, 0]], np.float32)):
+        with pytest.raises(UserError, match=r"f: color goes from 0 to (256|300\.5); it lies in 0\.\.1 or"):
+            color(values, kind)
+    with pytest.raises(UserError, match="f: color goes from -1 to 0"):
+        color([[0, -1, 0], [0, 0, 0]], np.int32)
+    with pytest.raises(UserError, match="f: strength goes from 0 to 4096"):
+        strength([0, 4096], np.float32)
+    with pytest.raises(UserError, match=r"f: strength goes from -0\.5 to 1"):
+        strength([-0.5, 1], np.float32)
+
+
 def test_features_are_never_filled_with_zeros():
     bare = PointCloud(np.zeros((2, 3), np.float32), color=np.full((2, 3), 255, np.float32))
     assert bare.features(("color",)).tolist() == [[1.0] * 3] * 2

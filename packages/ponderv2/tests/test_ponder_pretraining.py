@@ -15,16 +15,16 @@ from nonet.errors import UserError
 from nonet.options import build
 from nonet.report import Page
 from nonet.runs import read_metrics
-from nonet.testing import call_cli, numbers, one_thread, threads
+from nonet.testing import call_cli, numbers, one_thread, replaced, threads
 from nonet.training.checkpoints import read_checkpoint
 from ponderv2 import loss_guard, pretrain_data, run_pictures
 from ponderv2.batches import Collate
 from ponderv2.commands.pretrain import Options
 from ponderv2.held_views import HeldScenes
-from ponderv2.model_folders import load_model, read_model
+from ponderv2.model_folders import load_model, read_model, save_model
 from ponderv2.pretrain_data import read_pretrain_data, read_text
 from ponderv2.pretrain_module import PretrainModule
-from ponderv2.pretraining import new_model
+from ponderv2.pretraining import new_model, state_of
 from ponderv2.semantic_heads import LanguageHead
 from ponderv2.view_split import held_numbers, spread, training_part
 
@@ -140,6 +140,45 @@ def test_a_run_that_goes_on_otherwise_is_refused(whole):
     done = call_cli("ponderv2", "pretrain", *words, "--resume", folder)
     assert done.returncode == 2
     assert "mask_ratio is 0.5 here but 0.0 in the checkpoint" in done.stderr
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    (("--coordinates", "legacy"), "coordinates is legacy here but None in the checkpoint"),
+    (("--losses.depth", "3"), "losses.depth is 3.0 here but 1.0 in the checkpoint"),
+    (("--trainer.seed", "3"), "trainer.seed is 3 here but 0 in the checkpoint"),
+    (("--rates.optimizer", "sgd"), "rates.optimizer is sgd here but adamw in the checkpoint"),
+    (("--channels", "color"), "channels is color here but color normal in the checkpoint"),
+    (("--data", "synthetic:2:1"), "data is synthetic:2:1 here but synthetic:2 in the checkpoint"),
+])  # fmt: skip
+def test_no_option_may_change_when_a_run_goes_on(more, message, whole):
+    folder, _ = whole
+    words = replaced(["pretrain", "--data", "synthetic:2", *WORDS], *more)
+    done = call_cli("ponderv2", *words, "--resume", folder)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_where_a_run_computes_and_how_its_length_is_given_may_change():
+    one, two = options(batch=2), options(batch=2, epochs=3.0, out="elsewhere", trainer={"workers": 2})
+    steps = replace(one.trainer, steps=6)
+    assert state_of(one, steps) == state_of(two, replace(two.trainer, steps=6))
+    assert state_of(one, one.trainer) != state_of(one, steps)
+
+
+def test_coordinates_are_those_of_the_model_to_begin_with(tmp_path, whole):
+    folder, done = whole
+    assert "bring their own clouds: points that held-out views see are part of the input" in done.stderr
+    said = []
+    legacy = new_model(options(coordinates="legacy"), ("scannet",), 0)
+    assert legacy.config.volume.legacy
+    assert not load_model(folder).config.volume.legacy
+    save_model(tmp_path / "legacy", legacy, {})
+    init = {"init": str(tmp_path / "legacy"), "volume": None}
+    assert new_model(options(**init), ("scannet",), 0, said.append).config.volume.legacy
+    assert not [line for line in said if "coordinates" in line]
+    other = new_model(options(coordinates="correct", **init), ("scannet",), 0, said.append)
+    assert not other.config.volume.legacy
+    assert [line for line in said if "has legacy coordinates, and goes on with correct ones" in line]
 
 
 def test_init_brings_its_sizes_and_weights(whole, scenes, tmp_path):
@@ -318,11 +357,12 @@ def test_spread_takes_ends_first_and_loses_none():
 
 def test_validated_views_are_those_held_out_and_one_that_is_not():
     (scene,) = rooms("scannet", each=1, views=8)
-    held = HeldScenes([scene], every=4, voxel=0.4, channels=("color",), side=16)[(0, 0)]
+    scenes = HeldScenes([scene], every=4, voxel=0.4, channels=("color",), side=16)
+    assert scenes.whole() == 1, "a made-up room has a cloud of its own"
+    held = scenes[(0, 0)]
     assert [view.name for view in held.held] == ["000002", "000006"]
     assert [view.name for view in held.seen] == ["000004"]
     assert held.held[0].depth.shape == (12, 16)
-    assert not held.fused  # a made-up room has a cloud of its own
 
 
 # ---------------------------------------------------------------------------------------------- broken losses

@@ -11,11 +11,11 @@ from ponderv2.cameras import unproject
 from ponderv2.depth_units import suspected_unit
 from ponderv2.frame_files import read_depth
 from ponderv2.leveling import level_up, upright_of_cameras
-from ponderv2.processed_rooms import labels_of_nearest
+from ponderv2.normals import with_normals
 from ponderv2.reading import KINDS, open_scenes, parse_source
-from ponderv2.s3dis import AREA_5B, areas_of
+from ponderv2.s3dis import areas_of
 from ponderv2.scannet import label_table
-from ponderv2.scenes import BadFrame
+from ponderv2.scenes import BadFrame, SceneList
 from ponderv2.synthetic import CLASSES, make_rooms
 from ponderv2.synthetic_layouts import (
     TO_S3DIS,
@@ -406,6 +406,25 @@ def test_processed_rooms_in_a_wrong_unit_are_refused_too(rooms, tmp_path):
     assert open_scenes(f"s3dis:{tmp_path}", depth_scale=100)[0].view(0).depth.max() > 1
 
 
+@pytest.mark.parametrize(("kind", "scale", "names"), [
+    ("s3dis", 4000, ("Area_1/a", "Area_1/b")),
+    ("structured3d", 1000, ("train/scene_00000/room_0", "train/scene_00000/room_1")),
+])  # fmt: skip
+def test_each_processed_room_is_asked_for_its_unit(kind, scale, names, rooms, tmp_path):
+    for number, (name, units) in enumerate(zip(names, (scale, 100), strict=True)):
+        view = rooms[number].view(0)
+        content = {
+            "intrinsic": view.intrinsics, "extrinsic": view.camera_to_world, "rgb": view.color,
+            "depth": raw_depth(view, units),
+        }  # fmt: skip
+        write_torch(tmp_path / f"{name}_rgbd" / "0.pth", content)
+        write_torch(tmp_path / f"{name}.pth", {"coord": rooms[number].cloud().coord})
+    first, second = open_scenes(f"{kind}:{tmp_path}")
+    assert first.view(0).depth.max() > 1
+    with pytest.raises(UserError, match=f"scene {second.name}: at {scale} units a metre"):
+        second.view(0)
+
+
 def test_a_unit_file_counts(own, rooms):
     for index in range(4):
         spoil(own, index, depth=raw_depth(rooms[0].view(index), 5000))
@@ -511,27 +530,6 @@ def test_processed_views_that_cannot_be_used(tmp_path, rooms, written):
     assert scene.cloud().semantic is None
 
 
-def test_pixels_take_the_label_of_the_nearest_scan_point(rooms):
-    view, cloud = rooms[1].view(0), rooms[1].cloud()
-    label = labels_of_nearest(view, cloud)
-    v, u = np.nonzero(view.depth)
-    points = unproject(view, u, v, view.depth[v, u])
-    for number in range(0, len(v), 37):
-        distance = np.linalg.norm(cloud.coord - points[number], axis=1)
-        wanted = cloud.semantic[distance.argmin()] if distance.min() < 0.1 else -1
-        assert label[v[number], u[number]] == wanted
-    assert (label == -1).any()
-    agree = label[label >= 0] == view.label[label >= 0]
-    assert agree.mean() > 0.9
-
-
-def test_area_5b_is_moved_rigidly():
-    turn = AREA_5B[:3, :3]
-    assert np.array_equal(turn @ turn.T, np.eye(3))
-    assert np.linalg.det(turn) == 1
-    np.testing.assert_allclose(AREA_5B @ [6.22617759, 4.09703582, 1, 1], (0, 0, 1, 1), atol=1e-9)
-
-
 # --- clouds that are fused from views
 
 
@@ -556,6 +554,9 @@ def test_a_part_of_the_views_gives_a_cloud_of_these_alone(own, rooms):
     scene.spacing = None
     part = scene.with_views([2])
     assert part.view_names == ("000002",)
+    assert scene.fused
+    assert part.fused
+    assert with_normals(SceneList([scene]))[0].with_views([2]).fused
     cloud, view = part.cloud(), rooms[0].view(2)
     from ponderv2.cameras import project
 
@@ -572,6 +573,8 @@ def test_a_part_of_the_views_gives_a_cloud_of_these_alone(own, rooms):
 def test_a_scene_with_its_own_cloud_keeps_it_whole(written, rooms):
     part = open_scenes(f"scannet:{written['scannet']}:train")[0].with_views([3, 1])
     assert part.view_names == ("60", "20")
+    assert not part.fused
+    assert not with_normals(SceneList([part]))[0].with_views([0]).fused
     assert part.view(0).name == "60"
     assert len(part.cloud()) == 1500
 

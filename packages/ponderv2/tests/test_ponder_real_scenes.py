@@ -1,12 +1,15 @@
 """Readers on real data: 7-Scenes, the tabletop frames, a cloud of ScanNet and one of a street."""
 
+import re
+from importlib.resources import files
+
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from nonet.testing import data_folder
 from ponderv2.batches import Collate, SceneDataset
 from ponderv2.cameras import project, unproject
-from ponderv2.processed_rooms import labels_of_nearest
 from ponderv2.reading import open_scenes
 from ponderv2.transforms import plain_transforms, pretraining_transforms
 
@@ -72,6 +75,22 @@ def test_tabletop_frames_are_as_many_as_they_say():
     assert learn.class_names == ("table", "box", "cylinder")
 
 
+PRESETS = [
+    path for path in sorted(files("ponderv2").joinpath("presets").glob("*/*.yaml"))
+    if "tabletop:" in path.read_text()
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_labels_are_in_what_a_preset_s_example_names(preset):
+    places = re.findall(r"tabletop:(\S+)", preset.read_text())
+    assert len(places) == 2
+    for place, count in zip(places, (37, 36), strict=True):
+        scenes = open_scenes(f"tabletop:{data_folder() / place}")
+        assert len(scenes) == count
+        assert all(scene.decode is not None for scene in scenes), "frames of mixed kinds have no classes"
+
+
 @pytest.mark.parametrize(("number", "kind"), [(0, 1), (36, 2)])
 def test_a_tabletop_scene_stands_on_its_table(number, kind):
     scene = open_scenes(f"tabletop:{data_folder('rgbd-tabletop')}:learn-labelled")[number]
@@ -90,11 +109,13 @@ def test_a_tabletop_scene_stands_on_its_table(number, kind):
 
 def test_labels_of_a_tabletop_image_are_those_of_its_cloud():
     scene = open_scenes(f"tabletop:{data_folder('rgbd-tabletop')}:test-labelled")[3]
-    view = scene.view(0)
-    label = labels_of_nearest(view, scene.cloud(), within=0.01)
-    both = (label >= 0) & (view.label >= 0)
-    assert both.mean() > 0.3
-    assert (label[both] == view.label[both]).mean() > 0.98
+    view, cloud = scene.view(0), scene.cloud()
+    v, u = np.nonzero(view.depth)
+    distance, nearest = cKDTree(cloud.coord).query(unproject(view, u, v, view.depth[v, u]))
+    near, image = cloud.semantic[nearest], view.label[v, u]
+    both = (distance < 0.01) & (near >= 0) & (image >= 0)
+    assert both.sum() > 0.3 * view.depth.size
+    assert (near[both] == image[both]).mean() > 0.98
 
 
 def test_a_scannet_cloud_of_mmdetection_is_read():

@@ -95,6 +95,25 @@ def test_a_grid_that_is_too_fine_is_refused(monkeypatch):
         mesh_of_ball()
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_grid_is_made_by_slabs_and_its_mesh_is_the_same(seen, monkeypatch):
+    views, counts = around() if seen else (), []
+    whole = mesh_of_ball(views)
+    asked = signed_distances
+
+    def counted(model, encoded, points, **more):
+        counts.append(len(points))
+        return asked(model, encoded, points, **more)
+
+    monkeypatch.setattr(module, "signed_distances", counted)
+    monkeypatch.setattr(module, "SLAB", 3 * 23 * 22)  # the grid has 23 x 23 x 22 points or one less a side
+    slabs = mesh_of_ball(views)
+    assert len(counts) >= 7
+    assert max(counts) <= 3 * 23 * 22
+    assert np.array_equal(slabs.faces, whole.faces)
+    assert np.allclose(slabs.vertices, whole.vertices, atol=1e-6)
+
+
 def test_cells_have_the_sides_of_the_cube_in_metres():
     _, encoded = ball_model()
     assert cell_sides(encoded) == pytest.approx([2 * 1.1 / 3] * 3)
@@ -140,6 +159,20 @@ def test_half_of_a_reference_that_is_missing_halves_recall_unless_no_camera_sees
     away = ball_view(look_at((0.25, 0.5, 2.0), (0.25, 0.5, 3), (0, 1, 0)), K, (30, 40))
     with pytest.raises(UserError, match="no true point"):
         score_mesh(half, square(0.0), [away], samples=100)
+
+
+def test_what_lies_beyond_the_longest_depth_is_left_out_of_both_meshes():
+    view = ball_view(look_at((0.5, 0.5, 2.0), (0.5, 0.5, 0), (0, 1, 0)), pinhole(20, 40, 14.0), (40, 20))
+    behind = square(-1.5)  # 3.5 m before the camera, which stands 2 m before the true one
+    both = Mesh(
+        np.concatenate([square(0.0).vertices, behind.vertices]),
+        np.concatenate([square(0.0).faces, behind.faces + 4]),
+    )
+    whole = score_mesh(both, square(0.0), [view], samples=4000)
+    assert whole["precision"] < 0.8
+    near = score_mesh(both, square(0.0), [view], samples=4000, longest=3.0)
+    assert (near["precision"], near["recall"]) == (1, 1)
+    assert near["accuracy"] < 0.05
 
 
 def test_a_reference_is_read_as_it_was_written_and_polygons_become_triangles(tmp_path):

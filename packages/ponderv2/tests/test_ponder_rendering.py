@@ -12,6 +12,7 @@ from analytic_fields import Analytic, plane, small_model, sphere
 
 from nonet.testing import normal, seeded
 from ponderv2.model_config import SIZES
+from ponderv2.ponder import Encoded
 from ponderv2.ray_samples import even_edges, intersect, opacity, place_samples, search_weights, surface_edges
 from ponderv2.render_losses import RayTargets, RenderLosses
 from ponderv2.renderer import Renderer
@@ -149,6 +150,32 @@ def test_a_true_distance_costs_nothing():
     assert RenderLosses()(seen, target._replace(depth=depth + 0.02))["sdf"] == pytest.approx(0.2, rel=1e-3)
     doubled = look(Analytic(lambda points: 2 * points[..., 2]), origins, directions)
     assert float(RenderLosses()(doubled, target)["eikonal"]) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_the_true_distance_of_a_ball_costs_nothing_along_rays_to_its_middle():
+    """There r - R is the way that is left to the surface; on other rays that way is longer."""
+    out = torch.nn.functional.normalize(normal(60, 3, seed=2), dim=1)
+    origins = (out * 0.52)[None]  # within the box, whose sides are 0.55 from the middle
+    depth = torch.full((1, 60), 0.52 - 0.3)
+    seen = look(sphere(0.3), origins, -out[None], k=500)
+    assert bool(seen.hit.all())
+    target = RayTargets(depth, seen.color, torch.full((1, 60), -1), seen.hit)
+    losses = RenderLosses()(seen, target)
+    for name in ("sdf", "free", "eikonal"):
+        assert float(losses[name]) < 1e-5, name
+    for radius in (0.28, 0.32):  # 0.02 too small or too large, which is weighted by 10
+        wrong = RenderLosses()(look(sphere(radius), origins, -out[None], k=500), target)
+        assert float(wrong["sdf"]) == pytest.approx(0.2, rel=1e-3)
+        assert (float(wrong["free"]) > 1e-4) == (radius > 0.3), "of distances that are too short alone"
+        assert float(wrong["eikonal"]) < 1e-5
+    aside = torch.nn.functional.normalize(torch.linalg.cross(out, DOWN.expand_as(out)), dim=1)
+    slanted, directions = rays_at(aside * 0.2, torch.tensor([0.0, 0.0, 0.52]))
+    along = (slanted * directions).sum(-1)
+    truth = -along - (along**2 - 0.52**2 + 0.3**2).sqrt()
+    past = look(sphere(0.3), slanted, directions, k=500)
+    found = RenderLosses()(past, RayTargets(truth, past.color, torch.full((1, 60), -1), past.hit))
+    assert float(found["sdf"]) > 0.01
+    assert float(found["eikonal"]) < 1e-5
 
 
 def test_losses_are_those_of_a_loop():
@@ -330,6 +357,22 @@ def test_gradients_of_rendering_and_losses_are_those_of_differences(legacy):
     v = torch.tensor(0.25, dtype=torch.float64, requires_grad=True)
     volume.requires_grad_()
     assert torch.autograd.gradcheck(loss, (volume, v), atol=1e-5, rtol=1e-3, fast_mode=True)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_slopes_at_points_are_metres_by_metre(legacy):
+    """Also where the released code's errors are repeated, whose field has another unit of length."""
+    model = small_model(volume={"legacy": legacy}).double().eval().requires_grad_(False)
+    cube = cube_of(model).map(lambda tensor: tensor.double())
+    encoded = Encoded(normal(1, 12, 8, 16, 16, dtype=torch.float64), cube, torch.zeros(0))
+    points = torch.rand(1, 40, 3, generator=seeded(4), dtype=torch.float64) * torch.tensor([3.0, 3, 1]) + 0.5
+    slopes = model.query(encoded, points).gradient
+    step = 1e-7
+    for axis in range(3):
+        shift = torch.zeros(3, dtype=torch.float64)
+        shift[axis] = step
+        after, before = (model.query(encoded, points + way * shift).sdf for way in (1, -1))
+        torch.testing.assert_close(slopes[..., axis], (after - before) / (2 * step), rtol=1e-4, atol=1e-5)
 
 
 def test_all_sizes_build_and_the_paper_has_its_numbers():

@@ -47,6 +47,9 @@ def test_views_that_are_held_out_do_not_go_in(room):
     none = scene_input(room, voxel=0.2, channels=CHANNELS)
     assert len(none.inputs) == 4
     assert none.statement == "No view was held out."
+    fewer = scene_input(room, voxel=0.2, channels=CHANNELS, every=5)
+    assert len(fewer.inputs) == 4, "as pre-training, which saw all of them"
+    assert not fewer.held_out
 
 
 def test_it_is_said_whether_points_of_held_out_views_went_in(room, tmp_path):

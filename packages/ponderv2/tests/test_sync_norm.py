@@ -50,6 +50,26 @@ def test_two_processes_normalise_as_one():
         torch.testing.assert_close(their_volume, volume[2 * rank : 2 * rank + 2], atol=1e-5, rtol=1e-5)
 
 
+def in_float64():
+    rank = torch.distributed.get_rank()
+    model = synced(model_of()).double()
+    rows, weights = (normal(10, width, seed=seed, dtype=torch.float64) for width, seed in ((4, 0), (3, 1)))
+    return learn(model, rows[SHARES[rank]], weights[SHARES[rank]])
+
+
+def test_float64_stays_what_it_is():
+    rows, weights = (normal(10, width, seed=seed, dtype=torch.float64) for width, seed in ((4, 0), (3, 1)))
+    whole, grads, buffers = learn(model_of().double(), rows, weights)
+    both = two_processes(in_float64)
+    for rank, (found, _, their_buffers) in enumerate(both):
+        torch.testing.assert_close(found, whole[SHARES[rank]], atol=1e-11, rtol=1e-11)
+        for name, value in buffers.items():
+            torch.testing.assert_close(their_buffers[name], value, atol=1e-12, rtol=1e-12)
+    for name, value in grads.items():
+        total = both[0][1][name] + both[1][1][name]
+        torch.testing.assert_close(total, value, atol=1e-10, rtol=1e-10)
+
+
 def test_names_and_numbers_stay_and_alone_nothing_changes():
     plain = model_of()
     other = synced(copy.deepcopy(plain))

@@ -114,6 +114,15 @@ def test_labels_are_used_for_the_same_model_and_points_alone(scene, tmp_path):
     assert other.read(scene) is None
     assert again.read(Moved(scene, [0])) is None
     assert (again.used, again.stale, other.stale) == (1, 1, 1)
+    turned = ChosenViews(scene, [0])
+    assert again.read(turned).tolist() == labels.tolist()
+    turned.up = (0.0, -1.0, 0.0)
+    assert again.read(turned) is None, "voxels and turns go by the level"
+    one, two = ChosenViews(scene, [0]), ChosenViews(scene, [0])
+    one.dataset, two.dataset = "a b", "a_b"  # one file: norms and heads go by the data set
+    again.write(one, labels)
+    assert again.read(two) is None
+    assert again.read(one).tolist() == labels.tolist()
 
 
 def test_a_broken_file_is_stale_and_written_anew(scene, tmp_path):

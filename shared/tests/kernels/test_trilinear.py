@@ -170,6 +170,20 @@ def test_autocast_changes_nothing(form):
     assert all(torch.equal(a, b) for a, b in zip(plain, cast, strict=True))
 
 
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_where_torch_is_told_to_be_deterministic_its_operator_is_not_taken(deterministic, monkeypatch):
+    monkeypatch.setattr(module, "_version", lambda: module.SINCE)
+    assert [module._best(on_gpu) for on_gpu in (False, True)] == ["gather", "gather"]
+    torch.use_deterministic_algorithms(False)
+    assert [module._best(on_gpu) for on_gpu in (False, True)] == ["gather", "grid_sample"]
+
+
 @needs("numba")
 def test_memory_format_and_threads_change_no_bit():
     volume, points = normal(1, 40, 8, 8, 8), points_around(1, 3000).float()
@@ -217,3 +231,11 @@ def test_an_eikonal_step_on_a_gpu_is_that_of_the_cpu(form):
     found = eikonal_step(volume.cuda(), points.cuda(), form)
     for mine, peer in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine.cpu(), peer, rtol=1e-4, atol=1e-4 * float(peer.abs().max()))
+
+
+@pytest.mark.gpu
+@needs("cuda")
+def test_a_deterministic_eikonal_step_on_a_gpu_is_the_same_to_the_bit(deterministic):
+    volume, points = normal(1, 24, 4, 4, 4).cuda(), points_around(1, 20_000).float().cuda()
+    once, again = (eikonal_step(volume, points, "auto") for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))

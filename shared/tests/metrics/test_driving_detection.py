@@ -178,6 +178,16 @@ def test_boxes_out_of_range_count_neither_way():
     assert scored(truth, found, ego=(2, 0)).mean_ap == pytest.approx(40 / 90 * 1)
 
 
+def test_kittis_classes_have_the_ranges_of_their_likes():
+    near = boxes_of({}, {"label": 1})
+    far = boxes_of({}, {"label": 1}, {"center": (51, 0, 0)}, {"label": 1, "center": (0, 41, 0)})
+    for truth, found in ((far, near), (near, far)):
+        assert scored(truth, found, ("Car", "Cyclist")).mean_ap == pytest.approx(1)
+    between = boxes_of({"center": (45, 0, 0)}, {"label": 1, "center": (45, 0, 0)})
+    scores = scored(between, between, ("Car", "Cyclist"))
+    assert scores.class_ap.mean(1) == pytest.approx([1, 0])
+
+
 def test_a_class_without_true_boxes_scores_0_and_errors_of_1():
     scores = scored(boxes_of({}), boxes_of({}), ("car", "truck"))
     assert scores.class_ap.mean(1) == pytest.approx([1, 0])

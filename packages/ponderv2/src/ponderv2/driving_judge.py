@@ -11,7 +11,8 @@ from ponderv2.outdoor_scores import counted, driving_boxes
 from ponderv2.task_scores import Classes, Judge, Row, percent
 
 FRAMES = "frames"
-"""rule: all boxes of a frame that are within reach of their class, in the LiDAR's frame of reference"""
+"""rule: all boxes of a frame that are within reach of their class and, in KITTI, on the image in which boxes
+were drawn, in the LiDAR's frame of reference"""
 COLUMNS = {"mATE": "ATE cm", "mASE": "ASE %", "mAOE": "AOE deg", "mAVE": "AVE cm/s"}
 
 

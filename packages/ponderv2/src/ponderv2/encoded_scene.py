@@ -40,10 +40,21 @@ class EncodedScene:
     losses: list[float]
     facts: dict[str, Any]
 
+    @property
+    def statement(self) -> str:
+        """Whether what held-out views show was part of the input or of pre-training, in a sentence or two."""
+        if self.given.held_out and self.facts.get("hold_out") == 0:
+            return (
+                f"{self.given.statement} Pre-training held no view out: of a scene that it learned from, it "
+                "saw these, too."
+            )
+        return self.given.statement
+
 
 def usual_hold_out(model: str) -> int:
     """Which views a model never learned from, so that scores of others are not those of views it knows: every
-    so-many-th, as its folder says.
+    so-many-th, as its folder says. Where that says that none was held out, or nothing, every tenth; see
+    `EncodedScene.statement`.
 
     Raises:
         UserError: no such model.

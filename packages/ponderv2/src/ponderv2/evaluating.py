@@ -47,6 +47,8 @@ def evaluate_model(options: "Options") -> Judge:
 
         judge: Judge = evaluate_outdoor(found, options)
     else:
+        if options.workers:
+            raise UserError("workers read frames of streets; rooms are read in this process: leave it out")
         task = load_task(options.model)
         if options.tta and task.config.task != "semseg":
             raise UserError(f"tta votes classes of points, and {options.model} is for {task.config.task}")

@@ -35,7 +35,8 @@ class FieldValues(NamedTuple):
 
     Attributes:
         sdf: (B, P) signed distance.
-        gradient: (B, P, 3) of it; a unit of length cancels.
+        gradient: (B, P, 3) of it by the coordinates of `UnitCube.to_place`. Those are the cube's, and a unit
+            of length cancels; under legacy they are the volume's, and it is `LEGACY_PADDING` times as long.
         color: (B, P, 3) in 0..1.
         hidden: (B, P, hidden) of meaning, before the last layer; None where there is no such perceptron.
     """

@@ -70,7 +70,7 @@ class TaskDataOptions(ReadingOptions):
     """limited reconstructions: a list of the scenes to train on, one a line"""
     la_file: Path | None = None
     """limited annotations: the labelled points of each scene, as a torch file of the public benchmark, JSON,
-    .npz, or a folder of SCENE.txt; all other labels are hidden"""
+    .npz, or a folder of SCENE.txt; all other labels are hidden; for classes of points alone"""
     channels: tuple[str, ...] = ()
     """what the backbone takes of a point: color, normal, coord, strength; none: as `init` was trained, else
     color and normal"""

@@ -30,6 +30,7 @@ from nonet.training.strategies import choose_accelerator
 from nonet.training.trainer import build_trainer
 from ponderv2.finetune_module import FinetuneModule
 from ponderv2.loss_guard import LossGuard
+from ponderv2.run_settings import run_settings
 from ponderv2.scored_scenes import ScoredBatch
 from ponderv2.sync_norm import synced
 from ponderv2.task_scores import Judge
@@ -140,10 +141,7 @@ def fit(
         RunFailed: a loss is not finite, or memory does not suffice.
         UserError: a checkpoint of other settings.
     """
-    state = {
-        "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr,
-        **task.settings(),
-    }  # fmt: skip
+    state = run_settings(options, trainer, task.settings())
     monitor = f"val/{task.judge().monitor}" if options.keep == "best" else None
     engine = build_trainer(
         trainer, run, monitor=monitor, mode="max", callbacks=[StateOfRun(**state), LossGuard(run)],

@@ -13,7 +13,7 @@ import numpy as np
 from ponderv2.batches import Batch, Collate, Item
 from ponderv2.samples import sample_of, through
 from ponderv2.scene_inputs import usable_views
-from ponderv2.scenes import ChosenViews, Scene, View
+from ponderv2.scenes import Scene, View
 from ponderv2.transforms import plain_transforms
 from ponderv2.view_rendering import shrunk
 from ponderv2.view_split import held_numbers, spread, training_part
@@ -29,13 +29,11 @@ class HeldScene(NamedTuple):
         batch: its cloud without augmentation, a batch of one.
         held: views that training does not see, in the batch's world, shrunk.
         seen: one view that it does see.
-        fused: whether the cloud was made without the held-out views.
     """
 
     batch: Batch
     held: tuple[View, ...]
     seen: tuple[View, ...]
-    fused: bool
 
 
 class HeldBatch:
@@ -80,6 +78,12 @@ class HeldScenes:
         self.scenes, self.every, self.voxel, self.side = list(scenes), every, voxel, side
         self.collate = Collate(channels)
 
+    def whole(self) -> int:
+        """Number of scenes with held-out views whose points are part of the input all the same."""
+        return sum(
+            not scene.fused and bool(held_numbers(len(scene.view_names), self.every)) for scene in self.scenes
+        )
+
     def __len__(self) -> int:
         return len(self.scenes)
 
@@ -99,6 +103,5 @@ class HeldScenes:
         sample = sample_of(part, [*held, *seen])
         sample = through(sample, plain_transforms(self.voxel), np.random.default_rng(0))
         views = tuple(shrunk(view, -(-max(view.depth.shape) // self.side)) for view in sample.views)
-        fused = bool(numbers) and not isinstance(part, ChosenViews)
         batch = self.collate([Item(sample, None, 0)])
-        return HeldScene(batch, views[: len(held)], views[len(held) :], fused)
+        return HeldScene(batch, views[: len(held)], views[len(held) :])

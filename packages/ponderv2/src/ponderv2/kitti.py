@@ -8,6 +8,8 @@
 Labels lie in the rectified frame of camera 0: the middle of the bottom, height, width, length, and an angle
 about the axis that points down. Here they become boxes of the LiDAR's frame. P2 of the calibration is not
 the intrinsics alone: its last column moves camera 0 to camera 2.
+
+Boxes were drawn in the image of camera 2 only, a part of what the Velodyne sees: see `OutdoorScene.judged`.
 """
 
 from collections import Counter
@@ -19,12 +21,13 @@ from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from ponderv2.boxes3d import Boxes3D, make_boxes
-from ponderv2.outdoor_frames import Camera, Frame, OutdoorScene, check_camera
+from ponderv2.outdoor_frames import Camera, DrawnIn, Frame, OutdoorScene, check_camera
 from ponderv2.scenes import SceneList
 
 DATASET = "kitti"
 CLASSES = ("Car", "Pedestrian", "Cyclist", "Van", "Truck", "Person_sitting", "Tram", "Misc")
 CAMERA = "image_2"
+USUAL_SIZE = (1242, 375)  # pixels of most of its images, for frames whose image is not there
 NEEDED = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
 
 
@@ -105,9 +108,11 @@ def _frame(root: Path, name: str) -> Frame:
     to_camera = to_rectified.copy()
     to_camera[:3, 3] += np.linalg.solve(intrinsics, read["P2"][:, 3])
     intrinsics, to_camera = check_camera(str(calibration), intrinsics, to_camera)
-    cameras = (Camera(CAMERA, image, intrinsics, to_camera),) if image.is_file() else ()
+    camera = Camera(CAMERA, image, intrinsics, to_camera)
+    cameras = (camera,) if image.is_file() else ()
     boxes = _boxes(label, np.linalg.inv(to_rectified)) if label.is_file() else None
-    return Frame(name, _file(root, "velodyne", name), 4, 1.0, cameras, boxes, name)
+    drawn_in = DrawnIn(camera, USUAL_SIZE)
+    return Frame(name, _file(root, "velodyne", name), 4, 1.0, cameras, boxes, name, drawn_in)
 
 
 def _boxes(path: Path, to_lidar: NDArray[Any]) -> Boxes3D:

@@ -5,6 +5,9 @@ Limited annotations (LA): for each scene the numbers of its labelled points; all
 in 2D, too, and no augmentation may drop a labelled point. How the paper chose its own is not known to us:
 these are our definitions (the released code has both readers, and no configuration; its reader for 200
 classes hides the labelled points and keeps the others).
+
+Tasks of whole objects refuse LA: where most points of an object are hidden, neither its middle nor its
+extent is known.
 """
 
 import json

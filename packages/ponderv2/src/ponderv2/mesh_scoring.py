@@ -21,6 +21,7 @@ def score_mesh(
     distance: float = 0.05,
     samples: int = SAMPLES,
     seed: int = 0,
+    longest: float | None = None,
 ) -> dict[str, float]:
     """Accuracy, completeness, Chamfer distance, precision, recall and F of points drawn by area.
 
@@ -31,6 +32,8 @@ def score_mesh(
         distance: metres within which a point is right.
         samples: points on each mesh, before any are left out.
         seed: of the points.
+        longest: planar depth at which a frustum ends, metres: that up to which a fused reference took depth,
+            or what lies beyond counts as found and not true; None: no limit.
 
     Returns:
         `accuracy`, `completeness`, `chamfer` in metres, `precision`, `recall`, `f_score` in 0..1.
@@ -38,13 +41,14 @@ def score_mesh(
     Raises:
         UserError: no point of the reference lies in a frustum.
     """
+    end = np.inf if longest is None else longest
     found = mesh_scores(
         (mesh.vertices, mesh.faces),
         (reference.vertices, reference.faces),
         distance,
         count=samples,
         seed=seed,
-        keep=(lambda points: in_images(points, views)) if views else None,
+        keep=(lambda points: in_images(points, views, longest=end)) if views else None,
     )
     return {name: float(value) for name, value in found._asdict().items()}
 

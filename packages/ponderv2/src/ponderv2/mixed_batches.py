@@ -56,7 +56,8 @@ class MixedBatches(Batches):
         ratios: batches of each data set in a turn; one of each by default.
 
     Raises:
-        UserError: a data set is empty, or ratios do not fit the data sets.
+        UserError: a data set is empty, ratios do not fit the data sets, or an item would come up more than
+            `TURNS` times in an epoch.
     """
 
     def __init__(self, counts: Sequence[int], batch: int, seed: int, ratios: Sequence[int] = ()) -> None:
@@ -71,6 +72,26 @@ class MixedBatches(Batches):
             )
         self._passes = [-(-count // batch) for count in self.counts]  # batches of a pass through each
         self._cycles = -(-self._passes[0] // self.ratios[0])
+        for place, (passes, ratio) in enumerate(zip(self._passes, self.ratios, strict=True)):
+            turns = -(-(passes - 1 + self._cycles * ratio) // passes)  # of an epoch that begins within a pass
+            if turns > TURNS:
+                raise UserError(
+                    f"data set {place + 1} of {len(self.counts)}, {self.counts[place]:,} scenes, would come "
+                    f"up {turns:,} times in an epoch, and {TURNS:,} is the most: lower its ratio"
+                )
+
+    def check_processes(self, processes: int) -> None:
+        """Make sure before a run that each of so many processes gets an item of every batch.
+
+        Raises:
+            UserError: a data set has batches that are too small.
+        """
+        for place, (count, passes) in enumerate(zip(self.counts, self._passes, strict=True)):
+            if (least := count // passes) < processes:
+                raise UserError(
+                    f"data set {place + 1} of {len(self.counts)}, {count:,} scenes, has batches of {least} "
+                    f"for {processes} processes: use fewer devices, raise batch, or give more scenes of it"
+                )
 
     def steps(self, epoch: int) -> int:
         """Batches of an epoch, the same for all."""

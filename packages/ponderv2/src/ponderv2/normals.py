@@ -7,6 +7,7 @@ in place of missing ones unasked: whoever opens the scenes says so.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from ponderv2.scenes import Array, PointCloud, Scene, SceneList, View
 
 NEIGHBOURS = 16
 """points, itself among them, that a plane goes through"""
+KEPT = 1 << 30
+"""bytes of estimated normals that a process keeps, those of 90 million points; the rest is estimated anew"""
 
 
 def estimate_normals(
@@ -53,12 +56,20 @@ def estimate_normals(
 
 
 class EstimatedNormals(Scene):
-    """A scene whose cloud has estimated normals if it has none of its own."""
+    """A scene whose cloud has estimated normals if it has none of its own.
+
+    Estimating takes longer than reading: normals are kept while the scene is, up to `KEPT` of all scenes.
+    """
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene.name, scene.dataset, skipped=scene.skipped, remarks=scene.remarks)
         self.scene = scene
         self.up, self.classes, self.kept = scene.up, scene.classes, scene.kept
+
+    @property
+    def fused(self) -> bool:
+        """As the scene's."""
+        return self.scene.fused
 
     @property
     def view_names(self) -> tuple[str, ...]:
@@ -74,10 +85,15 @@ class EstimatedNormals(Scene):
         cloud = self.scene.cloud()
         if cloud.normal is not None:
             return cloud
-        try:
-            return replace(cloud, normal=estimate_normals(cloud.coord))
-        except UserError as error:
-            raise UserError(f"scene {self.name}: {error}") from None
+        normal = _kept.get(self)
+        if normal is None:
+            try:
+                normal = estimate_normals(cloud.coord)
+            except UserError as error:
+                raise UserError(f"scene {self.name}: {error}") from None
+            if sum(each.nbytes for each in _kept.values()) + normal.nbytes <= KEPT:
+                _kept[self] = normal
+        return replace(cloud, normal=normal)
 
     def view(self, index: int) -> View:
         """The scene's."""
@@ -86,6 +102,9 @@ class EstimatedNormals(Scene):
     def with_views(self, indices: Iterable[int]) -> Scene:
         """The same of the chosen views."""
         return EstimatedNormals(self.scene.with_views(indices))
+
+
+_kept: WeakKeyDictionary[EstimatedNormals, NDArray[np.float32]] = WeakKeyDictionary()
 
 
 def with_normals(scenes: SceneList) -> SceneList:

@@ -16,7 +16,7 @@ from nonet.errors import UserError
 from ponderv2.batches import RayBatch
 from ponderv2.boxes3d import Boxes3D, moved_boxes
 from ponderv2.outdoor_config import CHANNELS, Modality
-from ponderv2.outdoor_frames import OutdoorScene, sparse_depth
+from ponderv2.outdoor_frames import DrawnIn, OutdoorScene, sparse_depth
 from ponderv2.outdoor_options import OutdoorOptions
 from ponderv2.outdoor_rays import ColoredRays, camera_rays, sweep_rays
 from ponderv2.samples import Sample, Transform, sample_of, through
@@ -45,6 +45,7 @@ class OutdoorItem(NamedTuple):
         rays: None for detection.
         boxes: None for pre-training, or where nobody drew any.
         world: (4, 4) float64 from the frame's own world to this one.
+        drawn_in: the camera outside whose image nobody drew boxes; None: they were drawn all around.
     """
 
     name: str
@@ -56,6 +57,17 @@ class OutdoorItem(NamedTuple):
     rays: ColoredRays | None
     boxes: Boxes3D | None
     world: NDArray[np.float64]
+    drawn_in: DrawnIn | None = None
+
+    def judged(self, found: Boxes3D) -> Boxes3D:
+        """The detections whose middles lie where boxes were drawn; nobody knows whether others are right.
+
+        Args:
+            found: in this item's world.
+        """
+        if self.drawn_in is None:
+            return found
+        return found[self.drawn_in.holds(moved_boxes(found, np.linalg.inv(self.world)).center)]
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,8 @@ class OutdoorDataset:
         options: range, masks, rays, images.
         modality: what the backbone sees.
         seed: decides, with the epoch and the number, all that is random.
-        rays: whether to draw rays: for pre-training.
+        rays: whether to draw rays: for pre-training, from the whole sweep. Without them, for detection, the
+            sweep and the boxes are cut to where boxes were drawn.
         masks: whether voxels or patches are masked: for pre-training.
         transforms: similarities that move points, cameras and boxes together, such as `DETECTION`.
 
@@ -171,7 +184,10 @@ class OutdoorDataset:
         lidar = self.modality == "lidar"
         wanted = not lidar or (self.rays and options.color_weight > 0)
         views = [scene.view(index) for index in range(len(scene.view_names))] if wanted else []
-        sample = through(sample_of(scene, views), self.transforms, random)
+        whole = sample_of(scene, views)
+        if not self.rays and scene.frame.drawn_in is not None:
+            whole = whole.take(np.flatnonzero(scene.judged(whole.cloud.coord)))
+        sample = through(whole, self.transforms, random)
         if not lidar:
             shrunk = tuple(shrink(view, options.image_scale, sample.cloud.coord) for view in sample.views)
             sample = replace(sample, views=shrunk)
@@ -191,6 +207,7 @@ class OutdoorDataset:
             rays=self._rays(sample, random) if self.rays else None,
             boxes=None if self.rays else _boxes(scene, sample),
             world=sample.world,
+            drawn_in=scene.frame.drawn_in,
         )
 
     @property
@@ -361,7 +378,7 @@ def _validity(rows: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
 
 
 def _boxes(scene: OutdoorScene, sample: Sample) -> Boxes3D | None:
-    boxes = scene.boxes()
+    boxes = scene.judged_boxes()
     return None if boxes is None else moved_boxes(boxes, sample.world)
 
 

@@ -1,6 +1,8 @@
 """Frames of a car: one LiDAR sweep, the cameras around it, and the boxes somebody drew.
 
 The world of a frame is its LiDAR: points stay as they were measured, and cameras are placed in that frame.
+Where boxes were drawn in the image of one camera alone, as in KITTI, nobody knows what else there is: a
+detector learns, is scored and finds boxes there only.
 """
 
 import functools
@@ -41,6 +43,33 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class DrawnIn:
+    """The camera in whose image boxes were drawn.
+
+    Attributes:
+        camera: it; its image file need not be there.
+        usual: width and height in pixels where it is not.
+    """
+
+    camera: Camera
+    usual: tuple[int, int]
+
+    def holds(self, points_N3: NDArray[Any]) -> NDArray[np.bool_]:
+        """(N,) which points of the LiDAR's frame, in metres, fall on the image.
+
+        Raises:
+            UserError: the image file is there and cannot be read.
+        """
+        width, height = self.usual
+        if self.camera.image.is_file():
+            width, height = image_size(self.camera.image)
+        to_world = np.linalg.inv(self.camera.lidar_to_camera).astype(np.float64)
+        empty = np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), np.float32)
+        view = View(self.camera.name, *empty, None, self.camera.intrinsics, to_world)
+        return on_image(project(view, points_N3), height, width)
+
+
+@dataclass(frozen=True)
 class Frame:
     """What is known of a frame before its files are read.
 
@@ -52,6 +81,7 @@ class Frame:
         cameras: those whose images there are.
         boxes: in the LiDAR's frame; None where nobody drew any.
         sample: the data set's own name of it, such as nuScenes' token.
+        drawn_in: the camera outside whose image nobody drew boxes; None: they were drawn all around.
     """
 
     name: str
@@ -61,6 +91,7 @@ class Frame:
     cameras: tuple[Camera, ...]
     boxes: Boxes3D | None
     sample: str = ""
+    drawn_in: DrawnIn | None = None
 
 
 class OutdoorScene(Scene):
@@ -109,6 +140,21 @@ class OutdoorScene(Scene):
     def boxes(self) -> Boxes3D | None:
         """The boxes in the world's frame; None where nobody drew any."""
         return self.frame.boxes
+
+    def judged(self, points_N3: NDArray[Any]) -> NDArray[np.bool_]:
+        """(N,) which points lie where somebody looked for objects; a box is judged by its middle.
+
+        Args:
+            points_N3: (N, 3) metres, in the world.
+        """
+        if self.frame.drawn_in is None:
+            return np.ones(len(points_N3), bool)
+        return self.frame.drawn_in.holds(points_N3)
+
+    def judged_boxes(self) -> Boxes3D | None:
+        """The boxes that a detector learns from and is scored by; None where nobody drew any."""
+        boxes = self.frame.boxes
+        return None if boxes is None else boxes[self.judged(boxes.center)]
 
     @property
     def _sweep(self) -> NDArray[np.float32]:
@@ -166,6 +212,21 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.array(image.convert("RGB"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such image") from None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not an image that can be read ({error})") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of a photograph in pixels, of which only the head is read.
+
+    Raises:
+        UserError: no such file, or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:

@@ -11,6 +11,7 @@ from nonet.training.checkpoints import read_weights
 from nonet.training.data import StepData
 from nonet.training.seeds import seed_all
 from ponderv2.outdoor_building import build_outdoor
+from ponderv2.outdoor_refusals import PRETRAINING, refuse_for_streets, refuse_held_out
 from ponderv2.pretrain_module import PretrainModule
 from ponderv2.pretraining import fit, length, open_run, state_of
 from ponderv2.run_pictures import picture_page
@@ -30,6 +31,8 @@ def pretrain_outdoor(options: "Options") -> Path:
         UserError: what cannot work is refused before there is a run folder.
         RunFailed: a loss is not finite, or memory does not suffice.
     """
+    refuse_for_streets(options, PRETRAINING)
+    refuse_held_out(options)
     resumed = folder_of(options.resume)
     seed_all(options.trainer.seed)
     parts = build_outdoor(options)

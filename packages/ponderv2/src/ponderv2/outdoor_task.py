@@ -58,7 +58,7 @@ class OutdoorDetTask:
             raise UserError(
                 "channels and voxel are for rooms; streets have outdoor.voxel and take all channels"
             )
-        self.train = labelled_streets(options.data)
+        self.train = labelled_streets(options.data, step=options.frame_step)
         self.val = labelled_streets(options.val) if options.val else None
         self.dataset, classes = only_classes(self.train)
         if self.val is not None and self.val.classes != self.train.classes:
@@ -109,18 +109,21 @@ class OutdoorDetTask:
         """Count the frames of a batch."""
         assert self.model is not None
         found = self.model.detect(outputs)
-        for truth, boxes in zip(scored.batch.true_boxes(), found, strict=True):
-            judge.add(self.dataset, truth, boxes)
+        for item, truth, boxes in zip(scored.scenes, scored.batch.true_boxes(), found, strict=True):
+            judge.add(self.dataset, truth, item.judged(boxes))
 
     def told(self) -> str:
         """What is learned from, in a line."""
-        boxes = sum(len(true_boxes_of(scene) or ()) for scene in self.train)
+        boxes = sum(len(judged_boxes_of(scene) or ()) for scene in self.train)
         frames, classes = len(self.train), len(self.config.classes)
         return f"{frames:,} frames of {self.dataset}, {boxes:,} boxes of {classes} classes"
 
     def settings(self) -> dict[str, Any]:
         """Plain values that a run that goes on must share."""
-        return {"augment": self.options.augment, "modality": self.config.modality, "head": self.config.head}
+        return {
+            "augment": self.options.augment, "modality": self.config.modality, "head": self.config.head,
+            "frame_step": self.options.frame_step,
+        }  # fmt: skip
 
     def save(self, folder: Path, model: Any, facts: dict[str, Any], *, overwrite: bool) -> None:
         """Write the model's folder."""
@@ -157,13 +160,18 @@ def start_parts(options: Any, say: Say) -> dict[str, Any]:
     return {"modality": config.modality, "backbone": config.backbone, "outdoor": config.outdoor}
 
 
-def labelled_streets(sources: Sequence[str]) -> SceneList:
+def labelled_streets(sources: Sequence[str], *, step: int = 1) -> SceneList:
     """Frames that all have boxes.
+
+    Args:
+        sources: see `open_streets`.
+        step: the first one and every so-many-th after it, of all frames one after the other. UniPAD's
+            ablation learns from every second frame (cameras) or every fifth (LiDAR).
 
     Raises:
         UserError: data that cannot be read, or a frame without boxes.
     """
-    scenes = open_streets(sources)
+    scenes = open_streets(sources)[::step]
     bare = [scene.name for scene in scenes if true_boxes_of(scene) is None]
     if bare:
         raise UserError(
@@ -176,6 +184,11 @@ def labelled_streets(sources: Sequence[str]) -> SceneList:
 def true_boxes_of(scene: Scene) -> Boxes3D | None:
     """The boxes of a frame as they were drawn; None where nobody drew any, or it is no street."""
     return scene.boxes() if isinstance(scene, OutdoorScene) else None
+
+
+def judged_boxes_of(scene: Scene) -> Boxes3D | None:
+    """Those of them that a detector learns from and is scored by."""
+    return scene.judged_boxes() if isinstance(scene, OutdoorScene) else None
 
 
 def only_classes(scenes: SceneList) -> tuple[str, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nonet.data.safetensors_file import map_tensors
 from nonet.errors import UserError
 from nonet.training.weight_files import read_object
+from ponderv2.read_options import ReadOptions
 from ponderv2.scenes import UP, ChosenViews, PointCloud, Scene, SceneList, View, check_indices
 from ponderv2.view_fusion import fuse_views
 from ponderv2.view_split import held_numbers
@@ -68,6 +69,21 @@ class PackedScene(Scene):
         return read_object(self.folder / SCENE)
 
     @property
+    def fused(self) -> bool:
+        """As that of the scene that was packed."""
+        return bool(self.note["fused"])
+
+    @property
+    def step(self) -> int | None:
+        """Of the fusion, see `view_fusion.fuse_views`; who packs anew asks for it."""
+        return None if self.note["step"] is None else int(self.note["step"])
+
+    @property
+    def spacing(self) -> float | None:
+        """Metres of a cell of the fusion, likewise."""
+        return None if self.note["spacing"] is None else float(self.note["spacing"])
+
+    @property
     def view_names(self) -> tuple[str, ...]:
         """The names of the packed views."""
         return tuple(view["name"] for view in self.note["views"])
@@ -100,7 +116,7 @@ class PackedScene(Scene):
 
     def with_views(self, indices: Iterable[int]) -> Scene:
         """A cloud that was fused from views comes from the chosen ones alone."""
-        if not self.note["fused"]:
+        if not self.fused:
             return ChosenViews(self, indices)
         return _FusedPart(self, check_indices(indices, len(self.view_names), self.name))
 
@@ -115,6 +131,21 @@ class _FusedPart(ChosenViews):
 
     scene: PackedScene
 
+    @property
+    def fused(self) -> bool:
+        """Its cloud is that of these views."""
+        return True
+
+    @property
+    def step(self) -> int | None:
+        """The scene's."""
+        return self.scene.step
+
+    @property
+    def spacing(self) -> float | None:
+        """The scene's."""
+        return self.scene.spacing
+
     def cloud(self) -> PointCloud:
         """Packed, if these are the views that are not held out; else fused anew, and kept."""
         return self._cloud
@@ -126,26 +157,33 @@ class _FusedPart(ChosenViews):
 
     @cached_property
     def _cloud(self) -> PointCloud:
-        count, note = len(self.scene.view_names), self.scene.note
-        held = set(held_numbers(count, note["hold_out"]))
+        count = len(self.scene.view_names)
+        held = set(held_numbers(count, self.scene.note["hold_out"]))
         if held and set(self.indices) == set(range(count)) - held:
             return self.scene.read_cloud(HELD)
         views = ((self.scene.view(index), None) for index in self.indices)
-        return fuse_views(views, step=note["step"], spacing=note["spacing"])
+        return fuse_views(views, step=self.step, spacing=self.spacing)
 
 
-def open_packed(path: Path, split: str | None = None) -> SceneList:
+def open_packed(path: Path, split: str | None = None, options: ReadOptions | None = None) -> SceneList:
     """The scenes of a folder that `ponderv2 prepare` wrote.
 
     Args:
         path: the folder.
         split: must be None: a folder holds what was packed into it.
+        options: none, or the usual ones: packing settled what they say.
 
     Raises:
-        UserError: not such a folder, one of a later version, or a split is asked for.
+        UserError: not such a folder, one of a later version, or a split or an option of reading is asked for.
     """
     if split is not None:
         raise UserError(f"packed:{path}: packed data have no splits: leave {split!r} out")
+    for name in ("depth_scale", "up", "frame_step"):
+        if options is not None and getattr(options, name) != getattr(ReadOptions(), name):
+            raise UserError(
+                f"packed:{path}: {name} is settled when data are packed: give it to `ponderv2 prepare`, and "
+                "leave it out here"
+            )
     if not (path / INDEX).is_file():
         raise UserError(f"{path}: no {INDEX} in it; `ponderv2 prepare --data ... --out {path}` makes it")
     found = read_object(path / INDEX)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nonet.errors import UserError
 from nonet.files import write_json
 from ponderv2.packed_scenes import CLOUD, HELD, SCENE
-from ponderv2.scenes import BadFrame, ChosenViews, PointCloud, Scene, View
+from ponderv2.scenes import BadFrame, PointCloud, Scene, View
 from ponderv2.view_rendering import shrunk
 from ponderv2.view_split import training_part
 
@@ -65,12 +65,15 @@ def pack_scene(
     arrays: dict[str, NDArray[Any]] = {}
     numbers = range(0, len(scene.view_names), view_step)
     for number, view in usable(scene, numbers):
+        small = shrunk(view, -(-max(view.depth.shape) // side)) if side else view
+        if not (small.depth > 0).any():  # a shrunk image has the depth of some pixels only
+            height, width = small.depth.shape
+            where = f"scene {scene.name}, view {view.name}"
+            scene.leave_out(BadFrame("no depth when shrunk", where, f"no depth at {width} x {height} pixels"))
+            continue
         medians.append(float(np.median(view.depth[view.depth > 0])))
         count(pixels, view.label)
-        if side:
-            view = shrunk(view, -(-max(view.depth.shape) // side))
-        if not (view.depth > 0).any():
-            continue
+        view = small
         entry = _entry(view, len(entries))
         entries.append(entry)
         kept.append(number)
@@ -131,7 +134,7 @@ def whole_depth(depth: NDArray[np.float32]) -> tuple[NDArray[np.uint16], float] 
 def _clouds(scene: Scene, kept: list[int], folder: Path | None, hold_out: int) -> tuple[PointCloud, bool]:
     """Write the cloud, and that without held-out views; whether it is fused from views."""
     part = scene.with_views(kept) if kept else scene
-    fused = bool(kept) and not isinstance(part, ChosenViews)
+    fused = bool(kept) and part.fused
     cloud = part.cloud()
     if not len(cloud):
         raise UserError(f"scene {scene.name}: its cloud has no points")

@@ -118,14 +118,17 @@ def as_cloud(
     Args:
         place: names the file in an error.
         coord: (N, 3).
-        color: (N, 3); real numbers that are all at most 1 are taken as 0..1.
+        color: (N, 3); real numbers that are all at most 1 are taken as 0..1, 16-bit ones that go beyond 255
+            as 0..65535.
         normal: (N, 3).
-        strength: (N,) or (N, 1); numbers above 1 are taken as 0..255.
+        strength: (N,) or (N, 1); where some are above 1 they are taken as 0..255, or as 0..65535 as for
+            colours.
         semantic: (N,) or (N, 1); whole numbers. Negative ones become -1.
         instance: likewise.
 
     Raises:
-        UserError: lengths differ, or labels are not whole numbers.
+        UserError: lengths differ, colours or strengths lie in none of these ranges, or labels are not whole
+            numbers.
     """
     coord = np.asarray(coord)
     if coord.ndim != 2 or coord.shape[1] != 3 or coord.dtype.kind not in "iuf":
@@ -139,16 +142,39 @@ def as_cloud(
         columns = 1 if name == "strength" else 3
         if values.shape != (len(coord), columns):
             raise UserError(f"{place}: {name} is {values.shape} for {len(coord)} points")
-        values, real = np.ascontiguousarray(values, np.float32), values.dtype.kind == "f"
-        if name == "color" and real and values.size and values.max() <= 1:
-            values = values * np.float32(255)
-        if name == "strength" and values.size and values.max() > 1:
-            values = values / np.float32(255)
-        found[name] = values
+        found[name] = np.ascontiguousarray(values, np.float32)
+        if name != "normal":
+            found[name] = _scaled(found[name], values.dtype, f"{place}: {name}")
     for name, values in {"semantic": semantic, "instance": instance}.items():
         if values is not None:
             found[name] = as_labels(values, len(coord), f"{place}: {name}")
     return PointCloud(**found)
+
+
+def _scaled(values: NDArray[np.float32], kind: np.dtype[Any], place: str) -> NDArray[np.float32]:
+    """Colours as 0..255, strengths as 0..1, whichever of the usual ranges they come in.
+
+    Args:
+        values: (N, 3) colours or (N, 1) strengths; NaN, where a depth camera saw nothing, has no say.
+        kind: of the numbers as they were.
+        place: names file and channel.
+
+    Raises:
+        UserError: they lie in none of these ranges.
+    """
+    known = values[~np.isnan(values)]
+    low, high = float(known.min(initial=0)), float(known.max(initial=0))
+    color = values.shape[1] == 3
+    if kind == np.uint16 and high > 255:  # as LAS has them
+        return values / np.float32(257 if color else 65535)
+    if low < 0 or high > 255:
+        raise UserError(
+            f"{place} goes from {low:g} to {high:g}; it lies in 0..1 or 0..255, or is of 16-bit whole "
+            "numbers: scale it"
+        )
+    if color:
+        return values * np.float32(255) if kind.kind == "f" and known.size and high <= 1 else values
+    return values / np.float32(255) if high > 1 else values
 
 
 def as_labels(values: Any, count: int, place: str) -> NDArray[np.int64]:

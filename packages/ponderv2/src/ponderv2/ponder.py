@@ -18,7 +18,7 @@ from ponderv2.ray_samples import Generators
 from ponderv2.render_losses import RayTargets, RenderLosses
 from ponderv2.renderer import Rendered, Renderer
 from ponderv2.spunet import SpUNet, build_spunet
-from ponderv2.unit_cube import UnitCube
+from ponderv2.unit_cube import LEGACY_PADDING, UnitCube
 
 # Shapes: B scenes, M voxels of all of them, R rays or P points a scene, (Z, Y, X) cells, E of a text vector.
 
@@ -162,7 +162,8 @@ class PonderModel(nn.Module):
         semantic = None
         if found.hidden is not None:
             semantic = field.meaning(found.hidden, torch.ones_like(found.sdf))
-        return PointValues(found.sdf / cube.scale[:, None], found.gradient, found.color, semantic)
+        gradient = found.gradient / LEGACY_PADDING if cube.legacy else found.gradient
+        return PointValues(found.sdf / cube.scale[:, None], gradient, found.color, semantic)
 
     def forward(self, batch: Any, generator: Any = None) -> Rendered:
         """What the rays of a batch see; see `encode` and `render`."""

@@ -1,7 +1,7 @@
 """Predictions of scenes in files: coloured clouds, arrays, label files, boxes, pictures (ours)."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,13 @@ def predict(options: "Options") -> int:
         from ponderv2.street_detections import predict_outdoor
 
         return int(predict_outdoor(found, options, options.out))
+    if options.workers:
+        raise UserError("workers read frames of streets; rooms are read in this process: leave it out")
     task = load_task(options.model)
+    if task.config.task == "det" and options.write != _usual(options, "write"):
+        raise UserError(
+            f"write is {', '.join(options.write)}; boxes of rooms are written as SCENE.json: leave it out"
+        )
     if task.config.task != "semseg" and options.tta:
         raise UserError(f"tta votes classes of points, and {options.model} is for {task.config.task}")
     if "benchmark" in options.write:
@@ -59,6 +65,7 @@ def predict(options: "Options") -> int:
     check_prompt(task.config.backbone, scenes.datasets, task.config.prompt, options.model)
     for dataset in scenes.datasets:
         task.config.names(dataset)  # refuses one that a model of several does not know
+    _refuse_doubles(scenes)
     device = pick_device(options.device)
     task.model.to(device)
     unreadable: list[str] = []
@@ -73,6 +80,27 @@ def predict(options: "Options") -> int:
         raise RunFailed(f"none of {len(scenes)} scenes could be predicted; the first: {unreadable[0]}")
     print(f"{len(scenes) - len(unreadable)} scenes: {options.out}")
     return len(scenes) - len(unreadable)
+
+
+def _usual(options: "Options", name: str) -> Any:
+    """What an option is where it is not given."""
+    return next(field.default for field in fields(options) if field.name == name)
+
+
+def _refuse_doubles(scenes: Iterable[Scene]) -> None:
+    """Refuse scenes whose files would have one name.
+
+    Raises:
+        UserError: two have; both are named.
+    """
+    taken: dict[str, Scene] = {}
+    for scene in scenes:
+        other = taken.setdefault(file_name(scene.name), scene)
+        if other is not scene:
+            raise UserError(
+                f"{other.dataset} {other.name} and {scene.dataset} {scene.name} would both be written as "
+                f"{file_name(scene.name)}: predict them into two folders"
+            )
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Labels of scenes that were voted before, kept in files and used again for the same model only (ours).
 
 The released tester takes any file with the scene's name, hence answers of an older checkpoint. Here a file
-knows what it was made by: weights, configuration, variants and the points themselves.
+knows what it was made by: weights, configuration, variants, data set, level and the points themselves.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from nonet.files import replacing
-from ponderv2.scenes import PointCloud, Scene
+from ponderv2.scenes import Scene
 
 
 class PredictionCache:
@@ -45,7 +45,7 @@ class PredictionCache:
                 key, labels = str(kept["key"]), kept["labels"].astype(np.int64)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             key, labels = "", np.zeros(0, np.int64)
-        if key != self._key(scene.cloud()):
+        if key != self._key(scene):
             self.stale += 1
             return None
         self.used += 1
@@ -56,15 +56,17 @@ class PredictionCache:
         path = self._path(scene)
         if path is not None:
             with replacing(path) as part, open(part, "wb") as file:
-                np.savez_compressed(file, labels=labels.astype(np.int32), key=self._key(scene.cloud()))
+                np.savez_compressed(file, labels=labels.astype(np.int32), key=self._key(scene))
 
     def _path(self, scene: Scene) -> Path | None:
         if self.folder is None:
             return None
         return self.folder / f"{file_name(scene.dataset)}-{file_name(scene.name)}.npz"
 
-    def _key(self, cloud: PointCloud) -> str:
-        digest = hashlib.sha256(self.maker.encode())
+    def _key(self, scene: Scene) -> str:
+        cloud = scene.cloud()
+        # norms and heads go by the data set, and voxels and turns by the level
+        digest = hashlib.sha256(repr((self.maker, scene.dataset, tuple(map(float, scene.up)))).encode())
         for name in ("coord", "color", "normal", "strength"):
             values: Any = getattr(cloud, name)
             digest.update(name.encode() if values is None else np.ascontiguousarray(values).tobytes())

@@ -133,8 +133,9 @@ class PonderOptions:
     """folder or run of a pre-trained model to go on from, which brings its own sizes; none: a new one"""
     volume: tuple[int, int, int] | None = None
     """cells of the volume along x, y and z; none: the size's"""
-    coordinates: Literal["correct", "legacy"] = "correct"
-    """legacy: with the two errors of coordinates of the released code, for an ablation"""
+    coordinates: Literal["correct", "legacy"] | None = None
+    """legacy: with the two errors of coordinates of the released code, for an ablation; none: as `init` was
+    trained, else correct"""
     mask_ratio: float = 0.0
     """share of blocks of voxels that are hidden behind a learned token; in the released indoor settings 0"""
     mask_size: int = 8

@@ -35,6 +35,7 @@ from ponderv2.ponder import PonderModel, build_ponder
 from ponderv2.pretrain_data import PretrainData, read_pretrain_data, read_text
 from ponderv2.pretrain_module import PretrainModule
 from ponderv2.run_pictures import RunPictures, picture_page
+from ponderv2.run_settings import run_settings
 from ponderv2.scenes import CHANNELS
 from ponderv2.semantic_heads import LanguageHead
 from ponderv2.sync_norm import synced
@@ -138,6 +139,9 @@ def new_model(
         raise UserError(f"{options.init} has norms for {theirs}: give these data sets, and the same prompt")
     field = dataclasses.replace(config.field, semantic=text_width)
     config = dataclasses.replace(config, field=field)
+    theirs = "legacy" if config.volume.legacy else "correct"
+    if options.coordinates not in (None, theirs):
+        say(f"{options.init} has {theirs} coordinates, and goes on with {options.coordinates} ones")
     model = build_ponder(_with_options(config, options), mask=_mask(options, channels))
     put(model, source.state_dict(), say=say)
     return model
@@ -201,12 +205,7 @@ def length(trainer: TrainerOptions, epochs: float, batches: Batches) -> TrainerO
 
 def state_of(options: "Options", trainer: TrainerOptions) -> dict[str, Any]:
     """What a run that goes on must share with its begin."""
-    return {
-        "batch": options.batch, "steps": trainer.steps, "views": options.views, "rays": options.rays,
-        "voxel": options.voxel, "keep": options.keep, "hold_out": options.hold_out, "lr": options.rates.lr,
-        "supervision": options.supervision, "prompt": options.prompt, "mask_ratio": options.mask_ratio,
-        "modality": options.modality,
-    }  # fmt: skip
+    return run_settings(options, trainer)
 
 
 def account(options: "Options", data: PretrainData, model: nn.Module) -> list[str]:
@@ -218,6 +217,11 @@ def account(options: "Options", data: PretrainData, model: nn.Module) -> list[st
     parameters = sum(weight.numel() for weight in model.parameters())
     backbone = sum(weight.numel() for weight in model.backbone.parameters())
     lines.append(f"{parameters:,} parameters, {backbone:,} of them in the backbone")
+    if data.held is not None and (own := data.held.whole()):
+        lines.append(
+            f"{own:,} of {len(data.held):,} scenes that are validated bring their own clouds: points that "
+            "held-out views see are part of the input"
+        )
     if data.held is not None and not data.held_views:
         lines.append("no scene has enough views to hold any out: views that training sees are validated")
     return lines
@@ -251,9 +255,11 @@ def finish(options: Any, run: Run, module: PretrainModule, facts: Mapping[str, A
 
 
 def _with_options(config: PonderConfig, options: "Options") -> PonderConfig:
+    config = dataclasses.replace(config, losses=options.losses)
+    if options.coordinates is None:
+        return config
     legacy = options.coordinates == "legacy"
-    volume = dataclasses.replace(config.volume, legacy=legacy)
-    return dataclasses.replace(config, volume=volume, losses=options.losses)
+    return dataclasses.replace(config, volume=dataclasses.replace(config.volume, legacy=legacy))
 
 
 def _mask(options: "Options", channels: int) -> BlockMask | None:

@@ -2,16 +2,20 @@
 
 Rendering as a pretext is criticised for what it scores here: the layer can only use what the features say.
 The backbone's norms use their running statistics, and voxels and measure are those of `finetune semseg`.
+Those of random weights never saw data: they are estimated first, by one pass over what is learned from, so
+that the floor is that of a network that works.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from nonet.training.strategies import choose_accelerator
 from ponderv2.batches import Batch, Collate
 from ponderv2.finetuning import finetune
 from ponderv2.mixed_batches import MixedScenes
@@ -84,6 +88,8 @@ class ProbeTask(RoomTask):
     def build(self, say: Say) -> TaskModel:
         """The model with a frozen backbone."""
         model = super().build(say)
+        if self.options.init is None:
+            self._settle(model, say)
         memory = self.options.memory if self.options.augment == "none" else 0
         model.features = KeptFeatures(model.features, memory)
         return model
@@ -95,6 +101,42 @@ class ProbeTask(RoomTask):
             return feed
         parts = [_Items(ScoredScenes(part, self.config.voxel)) for part in self.train.parts()]
         return Feed(MixedScenes(parts), feed.batches, TrainCollate(Collate(self.config.channels)))
+
+    def _settle(self, model: TaskModel, say: Say) -> None:
+        """Give the norms of random weights their statistics."""
+        trainer = self.options.trainer
+        feed, device = self.learning(trainer.seed), choose_accelerator(trainer)
+        items = list(feed.batches.epoch(0))
+        batches = (
+            feed.collate([feed.dataset[(0, int(item))] for item in each])["batch"].to(device)
+            for each in items
+        )
+        features = model.features.to(device)
+        settle_norms(features, batches, features)
+        features.to("cpu")
+        say(f"the norms of the random weights took their statistics from {len(items):,} batches of one pass")
+
+
+@torch.no_grad()
+def settle_norms(module: nn.Module, batches: Iterable[Batch], forward: Callable[[Batch], object]) -> None:
+    """Estimate the running statistics of batch norms: their means over batches, all of equal weight.
+
+    Args:
+        module: holds the norms; it is left in evaluation mode.
+        batches: at least one.
+        forward: takes a batch through the norms.
+    """
+    norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for a mean over all that was seen
+    module.train()
+    for batch in batches:
+        forward(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    module.eval()
 
 
 class _Items:

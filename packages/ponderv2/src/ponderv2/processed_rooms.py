@@ -18,15 +18,12 @@ from typing import Any
 import numpy as np
 
 from nonet.errors import UserError
-from ponderv2.cameras import pose_fault, unproject
+from ponderv2.cameras import pose_fault
 from ponderv2.depth_units import check_median
 from ponderv2.frame_files import check_labels, masked_depth
 from ponderv2.point_files import as_cloud
 from ponderv2.scenes import IGNORED, BadFrame, PointCloud, Scene, View
 from ponderv2.torch_arrays import load_torch_arrays
-
-NEAREST = 0.1
-"""metres: a pixel takes the label of the nearest scan point within"""
 
 
 class ProcessedRoom(Scene):
@@ -70,16 +67,20 @@ class ProcessedRoom(Scene):
 
     def check_unit(self) -> None:
         """Refuse depth that no room has, judged by some views; see `depth_units.check_median`."""
+        check_median(self._median, self.depth_scale, said=self.said, name=self.name)
+
+    @cached_property
+    def _median(self) -> float | None:
+        """Metres over three views, evenly chosen; None if none of them has depth."""
         chosen = np.unique(np.linspace(0, max(len(self._files) - 1, 0), 3).round().astype(int))
         found = []
         for index in chosen[: len(self._files)]:
             try:
-                depth = self.view(int(index)).depth
+                depth = self._view(self._files[index]).depth
             except UserError:  # said when the view itself is asked for
                 continue
             found.append(depth[depth > 0])
-        median = float(np.median(np.concatenate(found))) if found else None
-        check_median(median, self.depth_scale, said=self.said, name=self.name)
+        return float(np.median(np.concatenate(found))) if found else None
 
     @property
     def view_names(self) -> tuple[str, ...]:
@@ -92,8 +93,11 @@ class ProcessedRoom(Scene):
         return read_room(self.file, classes=self.classes, label=self.label)
 
     def view(self, index: int) -> View:
-        """One file."""
-        file = self._files[index]
+        """Reads one file; the first time two or three others, too, for the unit of this room."""
+        self.check_unit()
+        return self._view(self._files[index])
+
+    def _view(self, file: Path) -> View:
         try:
             content = load_torch_arrays(file)
         except UserError as error:
@@ -151,24 +155,3 @@ def read_room(file: Path, *, classes: Sequence[str], label: str) -> PointCloud:
     if cloud.semantic is not None:
         check_labels(cloud.semantic, classes, str(file))
     return cloud
-
-
-def labels_of_nearest(view: View, cloud: PointCloud, *, within: float = NEAREST) -> Any:
-    """(H, W) int64: each pixel the label of the nearest point of a cloud, -1 where none is near.
-
-    Args:
-        view: in the cloud's world.
-        cloud: with labels.
-        within: metres.
-    """
-    from scipy.spatial import cKDTree
-
-    if cloud.semantic is None:
-        raise ValueError("the cloud has no labels")
-    v, u = np.nonzero(view.depth)
-    label = np.full(view.depth.shape, IGNORED)
-    points = unproject(view, u, v, view.depth[v, u])
-    distance, nearest = cKDTree(cloud.coord).query(points, distance_upper_bound=within)
-    found = np.isfinite(distance)
-    label[v[found], u[found]] = cloud.semantic[nearest[found]]
-    return label

@@ -28,7 +28,7 @@ KINDS = {
 }
 """word -> module and function (path, split, options) -> SceneList"""
 OUTDOOR = ("nuscenes", "kitti")
-_WITHOUT_OPTIONS = ("nuscenes", "kitti", "packed")
+_WITHOUT_OPTIONS = ("nuscenes", "kitti")
 
 
 def open_scenes(

@@ -22,6 +22,8 @@ from ponderv2.visibility import observed
 
 CHUNK = 1 << 16
 """points at a time"""
+SLAB = 1 << 21
+"""grid points whose places are held at a time, but a layer at least"""
 MOST_POINTS = 200_000_000
 """of a grid"""
 
@@ -66,11 +68,17 @@ def reconstruct(
             f"grid points every {spacing:g} m in a box of {size} m are too many: take a larger spacing"
         )
     axes = [low[axis] + spacing * np.arange(counts[axis]) for axis in range(3)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    seen = observed(grid, views, reach) if views else _near(grid, points, reach)
-    distances = np.full(len(grid), spacing, np.float32)
-    distances[seen] = signed_distances(model, encoded, grid[seen])
-    mesh = surface_of(distances.reshape(counts), seen.reshape(counts), low, spacing)
+    near = None if views else _Near(points, reach)
+    shape = tuple(counts.tolist())
+    seen, distances = np.zeros(shape, bool), np.full(shape, spacing, np.float32)
+    thick = max(1, SLAB // (shape[1] * shape[2]))
+    for first in range(0, shape[0], thick):  # the places of a large grid take far more than its values
+        rows = slice(first, first + thick)
+        grid = np.stack(np.meshgrid(axes[0][rows], *axes[1:], indexing="ij"), -1).reshape(-1, 3)
+        there = observed(grid, views, reach) if near is None else near(grid)
+        seen[rows] = there.reshape(seen[rows].shape)
+        distances[rows][seen[rows]] = signed_distances(model, encoded, grid[there])
+    mesh = surface_of(distances, seen, low, spacing)
     if not color or not len(mesh.vertices):
         return mesh
     return Mesh(mesh.vertices, mesh.faces, mesh.normals, surface_colors(model, encoded, mesh))
@@ -127,8 +135,14 @@ def _chunks(values: NDArray[np.floating], chunk: int, device: torch.device) -> l
     return [part[None] for part in tensor.split(chunk)] if len(tensor) else []
 
 
-def _near(grid: NDArray[np.float64], points: NDArray[np.floating], reach: float) -> NDArray[np.bool_]:
-    from scipy.spatial import cKDTree
+class _Near:
+    """Which places lie within reach of a cloud."""
 
-    apart, _ = cKDTree(points).query(grid, distance_upper_bound=reach)
-    return np.isfinite(apart)
+    def __init__(self, points: NDArray[np.floating], reach: float) -> None:
+        from scipy.spatial import cKDTree
+
+        self.tree, self.reach = cKDTree(points), reach
+
+    def __call__(self, places: NDArray[np.float64]) -> NDArray[np.bool_]:
+        apart, _ = self.tree.query(places, distance_upper_bound=self.reach)
+        return np.asarray(np.isfinite(apart))

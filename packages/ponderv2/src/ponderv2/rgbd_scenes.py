@@ -107,6 +107,11 @@ class RgbdScene(Scene):
         self._given_up = up
 
     @property
+    def fused(self) -> bool:
+        """Where no file brings the cloud."""
+        return self.cloud_file is None
+
+    @property
     def view_names(self) -> tuple[str, ...]:
         """The names of the frames."""
         return tuple(frame.name for frame in self.frames)

@@ -1,14 +1,13 @@
 """S3DIS, processed: `Area_K/ROOM.pth` with `Area_K/ROOM_rgbd/*.pth` (see `processed_rooms`).
 
-Depth is in 1/4000 m. The raw images of the second part of Area 5 have a world of their own; `AREA_5B` brings
-it to that of the first part, which is the scan's.
+Depth is in 1/4000 m. The released preprocessing has brought the images of the second part of Area 5, which
+have a world of their own, to that of the scan, and has given pixels the labels of scan points within 0.1 m:
+both are taken as they lie in the files.
 """
 
 import re
 from collections import Counter
 from pathlib import Path
-
-import numpy as np
 
 from nonet.errors import UserError
 from ponderv2.processed_rooms import ProcessedRoom
@@ -20,10 +19,6 @@ CLASSES = ("ceiling", "floor", "wall", "beam", "column", "window", "door", "tabl
 DATASET = "s3dis"
 SCALE = 4000.0
 """units of depth a metre"""
-AREA_5B = np.array(
-    [[0, 1, 0, -4.09703582], [-1, 0, 0, 6.22617759], [0, 0, 1, 0], [0, 0, 0, 1.0]]
-)  # fmt: skip
-"""from the world of Area 5b's raw poses to that of the scan: a quarter turn and a shift (released code)"""
 TEST_AREA = 5
 """the area that is usually left out of training"""
 

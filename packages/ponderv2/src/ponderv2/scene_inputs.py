@@ -10,8 +10,9 @@ from nonet.errors import UserError
 from ponderv2.batches import Batch, Collate, Item
 from ponderv2.rays import Rays, join_rays, pixel_rays
 from ponderv2.samples import Sample, sample_of, through
-from ponderv2.scenes import BadFrame, ChosenViews, Scene, View
+from ponderv2.scenes import BadFrame, Scene, View
 from ponderv2.transforms import plain_transforms
+from ponderv2.view_split import held_numbers
 
 # Shapes: R rays.
 
@@ -71,14 +72,14 @@ def scene_input(
         scene: with or without views.
         voxel: metres.
         channels: what the backbone takes of a point.
-        every: every so-many-th view is held out, from the middle of the first ones on; 0: none.
+        every: every so-many-th view is held out, see `view_split.held_numbers`; 0: none.
         most: input views at most, evenly spaced; None: all.
 
     Raises:
         UserError: no view is left to go in, or the scene cannot be read.
     """
     count = len(scene.view_names)
-    held = list(range(every // 2, count, every)) if every else []
+    held = held_numbers(count, every)
     inputs = [number for number in range(count) if number not in set(held)]
     if count and not inputs:
         raise UserError(f"scene {scene.name}: holding out every {every}. of {count} views leaves none")
@@ -91,7 +92,7 @@ def scene_input(
     apart = usable_views(scene, held)
     sample = through(sample_of(given, [*views, *apart]), plain_transforms(voxel), np.random.default_rng(0))
     batch = Collate(channels)([Item(sample, None, 0)])
-    fused = bool(inputs) and not isinstance(given, ChosenViews)
+    fused = bool(inputs) and given.fused
     return SceneInput(
         scene.name, batch, sample, sample.views[: len(views)], sample.views[len(views) :], fused
     )

@@ -140,6 +140,8 @@ class Scene(ABC):
         classes: names of the class numbers, if there are labels.
         kept: (L,) int64 numbers of points that no augmentation may drop, or None: the labelled points of
             limited annotations.
+        fused: whether the cloud is made of the scene's views, so that of fewer views (`with_views`) it shows
+            less; else it is the scene's own, whatever the views.
         skipped: reasons -> number of frames left out, shared with the `SceneList`. What a data loader's
             worker leaves out is counted in the worker.
         remarks: a line for each of them, shared likewise.
@@ -177,6 +179,11 @@ class Scene(ABC):
         if (line := str(fault)) not in self.remarks:
             self.skipped[fault.reason] += 1
             self.remarks.append(line)
+
+    @property
+    def fused(self) -> bool:
+        """Whether the cloud is made of the views; not so unless a reader says it."""
+        return False
 
     @property
     @abstractmethod

@@ -29,7 +29,7 @@ class SyncedNorm(_BatchNorm):  # type: ignore[misc]
         self._check_input_dim(input)
         axes = [axis for axis in range(input.dim()) if axis != 1]
         shape = [1, -1, *([1] * (input.dim() - 2))]
-        wide = input.float()
+        wide = input if input.dtype == torch.float64 else input.float()
         rows = wide.new_tensor([float(input.numel() // max(input.shape[1], 1))])
         sums = _Sum.apply(torch.cat([wide.sum(axes), rows]))
         count = sums[-1].detach()

@@ -3,7 +3,8 @@
 Shapes: H, W of an image; K classes.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nonet.errors import UserError
-from nonet.metrics.image_quality import psnr, ssim
+from nonet.metrics.image_quality import perceptual_distance, psnr, ssim
 from ponderv2.cameras import directions
 from ponderv2.ponder import Encoded, PonderModel
 from ponderv2.rays import all_rays
@@ -21,6 +22,8 @@ from ponderv2.scenes import View
 
 WINDOW = 11
 """pixels along a side of what SSIM compares: smaller pictures have none"""
+LEAST = 32
+"""pixels along a side of what LPIPS compares: its networks have nothing left of less"""
 OPAQUE = 0.5
 """a pixel with less weight on its ray is background"""
 CHUNK = 4096
@@ -139,6 +142,37 @@ def score_view(picture: Picture, view: View) -> ViewScore:
         whole_error=float(np.abs(picture.depth - view.depth)[known].mean()) if known.any() else nan,
         seen=float(both.sum() / known.sum()) if known.any() else nan,
     )
+
+
+def perceptual_scores(
+    pairs: Sequence[tuple[View, Picture]], network: Literal["alex", "squeeze", "vgg"]
+) -> list[float]:
+    """LPIPS of each picture beside its photograph, of all pixels; 0 is best.
+
+    Raises:
+        UserError: what it needs is missing; see `nonet.metrics.image_quality.perceptual_distance`.
+    """
+    return [
+        perceptual_distance(picture.color, view.color.astype(np.float32) / 255, network)
+        for view, picture in pairs
+    ]
+
+
+def check_perceptual(views: Sequence[View], network: Literal["alex", "squeeze", "vgg"]) -> None:
+    """Find out whether LPIPS can be computed, before anything is drawn.
+
+    Raises:
+        UserError: a view is smaller than `LEAST`, or something that is needed is missing.
+    """
+    for view in views:
+        height, width = view.depth.shape
+        if min(height, width) < LEAST:
+            raise UserError(
+                f"view {view.name}: LPIPS needs {LEAST} x {LEAST} pixels and more, not {width} x {height}; "
+                "lower shrink, or leave lpips out"
+            )
+    blank = np.zeros((LEAST, LEAST, 3), np.float32)
+    perceptual_distance(blank, blank, network)
 
 
 def mean_score(scores: list[ViewScore]) -> ViewScore:

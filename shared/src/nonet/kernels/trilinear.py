@@ -6,7 +6,8 @@
 A field that is trained with an eikonal term, (|df/dp| - 1)^2, takes the gradient of a gradient: to the
 volume, through df/dp. Source: Wang et al. 2021 (NeuS) for the use, ours for the forms:
 
-* `grid_sample`: torch's operator, twice differentiable since torch 2.13;
+* `grid_sample`: torch's operator, twice differentiable since torch 2.13; on a GPU its gradients are summed in
+  no fixed order, and torch refuses them where it is told to be deterministic;
 * `gather`: rows of a channels-last table at 8 corners, with both orders of gradients written out; numba
   compiles its passes on the CPU where it is installed. Slopes alone do not form the volume's gradient as
   well. A step with an eikonal term takes two fifths to a half of `grid_sample`'s time on a CPU
@@ -43,8 +44,8 @@ def trilinear(
         points_BP3: (B, P, 3) float, x, y, z; -1 and 1 are the ends of an axis: the middles of its first and
             last cell with align_corners, else their outer faces.
         align_corners: see above.
-        form: how, see the module; auto is `gather` on the CPU, and wherever torch's operator lacks second
-            gradients, and else `grid_sample`.
+        form: how, see the module; auto is `gather` on the CPU, where torch's operator lacks second gradients,
+            and under `torch.use_deterministic_algorithms`, and else `grid_sample`.
 
     Returns:
         (B, P, C), float64 if both are, else float32; differentiable twice, to volume and points.
@@ -59,8 +60,7 @@ def trilinear(
             f"{tuple(points.shape)}"
         )
     if form == "auto":
-        twice = _version() >= SINCE
-        form = "grid_sample" if volume_BCZYX.is_cuda and twice else "gather"
+        form = _best(volume_BCZYX.is_cuda)
     if form not in ("grid_sample", "gather"):
         raise ValueError(f"no form {form!r} of trilinear sampling; there are auto, grid_sample and gather")
     kind = torch.promote_types(volume_BCZYX.dtype, points.dtype)
@@ -80,6 +80,14 @@ def trilinear(
         if places.requires_grad:
             sampled = _OfPoints.apply(sampled, table, places, cells)
         return sampled.view(B, points.shape[1], volume.shape[1])
+
+
+def _best(on_gpu: bool) -> Form:
+    """The faster form of those with second gradients and, where that is asked for, sums in a fixed order,
+    as torch's `index_add_` then has on a GPU."""
+    if on_gpu and _version() >= SINCE and not torch.are_deterministic_algorithms_enabled():
+        return "grid_sample"
+    return "gather"
 
 
 class _Cells(NamedTuple):

@@ -31,6 +31,10 @@ RANGES = {
     "car": 50, "truck": 50, "bus": 50, "trailer": 50, "construction_vehicle": 50, "pedestrian": 40,
     "motorcycle": 40, "bicycle": 40, "traffic_cone": 30, "barrier": 30,
 }  # metres from the vehicle up to which boxes of a class count  # fmt: skip
+KITTI_RANGES = {
+    "Car": 50, "Van": 50, "Truck": 50, "Tram": 50, "Misc": 50, "Pedestrian": 40, "Person_sitting": 40,
+    "Cyclist": 40,
+}  # likewise for KITTI, which has no such measure: those of the like classes above (ours)  # fmt: skip
 DISTANCES = (0.5, 1.0, 2.0, 4.0)  # metres
 JUDGED = 2  # the place among them of the distance for errors
 ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
@@ -85,12 +89,14 @@ class DrivingScore:
     """Collects scenes; `scores` says what they come to. Those of several processes add up with `+`.
 
     Args:
-        classes: names of the classes; boxes of a class in `RANGES` count up to its distance, others anywhere.
+        classes: names of the classes; boxes of a class in `RANGES` or `KITTI_RANGES` count up to its
+            distance, others anywhere.
     """
 
     def __init__(self, classes: Sequence[str] = tuple(RANGES)) -> None:
         self.classes = tuple(classes)
-        self._far = np.array([RANGES.get(name, np.inf) for name in self.classes])
+        far = RANGES | KITTI_RANGES
+        self._far = np.array([far.get(name, np.inf) for name in self.classes])
         self._scenes: list[tuple[DrivingBoxes, DrivingBoxes]] = []
 
     def add(

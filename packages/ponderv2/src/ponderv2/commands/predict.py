@@ -21,7 +21,7 @@ class Options(ReadingOptions):
     """folder to write to; new or empty"""
     write: tuple[Literal["ply", "npz", "txt", "label", "benchmark"], ...] = ("ply", "npz")
     """ply: cloud coloured by class or object; npz: arrays; txt: a class number a line; label: uint32 a point,
-    as KITTI has them; benchmark: ScanNet's text files, with its own class numbers"""
+    as KITTI has them; benchmark: ScanNet's text files, with its own class numbers; boxes are JSON"""
     pictures: bool = True
     """draw each scene from above, in its own colours and in those of what was found"""
     tta: bool = False

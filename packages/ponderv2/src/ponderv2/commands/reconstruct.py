@@ -89,7 +89,7 @@ def run(options: Options) -> int:
     print(
         f"cells of the volume: {cells} m; grid every {options.spacing:g} m; {options.steps} steps of fitting"
     )
-    print(given.statement)
+    print(found.statement)
     scores = None
     if options.reference is not None:
         views = [view.moved(given.to_scene) for view in (*given.inputs, *given.held_out)]
@@ -111,7 +111,7 @@ def run(options: Options) -> int:
                 "scene": given.name, "model": options.model, "mesh": str(options.out), "scores": scores,
                 "reference": options.reference, "distance": options.distance, "spacing": options.spacing,
                 "reach": reach, "steps": options.steps, "held_out": [view.name for view in given.held_out],
-                "statement": given.statement, "losses": found.losses,
+                "statement": found.statement, "losses": found.losses,
             },
         )  # fmt: skip
         print(f"scores: {options.scores}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nonet.errors import UserError
 from ponderv2.scene_options import SceneOptions
@@ -27,6 +27,8 @@ class Options(SceneOptions):
     """width and height of the new pictures, pixels; none: those of the scene's first view"""
     shrink: int = 1
     """draw one pixel for so many of a view, along both sides"""
+    lpips: Literal["alex", "squeeze", "vgg"] | None = None
+    """compute LPIPS of held-out views with this network, whose ImageNet weights torchvision fetches"""
     text: str | None = None
     """a text vector for each class, for labels: a .npz or .safetensors file, or a CLIP text model"""
     classes: tuple[str, ...] = ()
@@ -42,6 +44,8 @@ class Options(SceneOptions):
             for name in ("intrinsics", "size"):
                 if getattr(self, name) is not None:
                     raise UserError(f"{name} belongs to new poses; name them with --poses")
+        elif self.lpips is not None:
+            raise UserError("lpips compares held-out views with photographs; new poses have none")
         for name in ("shrink", "chunk"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it is at least 1")
@@ -64,7 +68,15 @@ def run(options: Options) -> int:
     from ponderv2.picture_files import write_pictures
     from ponderv2.pose_files import read_poses
     from ponderv2.rendered_page import write_rendered_page
-    from ponderv2.view_rendering import mean_score, new_views, render_view, score_view, shrunk
+    from ponderv2.view_rendering import (
+        check_perceptual,
+        mean_score,
+        new_views,
+        perceptual_scores,
+        render_view,
+        score_view,
+        shrunk,
+    )
 
     device = pick_device(options.device)
     poses = None if options.poses is None else read_poses(options.poses)
@@ -82,6 +94,8 @@ def run(options: Options) -> int:
         views = [shrunk(view, options.shrink) for view in given.held_out]
     else:
         views = new_views(poses, given, options.intrinsics, options.size, options.shrink)
+    if options.lpips is not None:
+        check_perceptual(views, options.lpips)
     pairs, scores = [], []
     with progress(label="render", unit="pictures", total=len(views)) as bar:  # type: ignore[var-annotated]
         for view in views:
@@ -91,15 +105,20 @@ def run(options: Options) -> int:
                 scores.append(score_view(picture, view))
             bar.advance(1)
     mean = mean_score(scores).plain() if scores else None
+    each = [score.plain() for score in scores]
+    if options.lpips is not None and mean is not None:
+        distances = perceptual_scores(pairs, options.lpips)
+        each = [score | {"lpips": value} for score, value in zip(each, distances, strict=True)]
+        mean |= {"lpips": sum(distances) / len(distances)}
     told = {
-        "scene": given.name, "model": options.model, "statement": given.statement, "steps": options.steps,
+        "scene": given.name, "model": options.model, "statement": found.statement, "steps": options.steps,
         "classes": list(classes), "mean": mean, "losses": found.losses,
-        "views": {view.name: score.plain() for (view, _), score in zip(pairs, scores, strict=False)},
+        "views": {view.name: score for (view, _), score in zip(pairs, each, strict=False)},
     }  # fmt: skip
     write_pictures(options.out, pairs, given.sample.world)
     write_json(options.out / "scores.json", told)
     write_rendered_page(options.out / "report.html", pairs, told)
-    print(f"scene {given.name}: {len(pairs)} pictures, {options.steps} steps of fitting. {given.statement}")
+    print(f"scene {given.name}: {len(pairs)} pictures, {options.steps} steps of fitting. {found.statement}")
     if mean is not None:
         print(", ".join(f"{name} {value:.4g}" for name, value in mean.items() if value is not None))
     print(f"page: {options.out / 'report.html'}")
