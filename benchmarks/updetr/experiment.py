@@ -39,16 +39,16 @@ class Setting:
     patch_size: int = 48
     scales: tuple[int, ...] = (120,)  # shorter side of an image in pre-training, pixels
     longest: int = 160
-    pretrain_steps: int = 500
-    pretrain_batch: int = 16
+    pretrain_steps: int = 1200
+    pretrain_batch: int = 24
     cached: bool = True  # the frozen backbone's features of whole images, where there is one scale
     sizes: tuple[int, ...] = (205, 50)  # labelled images
     scale: int = 120  # shorter side in fine-tuning
-    steps: int = 400
+    steps: int = 1600
     batch: int = 16
     lr: float = 5e-4
     clip: float = 1.0
-    every: int = 100  # steps between two scorings
+    every: int = 200  # steps between two scorings
     limit: int | None = None  # test images; None: all
     accelerator: str = "cpu"
 
@@ -210,6 +210,7 @@ def finetuned(setting: Setting, arm: Arm, name: str, images: int, seed: int, wor
             scales=(setting.scale,),
             longest=round(setting.scale * 4 / 3),
             crop=0.0,
+            keep_features=512,
             flip_vertical=0.5,
             batch=setting.batch,
             epochs=0,

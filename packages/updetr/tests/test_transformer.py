@@ -8,6 +8,7 @@ from torch import nn
 
 from nonet.testing import normal
 from updetr.attention import Attention
+from updetr.dropout import Dropout
 from updetr.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
 
 SIZES = {"heads": 4, "hidden": 24}
@@ -141,8 +142,8 @@ def test_dropout_is_on_probabilities_and_after_and_inside_every_block():
     model = Transformer(16, **names, dropout=0.25)
     counts = {}
     for name, module in model.named_modules():
-        if isinstance(module, nn.Dropout):
-            assert module.p == 0.25
+        if isinstance(module, Dropout):
+            assert module.share == 0.25
             module.register_forward_hook(lambda *_, name=name: counts.update({name: counts.get(name, 0) + 1}))
     hidden = torch.zeros(1, 7, dtype=torch.bool)
     memory = model.encoder(normal(1, 7, 16), normal(1, 7, 16), hidden)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from updetr.dropout import dropped
+
 # Shapes: B images, Q queries, S keys, d their size, h heads.
 
 
@@ -52,11 +54,23 @@ class Attention(nn.Module):
             q = F.linear(query, weight[:d], bias[:d])
             k = F.linear(key, weight[d : 2 * d], bias[d : 2 * d])
         v = F.linear(value, weight[2 * d :], bias[2 * d :])
-        seen = None if padding_BS is None else ~padding_BS[:, None, None, :]
-        found = F.scaled_dot_product_attention(
-            self._split(q), self._split(k), self._split(v), seen, self.dropout if self.training else 0.0
-        )
+        parts = self._split(q), self._split(k), self._split(v)
+        share = self.dropout if self.training else 0.0
+        if share and query.device.type == "cpu":
+            found = _attend(*parts, padding_BS, share)
+        else:
+            seen = None if padding_BS is None else ~padding_BS[:, None, None, :]
+            found = F.scaled_dot_product_attention(*parts, seen, share)
         return self.out_proj(found.transpose(1, 2).flatten(-2))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, padding_BS: Tensor | None, share: float) -> Tensor:
+    """(B, h, Q, d / h) of queries, keys and values, with a share of the probabilities zeroed; on a processor
+    torch's own does the same steps, with the dearer mask of its dropout."""
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if padding_BS is not None:
+        logits = logits.masked_fill(padding_BS[:, None, None, :], -torch.inf)
+    return dropped(logits.softmax(-1), share) @ v

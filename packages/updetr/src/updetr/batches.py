@@ -3,8 +3,10 @@
 Boxes are cxcywh in shares of the image's sides (without the padding), unless a name says otherwise.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 # Shapes: B images, H x W pixels with padding, L decoder layers, N queries, K classes, T true boxes over the
@@ -53,3 +55,18 @@ class Outputs(NamedTuple):
     logits: Tensor
     boxes: Tensor
     features: Tensor | None = None
+
+
+def padded(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pictures or maps (C, h, w) in one tensor, with zeros at the right and the bottom, and where they are.
+
+    Returns:
+        (B, C, H, W) of their dtype; (B, H, W) bool.
+    """
+    height, width = (max(picture.shape[side] for picture in pictures) for side in (1, 2))
+    found = pictures[0].new_zeros(len(pictures), len(pictures[0]), height, width)
+    mask = torch.zeros(len(pictures), height, width, dtype=torch.bool, device=found.device)
+    for place, picture in enumerate(pictures):
+        found[place, :, : picture.shape[1], : picture.shape[2]] = picture
+        mask[place, : picture.shape[1], : picture.shape[2]] = True
+    return found, mask

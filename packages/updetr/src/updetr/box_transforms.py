@@ -60,19 +60,24 @@ class Augmentation:
         if self.crop and random.random() < self.crop:
             sample = resized(sample, int(random.choice(self.crop_scales)), None)
             sample = cropped(sample, draw_crop(sample.image.size, self.crop_sides, random))
-        return self.turned(resized(sample, self.drawn_scale(random), self.longest), random)
+        sample = resized(sample, self.drawn_scale(random), self.longest)
+        return turned(sample, self.drawn_turns(random))
 
     def drawn_scale(self, random: Random) -> int:
         """The shorter side for this time, pixels."""
         return int(random.choice(self.scales))
 
-    def turned(self, sample: Sample, random: Random) -> Sample:
-        """The image mirrored or not."""
-        if self.flip and random.random() < self.flip:
-            sample = mirrored(sample)
-        if self.flip_vertical and random.random() < self.flip_vertical:
-            sample = mirrored(sample, vertical=True)
-        return sample
+    def drawn_turns(self, random: Random) -> tuple[bool, bool]:
+        """Whether the image is mirrored this time: left to right, and top to bottom."""
+        across = bool(self.flip and random.random() < self.flip)
+        return across, bool(self.flip_vertical and random.random() < self.flip_vertical)
+
+
+def turned(sample: Sample, turns: tuple[bool, bool]) -> Sample:
+    """Mirrored left to right, and top to bottom, where `turns` say so."""
+    for vertical, turn in enumerate(turns):
+        sample = mirrored(sample, vertical=bool(vertical)) if turn else sample
+    return sample
 
 
 def mirrored(sample: Sample, *, vertical: bool = False) -> Sample:

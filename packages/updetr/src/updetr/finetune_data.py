@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from nonet.data.batching import Pair, generator
 from nonet.data.images import normalise, open_image, to_uint8
 from nonet.data.labelled_boxes import LabelledImage, LabelledImages
 from nonet.errors import RunFailed, UserError
-from updetr.batches import Images, Targets
-from updetr.box_transforms import Augmentation, Sample, resized, shares
+from updetr.batches import Images, Targets, padded
+from updetr.box_transforms import Augmentation, Sample, resized, shares, turned
 from updetr.image_rows import Note
 
 # Shapes: B images, H x W pixels with padding, T true boxes over the whole batch, n boxes of an image.
@@ -49,18 +48,25 @@ class TrainingImages:
         return len(self.labelled)
 
     def __getitem__(self, item: Pair) -> Batch:
-        """One image: `id`, `pixels` (3, h, w) uint8, `boxes` (n, 4), `labels` (n,); or a `note`."""
+        """One image: `id`, `pixels` (3, h, w) uint8, `boxes` (n, 4), `labels` (n,); or a `note`.
+
+        Where nothing is cropped, `key` tells its pixels from those of all other items.
+        """
         epoch, index = item
         image, random = self.labelled.images[index], generator(self.seed, "augment", epoch, index)
+        key: tuple[int | bool, ...] = ()
         try:
             if self.augment.crop:
                 sample = self.augment(open_labelled(image), random)
             else:
-                sample = self.augment.turned(self._sized(index, self.augment.drawn_scale(random)), random)
+                scale = self.augment.drawn_scale(random)
+                sized, turns = self._sized(index, scale), self.augment.drawn_turns(random)
+                sample, key = turned(sized, turns), (index, scale, *turns)
         except UserError as error:
             return _unusable(image, error)
         found = {"boxes": torch.from_numpy(shares(sample)), "labels": torch.from_numpy(sample.labels)}
-        return found | {"id": image.id, "pixels": to_uint8(sample.image), "size": sample.image.size}
+        pixels = to_uint8(sample.image)
+        return found | {"id": image.id, "pixels": pixels, "size": sample.image.size, "key": key}
 
     def _sized(self, index: int, scale: int) -> Sample:
         """The image at a scale; kept while there is room."""
@@ -99,7 +105,8 @@ class EvaluationImages:
             return _unusable(image, error)
         found = {"boxes": torch.from_numpy(shares(sample)), "labels": torch.from_numpy(sample.labels)}
         size = (image.width, image.height)
-        return found | {"id": image.id, "pixels": to_uint8(sample.image), "size": size}
+        key = (item[1], self.scale)
+        return found | {"id": image.id, "pixels": to_uint8(sample.image), "size": size, "key": key}
 
 
 def open_labelled(image: LabelledImage) -> Sample:
@@ -128,7 +135,8 @@ def collate(items: Sequence[Batch]) -> Batch:
     Returns:
         `pixels` (B, 3, H, W) uint8 and `mask` (B, H, W) bool, True where there is an image, padded at the
         right and the bottom; `boxes` (T, 4) float32 and `labels` (T,) int64 of all images, `counts` of each;
-        `ids` and `sizes` of the B images; `notes`, one for each that could not be read.
+        `ids`, `sizes` and `keys` (of training and validation) of the B images; `notes`, one for each that
+        could not be read.
 
     Raises:
         RunFailed: none could be read.
@@ -147,19 +155,9 @@ def collate(items: Sequence[Batch]) -> Batch:
         "counts": [len(item["labels"]) for item in good],
         "ids": [item["id"] for item in good],
         "sizes": [item["size"] for item in good],
+        "keys": [item.get("key", ()) for item in good],
         "notes": notes,
     }
-
-
-def padded(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(B, 3, H, W) uint8 pixels of pictures of several sizes, and (B, H, W) bool where they are."""
-    height, width = (max(int(picture.shape[axis]) for picture in pictures) for axis in (1, 2))
-    pixels = torch.zeros(len(pictures), 3, height, width, dtype=torch.uint8)
-    mask = torch.zeros(len(pictures), height, width, dtype=torch.bool)
-    for row, picture in enumerate(pictures):
-        pixels[row, :, : picture.shape[1], : picture.shape[2]] = picture
-        mask[row, : picture.shape[1], : picture.shape[2]] = True
-    return pixels, mask
 
 
 def images_of(batch: Batch) -> Images:

@@ -76,7 +76,7 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
         trainer = replace(trainer, validate_every=min(every, trainer.steps))
     module = FinetuneModule(
         detector, set_loss(detector, options.loss), options.rates, steps=trainer.steps, ema=options.ema,
-        judge=None if val is None else ApJudge(val),
+        judge=None if val is None else ApJudge(val), keep=options.keep_features,
     )  # fmt: skip
     run = (
         Run.resume(resumed, options)
@@ -176,6 +176,10 @@ def start_detector(options: "Options", names: tuple[str, ...], say: Say) -> Dete
         config = replace(config, labels=names, queries=queries, patches=patches)
         detector = new_detector(config, source.backbone)
         load_into(detector, options.init, resize_queries=options.resize_queries, say=say)
+    if options.keep_features and detector.sigmoid:
+        raise UserError(
+            f"keep_features keeps the backbone's last map; {detector.config.arch} needs three: leave it out"
+        )
     start_backbone(detector.backbone, options, say, started=options.init is not None)
     try:
         detector.backbone.freeze(options.frozen_stages if options.rates.backbone_lr else None)

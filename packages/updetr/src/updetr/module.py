@@ -18,6 +18,7 @@ from nonet.training.trainer import RunningMeans
 from updetr.batches import Outputs
 from updetr.detections import Detections, from_outputs
 from updetr.finetune_data import Batch, images_of, targets_of
+from updetr.kept_maps import KeptMaps
 from updetr.losses import SetLoss, SetLossResult
 from updetr.train_options import RateOptions
 
@@ -105,23 +106,31 @@ class FinetuneModule(SetModule):
         model: a detector.
         loss: see `SetModule`, as are `rates`, `steps` and `ema`.
         judge: None: the loss alone.
+        keep: MiB of the frozen backbone's maps that are kept, of training and of validation each; 0: none.
     """
 
     def __init__(self, model: nn.Module, loss: SetLoss, rates: RateOptions, *, steps: int,
-                 ema: float | None = None, judge: Judge | None = None) -> None:  # fmt: skip
+                 ema: float | None = None, judge: Judge | None = None, keep: int = 0) -> None:  # fmt: skip
         super().__init__(model, loss, rates, steps=steps, ema=ema)
-        self.judge = judge
+        self.judge, self.keep = judge, keep
+        self._kept: dict[bool, KeptMaps] = {}  # by whether the model trains
         self.means = RunningMeans("loss", "l1", "giou")
         self._found: list[Detections] = []
 
+    def on_fit_start(self) -> None:
+        """Make the frozen backbone's faster form."""
+        if self.keep:
+            folded = self.model.backbone.fold().to(self.device)
+            self._kept = {training: KeptMaps(folded, self.keep) for training in (True, False)}
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The loss of a batch."""
-        outputs: Outputs = self.model(images_of(batch))
+        outputs = self._answers(self.model, batch, training=True)
         return self.noted(self.loss(outputs, targets_of(batch)))
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """The loss and the detections of a batch."""
-        outputs: Outputs = self.best_model(images_of(batch))
+        outputs = self._answers(self.best_model, batch, training=False)
         result = self.loss(outputs, targets_of(batch))
         images, boxes = len(batch["ids"]), len(batch["boxes"])
         self.means.add("loss", result.total * images, images)
@@ -129,6 +138,13 @@ class FinetuneModule(SetModule):
             self.means.add(name, result.logged[name] * boxes, boxes)
         if self.judge is not None:
             self._found += from_outputs(outputs, batch["sizes"], ids=batch["ids"], sigmoid=self.loss.sigmoid)
+
+    def _answers(self, model: Any, batch: Batch, *, training: bool) -> Outputs:
+        images = images_of(batch)
+        if not self._kept:
+            return model(images)  # type: ignore[no-any-return]
+        maps, mask = self._kept[training](images, batch["keys"])
+        return model.decode(model.encode_maps((maps,), mask))  # type: ignore[no-any-return]
 
     def on_validation_epoch_end(self) -> None:
         """The mean loss, and what the judge says of all processes' detections."""

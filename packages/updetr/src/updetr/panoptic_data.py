@@ -14,7 +14,8 @@ from nonet.data.batching import Pair, generator
 from nonet.data.images import fitted, open_image, to_uint8
 from nonet.errors import RunFailed, UserError
 from nonet.metrics.panoptic import SegmentMap
-from updetr.finetune_data import Batch, padded
+from updetr.batches import padded
+from updetr.finetune_data import Batch
 from updetr.image_rows import Note
 from updetr.panoptic_files import PanopticData, boxes_of
 

@@ -18,7 +18,7 @@ from nonet.data.batching import Pair, generator
 from nonet.data.images import MAX_PIXELS, fitted_size, normalise
 from nonet.errors import UserError
 from nonet.kernels.patch_augment import Draws, draw_augmentations, patch_augment
-from updetr.batches import Images, Targets
+from updetr.batches import Images, Targets, padded
 from updetr.feature_cache import FeatureCache
 from updetr.image_rows import ImageRows, Note
 from updetr.image_sources import LARGE, Sources, cut_now, whole
@@ -186,21 +186,6 @@ def whole_pixels(boxes: NDArray[np.float64], width: int, height: int) -> NDArray
     high = np.clip(np.ceil(boxes[:, :2] + boxes[:, 2:]), 0, [width, height])
     found = np.concatenate([low, high - low], axis=1).astype(np.int64)
     return found[(found[:, 2:] >= 2).all(1)]
-
-
-def padded(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Images (C, h, w) in one tensor, with zeros at the right and the bottom, and where they are.
-
-    Returns:
-        (B, C, H, W) of their dtype; (B, H, W) bool.
-    """
-    height, width = (max(image.shape[side] for image in images) for side in (1, 2))
-    found = images[0].new_zeros(len(images), len(images[0]), height, width)
-    mask = torch.zeros(len(images), height, width, dtype=torch.bool, device=found.device)
-    for place, image in enumerate(images):
-        found[place, :, : image.shape[1], : image.shape[2]] = image
-        mask[place, : image.shape[1], : image.shape[2]] = True
-    return found, mask
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from updetr.attention import Attention
+from updetr.dropout import Dropout
 
 # Shapes: B images, S features of the image, N queries, d their size, L decoder layers.
 
@@ -29,7 +30,7 @@ class Layer(nn.Module):
         self.self_attn = Attention(width, heads=heads, dropout=dropout)
         self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def _feed(self, x: Tensor) -> Tensor:
         return self.dropout(self.linear2(self.dropout(self.linear1(x).relu())))

@@ -50,6 +50,9 @@ class Options(ModelOptions, LengthOptions):
     """shorter side of an image that is validated or predicted, pixels; none: the greatest of the scales"""
     keep_images: int = 512
     """MiB of resized training images that are kept in memory, where none is cropped"""
+    keep_features: int = 0
+    """MiB of a frozen backbone's features that are kept in memory, of training and validation each, where
+    none is cropped: later epochs are without the backbone; 0: none"""
     frozen_stages: int = 1
     """stages of the backbone that are not trained, besides its stem; all of them: rates.backbone_lr 0"""
     batch: int = 16
@@ -79,7 +82,7 @@ class Options(ModelOptions, LengthOptions):
         for name in ("crop", "flip", "flip_vertical"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name):g}; it lies in [0, 1]")
-        for name in ("keep_images", "frozen_stages", "validate_epochs"):
+        for name in ("keep_images", "keep_features", "frozen_stages", "validate_epochs"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name):g}; it is 0 or more")
         if self.crop and (not self.crop_scales or not 1 <= self.crop_sides[0] <= self.crop_sides[1]):
@@ -88,6 +91,11 @@ class Options(ModelOptions, LengthOptions):
             )
         if self.val_scale is not None and self.val_scale > self.longest:
             raise UserError(f"val_scale is {self.val_scale} pixels, above longest, {self.longest}")
+        if self.keep_features and (self.rates.backbone_lr or self.crop):
+            raise UserError(
+                "keep_features is for a frozen backbone and whole images: set rates.backbone_lr and crop "
+                "to 0, or leave it out"
+            )
         if self.seeds > 1 and (self.trainer.nodes > 1 or self.trainer.devices not in ("auto", 1)):
             raise UserError("several seeds run one after the other on one device: start a command for each")
 

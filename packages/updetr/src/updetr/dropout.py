@@ -1,0 +1,50 @@
+"""Dropout whose mask is cheap on a processor (ours).
+
+There, torch draws a Bernoulli number for each element, which takes a small detection transformer as long as
+its layers do. Here 64 random bits decide on four elements, with 16 bits each, so that the share is exact to
+1 / 65,536. Elsewhere it is torch's own.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEVELS = 1 << 16
+"""values that 16 bits have"""
+
+
+class Dropout(nn.Module):
+    """Zeroes a share of what comes in while it trains, and scales up what is left.
+
+    Args:
+        share: of zeroed elements, in [0, 1).
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of any shape to the same."""
+        return dropped(x, self.share) if self.training else x
+
+    def extra_repr(self) -> str:
+        """The share."""
+        return f"share={self.share:g}"
+
+
+def dropped(x: Tensor, share: float) -> Tensor:
+    """With a share of its elements zeroed, and the others divided by the share that is kept.
+
+    Args:
+        x: float, any shape.
+        share: in [0, 1); on a processor it is rounded to the next 1 / 65,536.
+    """
+    cut = min(round(share * LEVELS), LEVELS - 1)
+    if not cut:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, share)
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= cut - LEVELS // 2
+    return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - cut))
