@@ -10,11 +10,11 @@ intervals are over weights and draws.
 
 Arms: from scratch; pre-trained; pre-trained with the released code's two errors of coordinates; from scratch
 with the pre-training steps added; from scratch with as many steps more as cost no less than what pre-training
-costs (its steps are about 24 times as dear, 26 are added for each: `CPU s` tells, and a run in which the
+costs (its steps are about eight times as dear, ten are added for each: `CPU s` tells, and a run in which the
 control was cheaper is refused). Longer arms see more augmentations of the 4 frames, so that each comes as
 often as in the short ones. And linear probes of the frozen backbones, pre-trained and random, on the same 4
-frames; the norms of the random one take their statistics from one pass over the 45 frames. About three
-quarters of an hour of CPU.
+frames; the norms of the random one take their statistics from one pass over the 45 frames. About half an hour
+of CPU.
 
 Said before it was run. The primary contrast is pre-trained minus from scratch, and it is expected above 0.
 Secondary, with p-values adjusted by Holm's method: against the arms from scratch with more steps the gap
@@ -81,7 +81,7 @@ class Setting(NamedTuple):
     """of fine-tuning"""
     batch: int = 4
     lr: float = 3e-3
-    dearer: int = 26
+    dearer: int = 10
     """steps of fine-tuning for one of pre-training, so that they cost no less"""
     kept: int = 8
     """augmentations of a frame in pre-training and in `steps` of fine-tuning; more in proportion in longer
