@@ -1,6 +1,5 @@
 """The verb `info`: what a model or run folder holds."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +17,7 @@ class Options:
 def run(options: Options) -> int:
     """Print what is there."""
     from cap_prune.holdings import holdings
+    from nonet.cli.facts import print_facts
 
-    found = holdings(options.path)
-    if options.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-        return 0
-    for part, entries in found.items():
-        print(part)
-        width = max(map(len, entries), default=0) + 2
-        for name, value in entries.items():
-            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-            print(f"  {name:<{width}}{shown}")
+    print_facts(holdings(options.path), as_json=options.json)
     return 0

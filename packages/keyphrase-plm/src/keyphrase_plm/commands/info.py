@@ -34,16 +34,9 @@ class Options:
 
 def run(options: Options) -> int:
     """Print what is there."""
-    facts = describe(options)
-    if options.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
-        return 0
-    for part, entries in facts.items():
-        print(part)
-        width = max(map(len, entries), default=0) + 2
-        for name, value in entries.items():
-            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-            print(f"  {name:<{width}}{shown}")
+    from nonet.cli.facts import print_facts
+
+    print_facts(describe(options), as_json=options.json)
     return 0
 
 

@@ -1,6 +1,5 @@
 """The verb `info`: what a store, index, run, qrels or model holds."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +16,8 @@ class Options:
 
 def run(options: Options) -> int:
     """Print what is there."""
+    from nonet.cli.facts import print_facts
     from prop_ir.facts import describe
 
-    facts = describe(options.path)
-    if options.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
-        return 0
-    for part, entries in facts.items():
-        print(part)
-        width = max((len(name) for name in entries), default=0) + 2
-        for name, value in entries.items():
-            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-            print(f"  {name:<{width}}{shown}")
+    print_facts(describe(options.path), as_json=options.json)
     return 0
