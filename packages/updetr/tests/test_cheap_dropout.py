@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from nonet.testing import threads
 from updetr.attention import Attention
 from updetr.dropout import Dropout, dropped
 
@@ -37,6 +38,34 @@ def test_the_four_elements_of_a_word_are_dropped_alike_and_independently():
     assert (correlations.fill_diagonal_(0).abs() < 5 / np.sqrt(len(zeroed))).all()
     after = (centred[:-1, 3] * centred[1:, 0]).mean() / (0.25 * 0.75)  # from one word to the next
     assert abs(float(after)) < 5 / np.sqrt(len(zeroed))
+
+
+def test_the_mask_is_that_of_splitmix_whatever_the_threads():
+    from updetr.dropout_compiled import PART, Dropped
+
+    count, mask = 4 * PART + 4 * PART // 2 + 3, (1 << 64) - 1
+    masks = []
+    for number in (1, 2):
+        with threads(number):
+            masks.append(Dropped.apply(torch.ones(count), 30_000, 1.0, 7))
+    assert torch.equal(*masks)
+    for element in (0, 1, 2, 3, 4, 4099, 4 * PART - 1, 4 * PART, count - 1):
+        z = (7 + (element // 4 + 1) * 0x9E3779B97F4A7C15) & mask
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        bits = ((z ^ (z >> 31)) >> (16 * (element % 4))) & 0xFFFF
+        assert (masks[0][element] > 0) == (bits >= 30_000)
+
+
+def test_gradients_of_gradients_pass_as_well():
+    x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+
+    def same_draw(x):
+        torch.manual_seed(3)
+        return dropped(x, 0.4) * x
+
+    assert torch.autograd.gradcheck(same_draw, (x,))
+    assert torch.autograd.gradgradcheck(same_draw, (x,))
 
 
 def test_draws_differ_and_come_again_with_the_seed():

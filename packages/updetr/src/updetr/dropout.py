@@ -2,7 +2,7 @@
 
 There, torch draws a Bernoulli number for each element, which takes a small detection transformer as long as
 its layers do. Here 64 random bits decide on four elements, with 16 bits each, so that the share is exact to
-1 / 65,536. Elsewhere it is torch's own.
+1 / 65,536, and gradients make the mask again. Elsewhere it is torch's own.
 """
 
 import torch
@@ -45,6 +45,9 @@ def dropped(x: Tensor, share: float) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, share)
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= cut - LEVELS // 2
-    return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - cut))
+    from updetr.dropout_compiled import Dropped
+
+    seed = int(torch.randint(2**62, ()))
+    exact = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    found: Tensor = Dropped.apply(exact, cut, LEVELS / (LEVELS - cut), seed)  # type: ignore[no-untyped-call]
+    return found.to(x.dtype)
