@@ -26,6 +26,7 @@ from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
 from nonet.training.trainer import build_trainer
+from ponderv2.batch_shares import check_shares
 from ponderv2.block_mask import BlockMask
 from ponderv2.held_views import HeldBatch
 from ponderv2.loss_guard import LossGuard
@@ -70,6 +71,7 @@ def pretrain(options: "Options") -> Path:
         return pretrain_outdoor(options)
     resumed, notes = folder_of(options.resume), list[str]()
     data = read_pretrain_data(options, notes.append)
+    check_shares(data.batches, options.trainer)
     text = read_text(options, data.classes)
     seed_all(options.trainer.seed)
     model = new_model(options, tuple(data.scenes), _width(text), notes.append)
