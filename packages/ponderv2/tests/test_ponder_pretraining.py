@@ -191,8 +191,18 @@ def test_init_brings_its_sizes_and_weights(whole, scenes, tmp_path):
     )
     with pytest.raises(UserError, match="volume is given"):
         new_model(options(init=str(folder), volume=(32, 32, 32)), ("scannet",), 0)
-    with pytest.raises(UserError, match="channels make 3 numbers"):
+    with pytest.raises(UserError, match=r"channels are color, and .* learned from color normal: give these"):
         new_model(options(init=str(folder), volume=None, channels=("color",)), ("scannet",), 0)
+    with pytest.raises(UserError, match=r"channels are normal color, and .* learned from color normal"):
+        new_model(options(init=str(folder), volume=None, channels=("normal", "color")), ("scannet",), 0)
+    said = []
+    new_model(options(init=str(folder), volume=None), ("scannet",), 0, said.append)
+    assert not [line for line in said if "voxels" in line]
+    new_model(options(init=str(folder), volume=None, voxel=0.3), ("scannet",), 0, said.append)
+    assert f"warning: voxels of 0.3 m, but {folder} was trained on 0.4 m" in said
+    save_model(tmp_path / "unsaid", source, {})  # as of a checkpoint that was converted
+    with pytest.raises(UserError, match="channels make 3 numbers"):
+        new_model(options(init=str(tmp_path / "unsaid"), volume=None, channels=("color",)), ("scannet",), 0)
     with pytest.raises(UserError, match="has norms for one norm for all"):
         new_model(options(init=str(folder), volume=None, prompt="ppt"), ("scannet",), 0)
 

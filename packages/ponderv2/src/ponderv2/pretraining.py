@@ -31,7 +31,7 @@ from ponderv2.block_mask import BlockMask
 from ponderv2.held_views import HeldBatch
 from ponderv2.loss_guard import LossGuard
 from ponderv2.model_config import PonderConfig, size
-from ponderv2.model_folders import load_model, put, save_model
+from ponderv2.model_folders import load_model, put, read_model, save_model
 from ponderv2.ponder import PonderModel, build_ponder
 from ponderv2.pretrain_data import PretrainData, read_pretrain_data, read_text
 from ponderv2.pretrain_module import PretrainModule
@@ -127,17 +127,25 @@ def new_model(
                 config, volume=dataclasses.replace(config.volume, shape=options.volume)
             )
         return build_ponder(_with_options(config, options), mask=_mask(options, channels))
-    source = load_model(options.init)
+    source, facts = load_model(options.init), read_model(options.init).facts
     config = source.config
     if options.volume is not None and options.volume != config.volume.shape:
         raise UserError(f"volume is given, but {options.init} brings its own: leave it out")
     if config.backbone.in_channels != channels:
         raise UserError(
+    known = tuple(facts.get("channels", ()))  # those of a converted checkpoint are not known
+    if known and known != options.channels:
+        raise UserError(
+            f"channels are {' '.join(options.channels)}, and {options.init} learned from {' '.join(known)}: "
+            "give these, in this order"
+        )
             f"channels make {channels} numbers of a point, and {options.init} takes "
             f"{config.backbone.in_channels}: name its channels"
         )
     if set(config.backbone.datasets) != set(norms):
         theirs = ", ".join(config.backbone.datasets) or "one norm for all"
+    if (trained := facts.get("voxel")) is not None and not math.isclose(trained, options.voxel):
+        say(f"warning: voxels of {options.voxel:g} m, but {options.init} was trained on {trained:g} m")
         raise UserError(f"{options.init} has norms for {theirs}: give these data sets, and the same prompt")
     field = dataclasses.replace(config.field, semantic=text_width)
     config = dataclasses.replace(config, field=field)
