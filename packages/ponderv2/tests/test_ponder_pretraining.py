@@ -24,7 +24,7 @@ from ponderv2.held_views import HeldScenes
 from ponderv2.model_folders import load_model, read_model, save_model
 from ponderv2.pretrain_data import read_pretrain_data, read_text
 from ponderv2.pretrain_module import PretrainModule
-from ponderv2.pretraining import new_model, state_of
+from ponderv2.pretraining import leaves_weights_out, new_model, state_of
 from ponderv2.semantic_heads import LanguageHead
 from ponderv2.view_split import held_numbers, spread, training_part
 
@@ -273,6 +273,27 @@ def test_the_loss_of_points_against_class_names_is_learned_from(monkeypatch, tmp
     scores = 100 * feature @ text["s3dis"].T
     expected = torch.nn.functional.cross_entropy(scores, batch.semantic)
     torch.testing.assert_close(terms["point_text"].detach(), expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_data_parallelism_is_told_where_a_step_gives_some_weights_no_gradient(scenes, tmp_path):
+    """With each loss left out in turn, against the gradients themselves."""
+    labels = {"supervision": "labels2d", "text": str(write_text(tmp_path / "t.npz"))}
+    data = read_pretrain_data(options(**labels), lambda text: None)
+    batch = data.collate([data.train[(0, 0)]])
+    told = {}
+    for name in ("none", *TERMS, "semantic"):
+        chosen = options(**labels, losses={} if name == "none" else {name: 0.0})
+        module = module_for(chosen, data, read_text(chosen, data.classes))
+        _, terms = module.rendered_terms(batch, 0)
+        sum(terms.values()).backward()
+        without = [key for key, weight in module.model.named_parameters() if weight.grad is None]
+        told[name] = leaves_weights_out(chosen, module.model)
+        assert told[name] or not without, name
+    assert told["semantic"]
+    assert told["color"]
+    assert not told["none"]
+    assert not leaves_weights_out(options(losses={"semantic": 0.0}), new_model(options(), ("scannet",), 0))
+    assert leaves_weights_out(options(), new_model(options(prompt="ppt"), ("scannet", "s3dis"), 0))
 
 
 def test_a_run_on_several_data_sets_takes_turns_and_learns_from_points(monkeypatch, tmp_path):

@@ -97,7 +97,7 @@ def pretrain(options: "Options") -> Path:
         )  # fmt: skip
         fit(
             module, step_data, run, trainer, state=state_of(options, trainer),
-            unused=len(model.config.backbone.datasets) > 1 or _some_loss_is_off(options),
+            unused=leaves_weights_out(options, model),
         )  # fmt: skip
         if run.writes:
             finish(options, run, module, facts_of(options, data), resumed is not None)
@@ -222,6 +222,15 @@ def account(options: "Options", data: PretrainData, model: nn.Module) -> list[st
     """Lines of what is about to happen."""
     scenes = ", ".join(f"{count:,} of {name}" for name, count in data.scenes.items())
     lines = [f"scenes: {scenes}; {data.held_views:,} views are held out", SUPERVISION[options.supervision]]
+def leaves_weights_out(options: "Options", model: PonderModel) -> bool:
+    """Whether a step may give some weights no gradient, which data parallelism has to be told.
+
+    So it is with norms of several data sets, and where the loss has a weight of 0 that alone teaches a part.
+    """
+    names = ["color", "sdf", "eikonal", *(["semantic"] if model.config.field.semantic else [])]
+    return len(model.config.backbone.datasets) > 1 or not all(getattr(options.losses, name) for name in names)
+
+
     if options.supervision == "labels2d" and options.prompt == "ppt" and options.point_text:
         lines.append(f"labels of points are learned from, too (point_text {options.point_text:g})")
     parameters = sum(weight.numel() for weight in model.parameters())
@@ -280,8 +289,3 @@ def _mask(options: "Options", channels: int) -> BlockMask | None:
 
 def _width(text: Mapping[str, Tensor]) -> int:
     return max((int(vectors.shape[1]) for vectors in text.values()), default=0)
-
-
-def _some_loss_is_off(options: "Options") -> bool:
-    weights = dataclasses.asdict(options.losses)
-    return not all(weights[name] for name in ("color", "sdf", "eikonal"))
