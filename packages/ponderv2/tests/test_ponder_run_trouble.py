@@ -1,17 +1,31 @@
-"""Runs that cannot begin, and what the world around them does: too many processes, a full disk, read-only data."""
+"""Runs that cannot begin, and trouble around them: processes, labels, unusable frames, disks."""
 
+import errno
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
+from nonet.errors import UserError
 from nonet.report import Page
 from nonet.testing import call_cli, one_thread, replaced
+from nonet.training.checkpoints import read_checkpoint
 from ponderv2 import pretrain_data, run_pictures
+from ponderv2.label_scan import scan_labels
+from ponderv2.left_out import LIST, SHOWN, LeftOut
+from ponderv2.normals import with_normals
+from ponderv2.reading import open_scenes
+from ponderv2.scenes import ChosenViews
+from ponderv2.synthetic import CLASSES
+from ponderv2.synthetic_layouts import write_image, write_ply_cloud, write_rooms
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 from made_up_streets import write_nuscenes
-from small_runs import WORDS, opener, rooms
+from small_runs import WORDS, opener, rooms, write_text
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,7 +50,7 @@ def pretrain(folder, *more, data="synthetic:2"):
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------------------------------------------- processes
+# ---- processes
 
 
 def refused(done, folder, text):
@@ -46,7 +60,7 @@ def refused(done, folder, text):
 
 
 def test_batches_smaller_than_the_number_of_processes_leave_no_run(tmp_path, monkeypatch):
-    """One scene of s3dis beside two of scannet: it is known before the first step that two cannot share it."""
+    """One scene of s3dis beside two of scannet: two processes cannot share it."""
     both = rooms("scannet", "s3dis")
     monkeypatch.setattr(pretrain_data, "open_scenes", opener(both.of(list(both)[:3])))
     done = pretrain(tmp_path / "run", "--trainer.devices", "2")
@@ -61,3 +75,75 @@ def test_so_do_those_of_a_fine_tuning_and_those_of_streets(tmp_path):
     words = ("--data", f"nuscenes:{tmp_path / 'streets'}", "--modality", "lidar", "--size", "tiny")
     done = call_cli("ponderv2", "pretrain", *words, "--batch", "1", "--trainer.validate-every", "0", *two)
     refused(done, tmp_path / "run", "there are batches of 1 for 2 processes: use fewer devices, raise batch")
+
+
+# ---- labels
+
+
+def refusal(scenes, *, points=False, images=False):
+    with pytest.raises(UserError) as caught:
+        scan_labels(list(scenes), scenes.classes, points=points, images=images)
+    return str(caught.value)
+
+
+def test_labels_out_of_range_end_a_pre_training_before_it_begins(tmp_path, monkeypatch):
+    """The last view of the last scene has one: no sample of scenes and views would show it."""
+    scenes = rooms("scannet")
+    view = scenes[1].view
+
+    def spoiled(index):
+        found = view(index)
+        label = found.label.copy()
+        label[5, :3] = 7, 5, -3
+        return replace(found, label=label) if index == 3 else found
+
+    scenes[1].view = spoiled
+    monkeypatch.setattr(pretrain_data, "open_scenes", opener(scenes))
+    words = ("--supervision", "labels2d", "--text", write_text(tmp_path / "text.npz"))
+    done = pretrain(tmp_path / "run", *words)
+    refused(done, tmp_path / "run", "scene room0001, view 000003: labels -3, 5, 7 are none of the 5 classes")
+
+
+def test_labels_of_points_are_looked_at_where_they_teach():
+    scenes = rooms("scannet")
+    cloud = scenes[1].cloud()
+    semantic = cloud.semantic.copy()
+    semantic[7] = 5
+    scenes[1].cloud = lambda: replace(cloud, semantic=semantic)
+    assert "scene room0001, points: labels 5 are none" in refusal(scenes, points=True, images=True)
+    scan_labels(list(scenes), scenes.classes, points=False, images=True)
+    scenes[1].cloud = lambda: replace(cloud, semantic=None)
+    assert "its points have no labels: set point_text to 0" in refusal(scenes, points=True)
+    scenes.classes.clear()
+    assert "scannet has no names of its classes" in refusal(scenes, images=True)
+
+
+class Packed(ChosenViews):
+    """A scene whose views were checked, and may not be read again."""
+
+    checked = True
+
+    def view(self, index):
+        raise AssertionError("read again")
+
+
+def test_what_was_checked_when_it_was_packed_is_not_read_again():
+    scenes = rooms("scannet")
+    packed = scenes.of(Packed(scene, range(4)) for scene in scenes)
+    scan_labels(list(with_normals(packed)), packed.classes, points=True, images=True)
+    assert packed[0].with_views([1, 2]).checked
+    with pytest.raises(AssertionError):
+        packed[0].view(0)
+
+
+def test_the_labels_of_a_cloud_in_a_file_are_checked_as_it_is_read(tmp_path):
+    """Hence by `prepare`, too, which all packed data went through."""
+    (room,) = rooms("rgbd", each=1)
+    folder = write_rooms("rgbd", [room], tmp_path / "rgbd")
+    cloud = room.cloud()
+    assert open_scenes(f"rgbd:{folder}")[0].cloud().semantic.max() < len(CLASSES)
+    semantic = cloud.semantic.copy()
+    semantic[3] = 9
+    write_ply_cloud(folder / room.name / "cloud.ply", replace(cloud, semantic=semantic))
+    with pytest.raises(UserError, match=r"cloud\.ply: labels 9 are none of the 5 classes"):
+        open_scenes(f"rgbd:{folder}")[0].cloud()

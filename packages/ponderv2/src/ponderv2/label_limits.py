@@ -122,6 +122,11 @@ class LimitedScene(Scene):
         self.kept = np.unique(labelled)
 
     @property
+    def checked(self) -> bool:
+        """As the scene."""
+        return self.scene.checked
+
+    @property
     def view_names(self) -> tuple[str, ...]:
         """The scene's."""
         return self.scene.view_names

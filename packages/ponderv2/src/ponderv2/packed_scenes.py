@@ -74,6 +74,11 @@ class PackedScene(Scene):
         return bool(self.note["fused"])
 
     @property
+    def checked(self) -> bool:
+        """Packing reads every view, and its reader refuses labels out of range."""
+        return True
+
+    @property
     def step(self) -> int | None:
         """Of the fusion, see `view_fusion.fuse_views`; who packs anew asks for it."""
         return None if self.note["step"] is None else int(self.note["step"])

@@ -10,6 +10,8 @@ from ponderv2.batches import Collate, SceneDataset, draw_views
 from ponderv2.class_text import read_class_text
 from ponderv2.held_views import HeldScenes
 from ponderv2.label_limits import limit_annotations, limit_scenes
+from ponderv2.label_scan import scan_labels
+from ponderv2.left_out import SHOWN
 from ponderv2.mixed_batches import MixedBatches, MixedScenes
 from ponderv2.reading import open_scenes
 from ponderv2.scenes import Scene, SceneList
@@ -54,7 +56,8 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
         say: takes remarks.
 
     Raises:
-        UserError: scenes cannot be read, have no views, lack channels or labels, or ratios do not fit.
+        UserError: scenes cannot be read, have no views, lack channels or labels, have labels out of range
+            that would be learned from, or ratios do not fit.
     """
     scenes = open_scenes(
         options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step,
@@ -67,10 +70,14 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
     groups = grouped(scenes, say)
     labels = options.supervision == "labels2d"
     for name, group in groups.items():
-        images = labels and options.la_file is None  # which hides those of images
+    images = labels and options.la_file is None  # which hides those of images
         check_scene(group[0], options.channels, images, scenes.classes.get(name))
     ratios = options.ratio_of()
     if ratios and set(ratios) != set(groups):
+    if labels and options.resume is None:
+        points = options.prompt == "ppt" and options.point_text > 0
+        learned = [scene for group in groups.values() for scene in group]
+        scan_labels(learned, scenes.classes, points=points, images=images)
         raise UserError(
             f"ratios name {', '.join(ratios)}, and the data sets are {', '.join(groups)}: name each one"
         )
