@@ -147,3 +147,64 @@ def test_the_labels_of_a_cloud_in_a_file_are_checked_as_it_is_read(tmp_path):
     write_ply_cloud(folder / room.name / "cloud.ply", replace(cloud, semantic=semantic))
     with pytest.raises(UserError, match=r"cloud\.ply: labels 9 are none of the 5 classes"):
         open_scenes(f"rgbd:{folder}")[0].cloud()
+
+
+# ---- frames and scenes that are left out
+
+
+def test_frames_that_a_worker_leaves_out_and_dropped_scenes_are_named_and_counted(tmp_path):
+    """One of two rooms has an empty depth image, and both together have more voxels than are allowed."""
+    folder = write_rooms("rgbd", list(rooms("rgbd")), tmp_path / "rgbd")
+    write_image(folder / "room0001" / "depth" / "000002.png", np.zeros((24, 32), np.uint16))
+    words = ("--hold-out", "0", "--views", "4", "--trainer.workers", "1", "--max-points", "600")
+    done = pretrain(tmp_path / "run", *words, data=f"rgbd:{folder}")
+    assert done.returncode == 0, done.stderr
+    line = f"{folder / 'room0001' / 'depth' / '000002.png'}: no pixel has depth"
+    assert done.stderr.count(f"{line} (left out)") == 1
+    assert f"left out: 1 frames that cannot be used ({tmp_path / 'run' / LIST})" in done.stderr
+    dropped = [name for name in ("room0000", "room0001") if f"scene {name}: over max_points" in done.stderr]
+    assert dropped
+    assert f"left out: {len(dropped)} scenes over max_points, 4 times in all: " in done.stderr
+    listed = (tmp_path / "run" / LIST).read_text().splitlines()
+    assert sorted(listed) == sorted([line, *(f"scene {name}: over max_points" for name in dropped)])
+
+
+class Said:
+    """A run that remembers what it says."""
+
+    writes = True
+
+    def __init__(self, folder):
+        self.folder, self.lines = folder, []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def test_what_is_left_out_is_said_once_and_the_list_goes_on(tmp_path):
+    def finished(known, *batches):
+        run = Said(tmp_path)
+        notes = LeftOut(run, known)
+        for remarks, dropped in batches:
+            notes.on_train_batch_end(None, None, None, SimpleNamespace(remarks=remarks, dropped=dropped), 0)
+        notes.on_train_end(None, None)
+        return run.lines
+
+    names = [f"{number}.png: no depth" for number in range(SHOWN + 2)]
+    lines = finished(
+        ["old.png: no depth"], (names[:2], ("b",)), (["old.png: no depth"], ()), (names, ("a", "b"))
+    )
+    assert lines == [
+        *(f"{name} (left out)" for name in names[:2]),
+        "scene b: over max_points together with the others of a batch (left out)",
+        *(f"{name} (left out)" for name in names[2:SHOWN]),
+        "more frames are left out",
+        "scene a: over max_points together with the others of a batch (left out)",
+        f"left out: {SHOWN + 3} frames that cannot be used ({tmp_path / LIST})",
+        f"left out: 2 scenes over max_points, 3 times in all: b 2, a 1 ({tmp_path / LIST})",
+    ]
+    before = (tmp_path / LIST).read_text().splitlines()
+    assert before == ["old.png: no depth", *names, "scene b: over max_points", "scene a: over max_points"]
+    finished([], (["new.png: no depth", names[0]], ()))
+    assert (tmp_path / LIST).read_text().splitlines() == [*before, "new.png: no depth"]
+    assert finished([], ([], ())) == []

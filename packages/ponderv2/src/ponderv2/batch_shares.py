@@ -24,6 +24,6 @@ def check_shares(batches: Batches, trainer: TrainerOptions) -> None:
     least = min(len(items) for items in batches.epoch(0))
     if least < processes:
         raise UserError(
-            f"there are batches of {least} for {processes} processes: use fewer devices, raise batch, or give "
-            "more frames"
+            f"there are batches of {least} for {processes} processes: use fewer devices, raise batch, or "
+            "give more frames"
         )

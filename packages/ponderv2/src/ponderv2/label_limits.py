@@ -116,7 +116,7 @@ class LimitedScene(Scene):
     """
 
     def __init__(self, scene: Scene, labelled: Ints) -> None:
-        super().__init__(scene.name, scene.dataset, skipped=scene.skipped)
+        super().__init__(scene.name, scene.dataset, skipped=scene.skipped, remarks=scene.remarks)
         self.scene = scene
         self.up, self.classes = scene.up, scene.classes
         self.kept = np.unique(labelled)

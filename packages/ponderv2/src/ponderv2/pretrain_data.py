@@ -37,6 +37,7 @@ class PretrainData(NamedTuple):
         scenes: number of scenes of each data set.
         classes: class names of each data set that has labels.
         held_views: number of views that are held out, over all scenes.
+        remarks: a line for each frame or scene that was left out so far.
     """
 
     train: MixedScenes
@@ -46,6 +47,7 @@ class PretrainData(NamedTuple):
     scenes: dict[str, int]
     classes: dict[str, tuple[str, ...]]
     held_views: int
+    remarks: tuple[str, ...]
 
 
 def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
@@ -69,15 +71,15 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
         scenes = limit_annotations(scenes, options.la_file)
     groups = grouped(scenes, say)
     labels = options.supervision == "labels2d"
-    for name, group in groups.items():
     images = labels and options.la_file is None  # which hides those of images
+    for name, group in groups.items():
         check_scene(group[0], options.channels, images, scenes.classes.get(name))
-    ratios = options.ratio_of()
-    if ratios and set(ratios) != set(groups):
     if labels and options.resume is None:
         points = options.prompt == "ppt" and options.point_text > 0
         learned = [scene for group in groups.values() for scene in group]
         scan_labels(learned, scenes.classes, points=points, images=images)
+    ratios = options.ratio_of()
+    if ratios and set(ratios) != set(groups):
         raise UserError(
             f"ratios name {', '.join(ratios)}, and the data sets are {', '.join(groups)}: name each one"
         )
@@ -97,12 +99,17 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
     held = HeldScenes(
         shown, every=options.hold_out, voxel=options.voxel, channels=options.channels, side=options.val_side
     )
+    for reason, number in scenes.skipped.items():
+        say(f"left out: {number:,} for {reason}")
+    for line in scenes.remarks[:SHOWN]:
+        say(f"  {line}")
     return PretrainData(
         MixedScenes(datasets), batches, Collate(options.channels, max_points=options.max_points),
         held if len(held) else None,
         dict(zip(groups, counts, strict=True)),
         {name: scenes.classes[name] for name in groups if name in scenes.classes},
         sum(len(held_numbers(len(scene.view_names), options.hold_out)) for scene in scenes),
+        tuple(scenes.remarks),
     )  # fmt: skip
 
 
@@ -112,8 +119,6 @@ def grouped(scenes: SceneList, say: Say) -> dict[str, list[Scene]]:
     Raises:
         UserError: no scene has a view.
     """
-    for remark in scenes.remarks:
-        say(remark)
     groups: dict[str, list[Scene]] = {}
     without: list[str] = []
     for scene in scenes:

@@ -48,7 +48,7 @@ class PretrainDataOptions:
     rays: int = 256
     """rays of a view, through pixels with depth"""
     max_points: int | None = 2_000_000
-    """voxels of a batch at most, on each device; scenes beyond it are left out, and counted"""
+    """voxels of a batch at most, on each device; scenes beyond it are left out, named and counted"""
     modality: Modality = "none"
     """none: rooms, by the options above; lidar, camera: streets, by the options outdoor.*"""
     outdoor: OutdoorOptions = field(default_factory=OutdoorOptions)

@@ -1,6 +1,7 @@
 """From the options of `pretrain` to a run folder with a pre-trained model (ours)."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from nonet.training.trainer import build_trainer
 from ponderv2.batch_shares import check_shares
 from ponderv2.block_mask import BlockMask
 from ponderv2.held_views import HeldBatch
+from ponderv2.left_out import LeftOut
 from ponderv2.loss_guard import LossGuard
 from ponderv2.model_config import PonderConfig, size
 from ponderv2.model_folders import load_model, put, read_model, save_model
@@ -97,7 +99,7 @@ def pretrain(options: "Options") -> Path:
         )  # fmt: skip
         fit(
             module, step_data, run, trainer, state=state_of(options, trainer),
-            unused=leaves_weights_out(options, model),
+            unused=leaves_weights_out(options, model), callbacks=[LeftOut(run, data.remarks)],
         )  # fmt: skip
         if run.writes:
             finish(options, run, module, facts_of(options, data), resumed is not None)
@@ -131,21 +133,21 @@ def new_model(
     config = source.config
     if options.volume is not None and options.volume != config.volume.shape:
         raise UserError(f"volume is given, but {options.init} brings its own: leave it out")
-    if config.backbone.in_channels != channels:
-        raise UserError(
     known = tuple(facts.get("channels", ()))  # those of a converted checkpoint are not known
     if known and known != options.channels:
         raise UserError(
             f"channels are {' '.join(options.channels)}, and {options.init} learned from {' '.join(known)}: "
             "give these, in this order"
         )
+    if config.backbone.in_channels != channels:
+        raise UserError(
             f"channels make {channels} numbers of a point, and {options.init} takes "
             f"{config.backbone.in_channels}: name its channels"
         )
-    if set(config.backbone.datasets) != set(norms):
-        theirs = ", ".join(config.backbone.datasets) or "one norm for all"
     if (trained := facts.get("voxel")) is not None and not math.isclose(trained, options.voxel):
         say(f"warning: voxels of {options.voxel:g} m, but {options.init} was trained on {trained:g} m")
+    if set(config.backbone.datasets) != set(norms):
+        theirs = ", ".join(config.backbone.datasets) or "one norm for all"
         raise UserError(f"{options.init} has norms for {theirs}: give these data sets, and the same prompt")
     field = dataclasses.replace(config.field, semantic=text_width)
     config = dataclasses.replace(config, field=field)
@@ -165,6 +167,7 @@ def fit(
     *,
     state: Mapping[str, Any],
     unused: bool = False,
+    callbacks: Sequence[L.Callback] = (),
 ) -> None:
     """Train in a run's folder; from its last checkpoint on if there is one.
 
@@ -175,12 +178,13 @@ def fit(
         trainer: length, devices, precision.
         state: plain values that a checkpoint must share with the call that goes on from it.
         unused: some steps leave weights out.
+        callbacks: more of them.
 
     Raises:
         RunFailed: a loss is not finite, or memory does not suffice.
         UserError: a checkpoint of other settings.
     """
-    callbacks = [StateOfRun(**state), LossGuard(run)]
+    callbacks = [StateOfRun(**state), LossGuard(run), *callbacks]
     engine = build_trainer(trainer, run, callbacks=callbacks, unused=unused)
     last = run.checkpoints / "last.ckpt"
     if not last.exists():
@@ -218,10 +222,6 @@ def state_of(options: "Options", trainer: TrainerOptions) -> dict[str, Any]:
     return run_settings(options, trainer)
 
 
-def account(options: "Options", data: PretrainData, model: nn.Module) -> list[str]:
-    """Lines of what is about to happen."""
-    scenes = ", ".join(f"{count:,} of {name}" for name, count in data.scenes.items())
-    lines = [f"scenes: {scenes}; {data.held_views:,} views are held out", SUPERVISION[options.supervision]]
 def leaves_weights_out(options: "Options", model: PonderModel) -> bool:
     """Whether a step may give some weights no gradient, which data parallelism has to be told.
 
@@ -231,6 +231,10 @@ def leaves_weights_out(options: "Options", model: PonderModel) -> bool:
     return len(model.config.backbone.datasets) > 1 or not all(getattr(options.losses, name) for name in names)
 
 
+def account(options: "Options", data: PretrainData, model: nn.Module) -> list[str]:
+    """Lines of what is about to happen."""
+    scenes = ", ".join(f"{count:,} of {name}" for name, count in data.scenes.items())
+    lines = [f"scenes: {scenes}; {data.held_views:,} views are held out", SUPERVISION[options.supervision]]
     if options.supervision == "labels2d" and options.prompt == "ppt" and options.point_text:
         lines.append(f"labels of points are learned from, too (point_text {options.point_text:g})")
     parameters = sum(weight.numel() for weight in model.parameters())
