@@ -230,20 +230,6 @@ def test_nothing_is_written_into_a_data_set(written):
         assert contents(folder) == before
 
 
-def test_a_read_only_data_set_works(written):
-    folder = written["scannet"]
-    places = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-    try:
-        for place in places:
-            place.chmod(0o555)
-        scene = open_scenes(f"scannet:{folder}:train")[0]
-        assert scene.view(1).depth.any()
-        assert len(scene.cloud()) == 1500
-    finally:
-        for place in places:
-            place.chmod(0o755)
-
-
 def test_clouds_of_all_formats_are_equal(rooms, written):
     scenes = open_scenes(f"cloud:{written['cloud']}")
     assert {scene.file.suffix for scene in scenes} == {".ply", ".pcd", ".npz"}

@@ -208,3 +208,66 @@ def test_what_is_left_out_is_said_once_and_the_list_goes_on(tmp_path):
     finished([], (["new.png: no depth", names[0]], ()))
     assert (tmp_path / LIST).read_text().splitlines() == [*before, "new.png: no depth"]
     assert finished([], ([], ())) == []
+
+
+# ---- disks
+
+
+def contents(folder):
+    """Everything below a folder: bytes, sizes and times of files, times of folders."""
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_size, path.is_file() and path.read_bytes())
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+def test_a_read_only_data_set_is_pre_trained_on_and_stays_as_it_is(tmp_path):
+    """Regression: the original renames bad views of this layout to .bad as it trains. One has no pose."""
+    folder = write_rooms("s3dis", list(rooms("s3dis")), tmp_path / "s3dis")
+    spoiled = sorted(folder.rglob("*_rgbd/*.pth"))[1]
+    torch.save(torch.load(spoiled, weights_only=False) | {"extrinsic": np.full((4, 4), np.nan)}, spoiled)
+    places = [path for path in [folder, *folder.rglob("*")] if path.is_dir()]
+    before = contents(folder)
+    try:
+        for place in places:
+            place.chmod(0o555)  # an administrator may write all the same: hence the comparison
+        words = ("--views", "4", "--trainer.steps", "2")
+        done = pretrain(tmp_path / "run", *words, data=f"s3dis:{folder}")
+    finally:
+        for place in places:
+            place.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert f"{spoiled}: pose not finite" in done.stderr
+    assert contents(folder) == before
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    """The second checkpoint breaks off after half of its bytes."""
+    save, times = torch.save, []
+
+    def full(content, path, **more):
+        save(content, path, **more)
+        if Path(path).name.startswith(".last.ckpt"):
+            times.append(content["global_step"])
+            if len(times) == 2:
+                Path(path).write_bytes(Path(path).read_bytes()[: Path(path).stat().st_size // 2])
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        done = pretrain(tmp_path / "run")
+    assert done.returncode == 1
+    kept = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    *_, line = done.stderr.splitlines()
+    assert f"{kept}: the checkpoint could not be written ([Errno 28] No space left on device)" in line
+    assert "the last good one is still there: make room on the disk, and resume the run" in line
+    assert "Traceback" not in done.stderr
+    assert times == [2, 4]
+    assert [path.name for path in kept.parent.iterdir()] == ["last.ckpt"]
+    assert read_checkpoint(kept)["global_step"] == 2
+    done = call_cli(
+        "ponderv2", *replaced(["pretrain", "--data", "synthetic:2", *WORDS], "--val-scenes", "0"), "--resume",
+        tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert read_checkpoint(kept)["global_step"] == 4
