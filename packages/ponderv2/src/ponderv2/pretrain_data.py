@@ -94,7 +94,8 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
     ]  # fmt: skip
     counts = [len(group) for group in groups.values()]
     batch = min(options.batch, max(counts))
-    batches = MixedBatches(counts, batch, seed, [ratios.get(name, 1) for name in groups])
+    turns = [ratios.get(name, 1) for name in groups]
+    batches = MixedBatches(counts, batch, seed, turns, accumulate=options.trainer.accumulate)
     shown = to_validate(groups, options.val_scenes, options.hold_out)
     held = HeldScenes(
         shown, every=options.hold_out, voxel=options.voxel, channels=options.channels, side=options.val_side

@@ -87,8 +87,8 @@ class LabelOptions:
     prompt: Literal["none", "ppt"] = "none"
     """ppt: norms of their own for each data set, and a context (point prompt training)"""
     ratios: tuple[str, ...] = ()
-    """batches of each data set in a turn, NAME=NUMBER, such as structured3d=4 scannet=2 s3dis=1; none: one of
-    each"""
+    """steps of each data set in a turn, NAME=NUMBER, such as structured3d=4 scannet=2 s3dis=1; none: one of
+    each. The batches that a step accumulates are of one data set"""
     point_text: float = 1.0
     """labels2d with ppt: weight of the loss of labelled points against the text vectors; the released code
     computes it, and never learns from it: 0"""
