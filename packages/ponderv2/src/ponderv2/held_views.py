@@ -83,6 +83,7 @@ class HeldScenes:
         self, scenes: Sequence[Scene], *, every: int, voxel: float, channels: Sequence[str], side: int
     ) -> None:
         self.scenes, self.every, self.voxel, self.side = list(scenes), every, voxel, side
+        self._parts = [training_part(scene, every) for scene in self.scenes]  # keep normals and fused clouds
         self.collate = Collate(channels)
 
     def whole(self) -> int:
@@ -106,8 +107,7 @@ class HeldScenes:
         held = first_usable(scene, spread(numbers, MOST), MOST)
         others = [number for number in range(count) if number not in set(numbers)]
         seen = first_usable(scene, others[len(others) // 2 :], 1)
-        part = training_part(scene, self.every)
-        sample = sample_of(part, [*held, *seen])
+        sample = sample_of(self._parts[pair[1]], [*held, *seen])
         sample = through(sample, plain_transforms(self.voxel), np.random.default_rng(0))
         views = tuple(shrunk(view, -(-max(view.depth.shape) // self.side)) for view in sample.views)
         batch = self.collate([Item(sample, None, 0)])
