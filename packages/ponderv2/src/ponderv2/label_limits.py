@@ -110,6 +110,9 @@ def limit_annotations(scenes: SceneList, path: Path) -> SceneList:
 class LimitedScene(Scene):
     """A scene of which only some points are labelled; its images are not.
 
+    The numbers name points of the whole cloud: it stays whole even where it is fused from views of which some
+    are held out, and `fused` is False.
+
     Args:
         scene: the scene with all labels.
         labelled: (L,) numbers of its labelled points.
