@@ -41,6 +41,19 @@ def test_a_batch_is_of_one_data_set_and_turns_follow_the_ratios():
     assert all(len(batch) <= 2 for epoch in epochs for batch in epoch)
 
 
+def test_the_batches_of_a_step_are_of_one_data_set():
+    """Three are accumulated: six of a and three of b make up a turn, and no step begins within a block."""
+    batches = MixedBatches((8, 3), 2, 7, (2, 1), accumulate=3)
+    for epoch in range(3):
+        names = "".join("ab"[int(items[0]) % 11 >= 8] for items in batches.epoch(epoch))
+        assert names == "aaaaaabbb"
+    assert batches.steps(0) % 3 == 0
+    alone = MixedBatches((8,), 2, 7, accumulate=3)
+    assert [items.tolist() for items in alone.epoch(0)] == [
+        items.tolist() for items in MixedBatches((8,), 2, 7).epoch(0)
+    ]
+
+
 def test_items_of_a_data_set_come_up_equally_often():
     """b has 2 batches an epoch, its pass: 6 epochs are 6 passes; c has 1 of its 3: 6 epochs are 2 passes."""
     epochs = drawn((8, 3, 5), 2, (4, 2, 1), 6)

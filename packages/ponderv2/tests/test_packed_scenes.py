@@ -12,7 +12,7 @@ import pytest
 from nonet.errors import UserError
 from nonet.options import build
 from nonet.testing import call_cli
-from ponderv2 import preparing
+from ponderv2 import packed_scenes, preparing
 from ponderv2.commands.prepare import Options
 from ponderv2.held_views import HeldScenes
 from ponderv2.packed_scenes import open_packed
@@ -94,6 +94,28 @@ def test_scenes_travel_to_workers_and_their_arrays_may_be_changed(monkeypatch, t
     again = pickle.loads(pickle.dumps(found[0]))
     assert again.view(1).color.any()
     assert again.view(1).depth.any()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux which files are mapped")
+def test_few_files_are_mapped_at_once_and_all_come_back(monkeypatch, tmp_path):
+    """Two of the six files of three scenes; what was let go is mapped anew."""
+    monkeypatch.setattr(packed_scenes, "MAPPED", 2)
+    scenes = rooms("scannet", each=3)
+    _, found = packed(monkeypatch, scenes, tmp_path / "packed")
+
+    def mapped():
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        return {line.rpartition(" ")[2] for line in lines if str(tmp_path) in line}
+
+    for _ in range(2):
+        for one, two in zip(scenes, found, strict=True):
+            same_cloud(one.cloud(), two.cloud())
+            assert np.array_equal(one.view(1).color, two.view(1).color)
+            assert len(mapped()) <= 2
+    assert mapped() == {
+        str(tmp_path / "packed" / "00002-room0002" / name)
+        for name in ("cloud.safetensors", "views-000.safetensors")
+    }
 
 
 def test_depth_is_kept_in_16_bits_where_that_loses_nothing():

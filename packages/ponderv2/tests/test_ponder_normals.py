@@ -3,17 +3,20 @@
 import gc
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
 from small_runs import rooms
 
 from ponderv2 import normals
+from ponderv2.held_views import HeldScenes
 from ponderv2.normals import EstimatedNormals, estimate_normals, with_normals
-from ponderv2.scenes import PointCloud, Scene
+from ponderv2.scenes import ChosenViews, PointCloud, Scene
 
 
 class Bare(Scene):
@@ -76,6 +79,24 @@ def test_what_is_kept_has_a_limit_and_ends_with_its_scene(estimated, monkeypatch
     for _ in range(2):
         second.cloud()
     assert len(estimated) == 4
+
+
+class Stripped(ChosenViews):
+    """A room with four views, and no normals."""
+
+    def cloud(self):
+        return replace(super().cloud(), normal=None)
+
+
+def test_normals_of_validated_scenes_are_estimated_once_and_not_at_every_validation(estimated):
+    """Without the held-out view the scene is another one than that which holds it."""
+    whole = rooms("scannet", each=1)
+    scenes = with_normals(whole.of([Stripped(whole[0], range(4))]))
+    held = HeldScenes(list(scenes), every=4, voxel=0.4, channels=("normal",), side=16)
+    first, again = held[(0, 0)], held[(0, 0)]
+    assert len(first.held) == 1
+    assert torch.equal(first.batch.features, again.batch.features)
+    assert len(estimated) == 1
 
 
 def test_a_clouds_own_normals_stay(estimated):

@@ -161,6 +161,7 @@ def test_mistakes_of_pretraining_are_one_line(street, tmp_path, words, text):
         (("--groups.least", "5"), "groups is for rooms: leave it out on streets"),
         (("--augment", "gentle"), "augment gentle is for rooms"),
         (("--rates.lr", "0.01"), "rates: sgd is for rooms"),
+        (("--outdoor.image-rate", "0.5"), "outdoor.image_rate is for pretrain; here backbone_rate"),
     ],
 )
 def test_mistakes_of_detection_are_one_line(street, tmp_path, words, text):

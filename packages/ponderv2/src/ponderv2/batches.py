@@ -33,11 +33,14 @@ class Item(NamedTuple):
         sample: after all transforms, hence with voxels.
         rays: R of them over all its views; None without views.
         seed: for what the batch draws, such as which are mixed.
+        remarks: a line for each frame that this process found to be of no use as it read the item, and not
+            before; the one thing that depends on what was read before.
     """
 
     sample: Sample
     rays: Rays | None
     seed: int
+    remarks: tuple[str, ...] = ()
 
 
 class RayBatch(NamedTuple):
@@ -76,6 +79,7 @@ class Batch:
         dataset: the data set of all of them.
         names: B names of scenes; after Mix3D `A + B`.
         dropped: names of scenes left out because the batch had too many voxels.
+        remarks: those of its items, and of the dropped ones.
     """
 
     cells: Any
@@ -91,6 +95,7 @@ class Batch:
     dataset: str
     names: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -168,6 +173,7 @@ class SceneDataset:
             raise IndexError(number)
         random = generator(self.seed, "scene", epoch, number)
         scene = self.scenes[number % len(self.scenes)]
+        known = len(scene.remarks)
         sample = sample_of(scene, draw_views(scene, self.views, random))
         if not self.labels:
             sample = _without_labels(sample)
@@ -176,7 +182,8 @@ class SceneDataset:
         if not (high - low).max() > 0:
             raise UserError(f"scene {scene.name}: all {len(sample.cloud)} points lie in one place")
         rays = [draw_rays(view, self.rays, random) for view in sample.views]
-        return Item(sample, join_rays(rays) if rays else None, int(random.integers(2**62)))
+        seed = int(random.integers(2**62))
+        return Item(sample, join_rays(rays) if rays else None, seed, tuple(scene.remarks[known:]))
 
 
 def draw_views(scene: Scene, count: int, random: np.random.Generator) -> list[View]:
@@ -244,13 +251,15 @@ class Collate:
             raise UserError(
                 f"a batch mixes the data sets {', '.join(datasets)}: each has its own normalisation"
             )
+        remarks = tuple(line for item in items for line in item.remarks)
         items, dropped = self._fitting(items)
         samples = [item.sample for item in items]
         random = np.random.default_rng([item.seed for item in items])
         if len(samples) > 1 and random.random() < self.mix:
             samples = mixed_pairs(samples, random)
         rays = [item.rays for item in items]
-        return self._batch(samples, rays, "+".join(datasets), dropped)
+        batch = self._batch(samples, rays, "+".join(datasets))
+        return replace(batch, dropped=dropped, remarks=remarks)
 
     def _fitting(self, items: Sequence[Item]) -> tuple[list[Item], tuple[str, ...]]:
         """The items that fit below `max_points` together, in order, and the names of the others."""
@@ -268,9 +277,7 @@ class Collate:
             )
         return left, dropped
 
-    def _batch(
-        self, samples: Sequence[Sample], rays: Sequence[Rays | None], dataset: str, dropped: tuple[str, ...]
-    ) -> Batch:
+    def _batch(self, samples: Sequence[Sample], rays: Sequence[Rays | None], dataset: str) -> Batch:
         import torch
 
         def joined(parts: Sequence[Any]) -> Any:
@@ -303,7 +310,6 @@ class Collate:
             valid=None if batch is None else torch.ones(batch.depth.shape, dtype=torch.bool),
             dataset=dataset,
             names=tuple(sample.name for sample in samples),
-            dropped=dropped,
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nonet.kernels.voxels import scatter_mean
+from ponderv2.norms import VolumeNorm
 from ponderv2.unit_cube import UnitCube
 
 # Shapes: M voxels of all scenes, B scenes, C channels, (Z, Y, X) cells; `shape` is (X, Y, Z).
@@ -54,9 +55,7 @@ class NormConvRelu(nn.Sequential):
     """Batch norm, a convolution of 3 x 3 x 3 without bias, ReLU: in this order, as in the released code."""
 
     def __init__(self, channels: int, out: int) -> None:
-        super().__init__(
-            nn.BatchNorm3d(channels), nn.Conv3d(channels, out, 3, padding=1, bias=False), nn.ReLU()
-        )
+        super().__init__(VolumeNorm(channels), nn.Conv3d(channels, out, 3, padding=1, bias=False), nn.ReLU())
 
 
 class DenseUNet(nn.Module):
@@ -106,7 +105,7 @@ class DenseConv(nn.Module):
     def __init__(self, channels: int, out: int = 32) -> None:
         super().__init__()
         self.out_channels = out
-        self.layers = nn.Sequential(nn.Conv3d(channels, out, 3, padding=1), nn.BatchNorm3d(out), nn.ReLU())
+        self.layers = nn.Sequential(nn.Conv3d(channels, out, 3, padding=1), VolumeNorm(out), nn.ReLU())
 
     def forward(self, volume: Tensor) -> Tensor:
         """(B, channels, Z, Y, X) -> (B, out, Z, Y, X)."""

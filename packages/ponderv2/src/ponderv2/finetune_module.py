@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nonet.training.trainer import RunningMeans
+from ponderv2.all_processes import gathered
 from ponderv2.loss_guard import suspects
 from ponderv2.rate_options import RateOptions
 from ponderv2.rate_schedules import build_rates
@@ -106,13 +107,3 @@ class FinetuneModule(L.LightningModule):  # type: ignore[misc]
             return self.backbone_rate if name.startswith(BACKBONE) else 1.0
 
         return build_rates(self.model, self.rates, steps=self.steps, factor=factor)
-
-
-def gathered(mine: Judge) -> list[Judge]:
-    """The judges of all processes, in the order of their ranks; all have to call it."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return [mine]
-    every: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(every, mine)
-    return every

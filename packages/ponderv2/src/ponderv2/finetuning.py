@@ -28,6 +28,7 @@ from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
 from nonet.training.strategies import choose_accelerator
 from nonet.training.trainer import build_trainer
+from ponderv2.batch_shares import check_shares
 from ponderv2.finetune_module import FinetuneModule
 from ponderv2.loss_guard import LossGuard
 from ponderv2.run_settings import run_settings
@@ -92,6 +93,7 @@ def finetune(verb: str, options: Any, make_task: Callable[[Say], Any]) -> Path:
     seed_all(options.trainer.seed)
     model = task.build(notes.append)
     feed, held = task.learning(options.trainer.seed), task.judging()
+    check_shares(feed.batches, options.trainer)
     trainer = run_length(options, feed.batches)
     module = FinetuneModule(
         model, options.rates, steps=trainer.steps, backbone_rate=options.backbone_rate,

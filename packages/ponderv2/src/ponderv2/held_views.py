@@ -29,11 +29,13 @@ class HeldScene(NamedTuple):
         batch: its cloud without augmentation, a batch of one.
         held: views that training does not see, in the batch's world, shrunk.
         seen: one view that it does see.
+        remarks: as of `batches.Item`.
     """
 
     batch: Batch
     held: tuple[View, ...]
     seen: tuple[View, ...]
+    remarks: tuple[str, ...] = ()
 
 
 class HeldBatch:
@@ -45,6 +47,11 @@ class HeldBatch:
 
     def __init__(self, scenes: Sequence[HeldScene]) -> None:
         self.scenes = tuple(scenes)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Those of all scenes."""
+        return tuple(line for scene in self.scenes for line in scene.remarks)
 
     def to(self, device: Any) -> "HeldBatch":
         """The same with the clouds on a device."""
@@ -76,6 +83,7 @@ class HeldScenes:
         self, scenes: Sequence[Scene], *, every: int, voxel: float, channels: Sequence[str], side: int
     ) -> None:
         self.scenes, self.every, self.voxel, self.side = list(scenes), every, voxel, side
+        self._parts = [training_part(scene, every) for scene in self.scenes]  # keep normals and fused clouds
         self.collate = Collate(channels)
 
     def whole(self) -> int:
@@ -94,14 +102,14 @@ class HeldScenes:
             UserError: it cannot be read.
         """
         scene = self.scenes[pair[1]]
-        count = len(scene.view_names)
+        count, known = len(scene.view_names), len(scene.remarks)
         numbers = held_numbers(count, self.every)
         held = first_usable(scene, spread(numbers, MOST), MOST)
         others = [number for number in range(count) if number not in set(numbers)]
         seen = first_usable(scene, others[len(others) // 2 :], 1)
-        part = training_part(scene, self.every)
-        sample = sample_of(part, [*held, *seen])
+        sample = sample_of(self._parts[pair[1]], [*held, *seen])
         sample = through(sample, plain_transforms(self.voxel), np.random.default_rng(0))
         views = tuple(shrunk(view, -(-max(view.depth.shape) // self.side)) for view in sample.views)
         batch = self.collate([Item(sample, None, 0)])
-        return HeldScene(batch, views[: len(held)], views[len(held) :])
+        remarks = tuple(scene.remarks[known:])
+        return HeldScene(batch, views[: len(held)], views[len(held) :], remarks)

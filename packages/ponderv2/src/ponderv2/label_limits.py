@@ -110,16 +110,24 @@ def limit_annotations(scenes: SceneList, path: Path) -> SceneList:
 class LimitedScene(Scene):
     """A scene of which only some points are labelled; its images are not.
 
+    The numbers name points of the whole cloud: it stays whole even where it is fused from views of which some
+    are held out, and `fused` is False.
+
     Args:
         scene: the scene with all labels.
         labelled: (L,) numbers of its labelled points.
     """
 
     def __init__(self, scene: Scene, labelled: Ints) -> None:
-        super().__init__(scene.name, scene.dataset, skipped=scene.skipped)
+        super().__init__(scene.name, scene.dataset, skipped=scene.skipped, remarks=scene.remarks)
         self.scene = scene
         self.up, self.classes = scene.up, scene.classes
         self.kept = np.unique(labelled)
+
+    @property
+    def checked(self) -> bool:
+        """As the scene."""
+        return self.scene.checked
 
     @property
     def view_names(self) -> tuple[str, ...]:

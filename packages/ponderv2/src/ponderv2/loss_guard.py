@@ -17,6 +17,7 @@ from nonet.errors import RunFailed
 from nonet.files import write_text
 from nonet.runs import Run
 from nonet.training.callbacks import any_rank, last_good
+from ponderv2.all_processes import gathered
 
 
 class Guarded(Protocol):
@@ -82,7 +83,7 @@ class LossGuard(L.Callback):  # type: ignore[misc]
 
     def _stop(self, trainer: L.Trainer, module: L.LightningModule, kind: str, names: list[str]) -> None:
         mine = {"names": names, "scenes": list(module.suspects()) if names else []}
-        found = [each for each in _of_all(mine) if each["names"]]
+        found = [each for each in gathered(mine) if each["names"]]
         parts = list(dict.fromkeys(name for each in found for name in each["names"]))
         scenes = list(dict.fromkeys(name for each in found for name in each["scenes"]))
         step = trainer.global_step + 1
@@ -129,12 +130,3 @@ def _tensors(found: Any) -> list[Tensor]:
         return []
     values = found if isinstance(found, tuple) else vars(found).values()
     return [value for value in values if isinstance(value, Tensor)]
-
-
-def _of_all(value: Any) -> list[Any]:
-    """The value of every process."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values

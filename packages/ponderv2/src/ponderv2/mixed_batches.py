@@ -2,6 +2,8 @@
 
 Norms and class names belong to a data set, hence a batch must not mix them. Data sets take turns as ratios
 say: with 4 : 2 : 1 there are four batches of the first, two of the second, one of the third, and so on.
+Where a step accumulates several batches, each of them stands for that many, so that a step is of one data
+set, too.
 """
 
 from collections.abc import Sequence
@@ -54,13 +56,16 @@ class MixedBatches(Batches):
         batch: items in a batch at most, over all ranks; a smaller data set has smaller batches.
         seed: decides the order, together with the epoch.
         ratios: batches of each data set in a turn; one of each by default.
+        accumulate: batches of a step: of several data sets, so many times as many make up a turn.
 
     Raises:
         UserError: a data set is empty, ratios do not fit the data sets, or an item would come up more than
             `TURNS` times in an epoch.
     """
 
-    def __init__(self, counts: Sequence[int], batch: int, seed: int, ratios: Sequence[int] = ()) -> None:
+    def __init__(
+        self, counts: Sequence[int], batch: int, seed: int, ratios: Sequence[int] = (), *, accumulate: int = 1
+    ) -> None:
         self.counts, self.batch, self.seed = tuple(counts), batch, seed
         self.ratios = tuple(ratios) or (1,) * len(self.counts)
         if not self.counts or min(self.counts) < 1 or batch < 1:
@@ -70,6 +75,8 @@ class MixedBatches(Batches):
                 f"ratios are {', '.join(map(str, self.ratios))} for {len(self.counts)} data sets: give one "
                 "whole number from 1 for each"
             )
+        if len(self.counts) > 1:
+            self.ratios = tuple(ratio * accumulate for ratio in self.ratios)
         self._passes = [-(-count // batch) for count in self.counts]  # batches of a pass through each
         self._cycles = -(-self._passes[0] // self.ratios[0])
         for place, (passes, ratio) in enumerate(zip(self._passes, self.ratios, strict=True)):

@@ -72,6 +72,11 @@ class EstimatedNormals(Scene):
         return self.scene.fused
 
     @property
+    def checked(self) -> bool:
+        """As the scene."""
+        return self.scene.checked
+
+    @property
     def view_names(self) -> tuple[str, ...]:
         """The scene's."""
         return self.scene.view_names

@@ -1,4 +1,8 @@
-"""Batch norm of voxels, and the prompted one: statistics of their own for each data set.
+"""Batch norm of voxels and of volumes, and the prompted one: statistics of their own for each data set.
+
+On a CPU torch sums the rows of (M, C), and the cells of a volume whose channels come last in memory, one
+after the other in float32: of 8,192 cells, most of them empty, results are wrong by 2e-5, and otherwise wrong
+with another number of threads. Where a channel's values lie side by side it sums in float64.
 
 Point prompt training (Wu et al. 2024), which PonderV2 pre-trains with on several data sets: for features x of
 a data set d with the context c_d,
@@ -21,18 +25,30 @@ MOMENTUM = 0.01
 
 class VoxelNorm(nn.BatchNorm1d):
     """Batch norm over voxels. A single voxel has no variance: it is normalised by the running statistics,
-    which it leaves alone (torch's own refuses it, and the coarsest level of a small cloud is one voxel)."""
+    which it leaves alone (torch's own refuses it, and the coarsest level of a small cloud is one voxel).
+    """
 
     def __init__(self, channels: int, momentum: float = MOMENTUM) -> None:
         super().__init__(channels, eps=EPSILON, momentum=momentum)
 
     def forward(self, features: Tensor) -> Tensor:
         """(M, C) -> (M, C)."""
+        if self.training and len(features) > 1 and features.device.type == "cpu":
+            return super().forward(features.T.contiguous()[None])[0].T.contiguous()
         if not self.training or len(features) > 1:
             return super().forward(features)
         return nn.functional.batch_norm(
             features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
         )
+
+
+class VolumeNorm(nn.BatchNorm3d):
+    """Batch norm over the cells of volumes."""
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """(B, C, Z, Y, X) -> (B, C, Z, Y, X)."""
+        exact = self.training and volume.device.type == "cpu"
+        return super().forward(volume.contiguous() if exact else volume)
 
 
 class PromptedNorm(nn.Module):

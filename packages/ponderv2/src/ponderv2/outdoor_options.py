@@ -64,7 +64,7 @@ class OutdoorOptions:
     frozen_stages: int = 1
     """stages of it that are not trained, the stem with the first"""
     image_rate: float = 0.1
-    """factor of its learning rate"""
+    """factor of its learning rate in `pretrain`; `finetune det` has backbone_rate"""
     patch_ratio: float = 0.3
     """share of 32-pixel patches that are masked in pre-training"""
     pyramid_width: int = 128

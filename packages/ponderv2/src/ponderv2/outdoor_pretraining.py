@@ -10,6 +10,7 @@ from nonet.runs import folder_of
 from nonet.training.checkpoints import read_weights
 from nonet.training.data import StepData
 from nonet.training.seeds import seed_all
+from ponderv2.batch_shares import check_shares
 from ponderv2.outdoor_building import build_outdoor
 from ponderv2.outdoor_refusals import PRETRAINING, refuse_for_streets, refuse_held_out
 from ponderv2.pretrain_module import PretrainModule
@@ -38,6 +39,7 @@ def pretrain_outdoor(options: "Options") -> Path:
     parts = build_outdoor(options)
     count = len(parts.dataset)
     batches = RandomBatches(count, min(options.batch, count), options.trainer.seed)
+    check_shares(batches, options.trainer)
     trainer = length(options.trainer, options.epochs, batches)
     run = open_run(options, resumed)
     with run:

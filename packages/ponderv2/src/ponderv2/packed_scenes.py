@@ -11,7 +11,7 @@ Depth is stored as 16-bit whole numbers where these give back every value, else 
 what was packed, to the bit.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +29,37 @@ from ponderv2.view_fusion import fuse_views
 from ponderv2.view_split import held_numbers
 
 FORMAT = 1
+MAPPED = 128
+"""files of a data set that a process has mapped at once; each holds a descriptor, of which a process has
+1,024 as a rule"""
 INDEX = "packed.json"
 SCENE = "scene.json"
 CLOUD, HELD = "cloud.safetensors", "held.safetensors"
+
+
+class MappedFiles:
+    """The arrays of files, of which those that were used last stay mapped.
+
+    Args:
+        most: files.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._files: OrderedDict[Path, dict[str, NDArray[Any]]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Mapped files stay in this process."""
+        return {"most": self.most, "_files": OrderedDict()}
+
+    def read(self, path: Path) -> dict[str, NDArray[Any]]:
+        """Read-only views into a file, by name; a file stays mapped as long as one of them is held."""
+        if path not in self._files:
+            while len(self._files) >= self.most:
+                self._files.popitem(last=False)
+            self._files[path] = map_tensors(path)
+        self._files.move_to_end(path)
+        return self._files[path]
 
 
 class PackedScene(Scene):
@@ -40,6 +68,7 @@ class PackedScene(Scene):
     Args:
         folder: of the scene.
         entry: its line of packed.json.
+        files: maps them; shared by the scenes of a data set.
         classes: names of the class numbers.
         skipped: see `Scene`.
         remarks: see `Scene`.
@@ -49,19 +78,15 @@ class PackedScene(Scene):
         self,
         folder: Path,
         entry: Mapping[str, Any],
+        files: MappedFiles,
         *,
         classes: tuple[str, ...] | None = None,
         skipped: "Counter[str] | None" = None,
         remarks: list[str] | None = None,
     ) -> None:
         super().__init__(str(entry["name"]), str(entry["dataset"]), skipped=skipped, remarks=remarks)
-        self.folder, self.classes = folder, classes
+        self.folder, self.files, self.classes = folder, files, classes
         self.up = tuple(entry.get("up", UP))  # type: ignore[assignment]
-        self._files: dict[str, dict[str, NDArray[Any]]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Mapped files stay in this process."""
-        return self.__dict__ | {"_files": {}}
 
     @cached_property
     def note(self) -> dict[str, Any]:
@@ -72,6 +97,11 @@ class PackedScene(Scene):
     def fused(self) -> bool:
         """As that of the scene that was packed."""
         return bool(self.note["fused"])
+
+    @property
+    def checked(self) -> bool:
+        """Packing reads every view, and its reader refuses labels out of range."""
+        return True
 
     @property
     def step(self) -> int | None:
@@ -94,13 +124,13 @@ class PackedScene(Scene):
 
     def read_cloud(self, name: str) -> PointCloud:
         """One of the packed clouds."""
-        found = self._mapped(name)
+        found = self.files.read(self.folder / name)
         return PointCloud(**{channel: np.array(values) for channel, values in found.items()})
 
     def view(self, index: int) -> View:
         """Copies one view's arrays."""
         entry = self.note["views"][index]
-        arrays, key = self._mapped(entry["file"]), f"{entry['number']:06d}"
+        arrays, key = self.files.read(self.folder / entry["file"]), f"{entry['number']:06d}"
         depth = arrays[f"{key}.depth"]
         if depth.dtype.kind == "u":
             depth = (depth / np.float32(entry["depth_scale"])).astype(np.float32)
@@ -119,11 +149,6 @@ class PackedScene(Scene):
         if not self.fused:
             return ChosenViews(self, indices)
         return _FusedPart(self, check_indices(indices, len(self.view_names), self.name))
-
-    def _mapped(self, name: str) -> dict[str, NDArray[Any]]:
-        if name not in self._files:
-            self._files[name] = map_tensors(self.folder / name)
-        return self._files[name]
 
 
 class _FusedPart(ChosenViews):
@@ -192,9 +217,10 @@ def open_packed(path: Path, split: str | None = None, options: ReadOptions | Non
     classes = {name: tuple(names) for name, names in found["classes"].items()}
     skipped: Counter[str] = Counter()
     remarks: list[str] = []
+    files = MappedFiles(MAPPED)
     scenes = [
         PackedScene(
-            path / entry["folder"], entry, classes=classes.get(entry["dataset"]), skipped=skipped,
+            path / entry["folder"], entry, files, classes=classes.get(entry["dataset"]), skipped=skipped,
             remarks=remarks,
         )
         for entry in found["scenes"]

@@ -10,6 +10,8 @@ from ponderv2.batches import Collate, SceneDataset, draw_views
 from ponderv2.class_text import read_class_text
 from ponderv2.held_views import HeldScenes
 from ponderv2.label_limits import limit_annotations, limit_scenes
+from ponderv2.label_scan import scan_labels
+from ponderv2.left_out import SHOWN
 from ponderv2.mixed_batches import MixedBatches, MixedScenes
 from ponderv2.reading import open_scenes
 from ponderv2.scenes import Scene, SceneList
@@ -35,6 +37,7 @@ class PretrainData(NamedTuple):
         scenes: number of scenes of each data set.
         classes: class names of each data set that has labels.
         held_views: number of views that are held out, over all scenes.
+        remarks: a line for each frame or scene that was left out so far.
     """
 
     train: MixedScenes
@@ -44,6 +47,7 @@ class PretrainData(NamedTuple):
     scenes: dict[str, int]
     classes: dict[str, tuple[str, ...]]
     held_views: int
+    remarks: tuple[str, ...]
 
 
 def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
@@ -54,7 +58,8 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
         say: takes remarks.
 
     Raises:
-        UserError: scenes cannot be read, have no views, lack channels or labels, or ratios do not fit.
+        UserError: scenes cannot be read, have no views, lack channels or labels, have labels out of range
+            that would be learned from, or ratios do not fit.
     """
     scenes = open_scenes(
         options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step,
@@ -66,9 +71,13 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
         scenes = limit_annotations(scenes, options.la_file)
     groups = grouped(scenes, say)
     labels = options.supervision == "labels2d"
+    images = labels and options.la_file is None  # which hides those of images
     for name, group in groups.items():
-        images = labels and options.la_file is None  # which hides those of images
         check_scene(group[0], options.channels, images, scenes.classes.get(name))
+    if labels and options.resume is None:
+        points = options.prompt == "ppt" and options.point_text > 0
+        learned = [scene for group in groups.values() for scene in group]
+        scan_labels(learned, scenes.classes, points=points, images=images)
     ratios = options.ratio_of()
     if ratios and set(ratios) != set(groups):
         raise UserError(
@@ -85,17 +94,23 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
     ]  # fmt: skip
     counts = [len(group) for group in groups.values()]
     batch = min(options.batch, max(counts))
-    batches = MixedBatches(counts, batch, seed, [ratios.get(name, 1) for name in groups])
+    turns = [ratios.get(name, 1) for name in groups]
+    batches = MixedBatches(counts, batch, seed, turns, accumulate=options.trainer.accumulate)
     shown = to_validate(groups, options.val_scenes, options.hold_out)
     held = HeldScenes(
         shown, every=options.hold_out, voxel=options.voxel, channels=options.channels, side=options.val_side
     )
+    for reason, number in scenes.skipped.items():
+        say(f"left out: {number:,} for {reason}")
+    for line in scenes.remarks[:SHOWN]:
+        say(f"  {line}")
     return PretrainData(
         MixedScenes(datasets), batches, Collate(options.channels, max_points=options.max_points),
         held if len(held) else None,
         dict(zip(groups, counts, strict=True)),
         {name: scenes.classes[name] for name in groups if name in scenes.classes},
         sum(len(held_numbers(len(scene.view_names), options.hold_out)) for scene in scenes),
+        tuple(scenes.remarks),
     )  # fmt: skip
 
 
@@ -105,8 +120,6 @@ def grouped(scenes: SceneList, say: Say) -> dict[str, list[Scene]]:
     Raises:
         UserError: no scene has a view.
     """
-    for remark in scenes.remarks:
-        say(remark)
     groups: dict[str, list[Scene]] = {}
     without: list[str] = []
     for scene in scenes:

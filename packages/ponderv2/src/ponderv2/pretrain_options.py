@@ -48,7 +48,7 @@ class PretrainDataOptions:
     rays: int = 256
     """rays of a view, through pixels with depth"""
     max_points: int | None = 2_000_000
-    """voxels of a batch at most, on each device; scenes beyond it are left out, and counted"""
+    """voxels of a batch at most, on each device; scenes beyond it are left out, named and counted"""
     modality: Modality = "none"
     """none: rooms, by the options above; lidar, camera: streets, by the options outdoor.*"""
     outdoor: OutdoorOptions = field(default_factory=OutdoorOptions)
@@ -87,8 +87,8 @@ class LabelOptions:
     prompt: Literal["none", "ppt"] = "none"
     """ppt: norms of their own for each data set, and a context (point prompt training)"""
     ratios: tuple[str, ...] = ()
-    """batches of each data set in a turn, NAME=NUMBER, such as structured3d=4 scannet=2 s3dis=1; none: one of
-    each"""
+    """steps of each data set in a turn, NAME=NUMBER, such as structured3d=4 scannet=2 s3dis=1; none: one of
+    each. The batches that a step accumulates are of one data set"""
     point_text: float = 1.0
     """labels2d with ppt: weight of the loss of labelled points against the text vectors; the released code
     computes it, and never learns from it: 0"""

@@ -1,6 +1,7 @@
 """From the options of `pretrain` to a run folder with a pre-trained model (ours)."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,11 +27,13 @@ from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
 from nonet.training.seeds import seed_all
 from nonet.training.trainer import build_trainer
+from ponderv2.batch_shares import check_shares
 from ponderv2.block_mask import BlockMask
 from ponderv2.held_views import HeldBatch
+from ponderv2.left_out import LeftOut
 from ponderv2.loss_guard import LossGuard
 from ponderv2.model_config import PonderConfig, size
-from ponderv2.model_folders import load_model, put, save_model
+from ponderv2.model_folders import load_model, put, read_model, save_model
 from ponderv2.ponder import PonderModel, build_ponder
 from ponderv2.pretrain_data import PretrainData, read_pretrain_data, read_text
 from ponderv2.pretrain_module import PretrainModule
@@ -70,6 +73,7 @@ def pretrain(options: "Options") -> Path:
         return pretrain_outdoor(options)
     resumed, notes = folder_of(options.resume), list[str]()
     data = read_pretrain_data(options, notes.append)
+    check_shares(data.batches, options.trainer)
     text = read_text(options, data.classes)
     seed_all(options.trainer.seed)
     model = new_model(options, tuple(data.scenes), _width(text), notes.append)
@@ -95,7 +99,7 @@ def pretrain(options: "Options") -> Path:
         )  # fmt: skip
         fit(
             module, step_data, run, trainer, state=state_of(options, trainer),
-            unused=len(model.config.backbone.datasets) > 1 or _some_loss_is_off(options),
+            unused=leaves_weights_out(options, model), callbacks=[LeftOut(run, data.remarks)],
         )  # fmt: skip
         if run.writes:
             finish(options, run, module, facts_of(options, data), resumed is not None)
@@ -125,15 +129,23 @@ def new_model(
                 config, volume=dataclasses.replace(config.volume, shape=options.volume)
             )
         return build_ponder(_with_options(config, options), mask=_mask(options, channels))
-    source = load_model(options.init)
+    source, facts = load_model(options.init), read_model(options.init).facts
     config = source.config
     if options.volume is not None and options.volume != config.volume.shape:
         raise UserError(f"volume is given, but {options.init} brings its own: leave it out")
+    known = tuple(facts.get("channels", ()))  # those of a converted checkpoint are not known
+    if known and known != options.channels:
+        raise UserError(
+            f"channels are {' '.join(options.channels)}, and {options.init} learned from {' '.join(known)}: "
+            "give these, in this order"
+        )
     if config.backbone.in_channels != channels:
         raise UserError(
             f"channels make {channels} numbers of a point, and {options.init} takes "
             f"{config.backbone.in_channels}: name its channels"
         )
+    if (trained := facts.get("voxel")) is not None and not math.isclose(trained, options.voxel):
+        say(f"warning: voxels of {options.voxel:g} m, but {options.init} was trained on {trained:g} m")
     if set(config.backbone.datasets) != set(norms):
         theirs = ", ".join(config.backbone.datasets) or "one norm for all"
         raise UserError(f"{options.init} has norms for {theirs}: give these data sets, and the same prompt")
@@ -155,6 +167,7 @@ def fit(
     *,
     state: Mapping[str, Any],
     unused: bool = False,
+    callbacks: Sequence[L.Callback] = (),
 ) -> None:
     """Train in a run's folder; from its last checkpoint on if there is one.
 
@@ -165,12 +178,13 @@ def fit(
         trainer: length, devices, precision.
         state: plain values that a checkpoint must share with the call that goes on from it.
         unused: some steps leave weights out.
+        callbacks: more of them.
 
     Raises:
         RunFailed: a loss is not finite, or memory does not suffice.
         UserError: a checkpoint of other settings.
     """
-    callbacks = [StateOfRun(**state), LossGuard(run)]
+    callbacks = [StateOfRun(**state), LossGuard(run), *callbacks]
     engine = build_trainer(trainer, run, callbacks=callbacks, unused=unused)
     last = run.checkpoints / "last.ckpt"
     if not last.exists():
@@ -206,6 +220,15 @@ def length(trainer: TrainerOptions, epochs: float, batches: Batches) -> TrainerO
 def state_of(options: "Options", trainer: TrainerOptions) -> dict[str, Any]:
     """What a run that goes on must share with its begin."""
     return run_settings(options, trainer)
+
+
+def leaves_weights_out(options: "Options", model: PonderModel) -> bool:
+    """Whether a step may give some weights no gradient, which data parallelism has to be told.
+
+    So it is with norms of several data sets, and where the loss has a weight of 0 that alone teaches a part.
+    """
+    names = ["color", "sdf", "eikonal", *(["semantic"] if model.config.field.semantic else [])]
+    return len(model.config.backbone.datasets) > 1 or not all(getattr(options.losses, name) for name in names)
 
 
 def account(options: "Options", data: PretrainData, model: nn.Module) -> list[str]:
@@ -270,8 +293,3 @@ def _mask(options: "Options", channels: int) -> BlockMask | None:
 
 def _width(text: Mapping[str, Tensor]) -> int:
     return max((int(vectors.shape[1]) for vectors in text.values()), default=0)
-
-
-def _some_loss_is_off(options: "Options") -> bool:
-    weights = dataclasses.asdict(options.losses)
-    return not all(weights[name] for name in ("color", "sdf", "eikonal"))

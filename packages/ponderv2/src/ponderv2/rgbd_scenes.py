@@ -186,7 +186,10 @@ class RgbdScene(Scene):
     @cached_property
     def _cloud(self) -> PointCloud:
         if self.cloud_file is not None:
-            return read_cloud(self.cloud_file)
+            cloud = read_cloud(self.cloud_file)
+            if cloud.semantic is not None and self.classes is not None:
+                check_labels(cloud.semantic, self.classes, str(self.cloud_file))
+            return cloud
         self.check_unit()
 
         faults: list[BadFrame] = []

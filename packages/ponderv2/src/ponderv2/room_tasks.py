@@ -89,7 +89,9 @@ class RoomTask:
         parts = [SceneDataset(part, transforms, seed=seed) for part in self.train.parts()]
         counts = [len(part) for part in parts]
         ratios = ratios_for(list(self.train.classes), read_ratios(getattr(options, "ratios", ())))
-        batches = MixedBatches(counts, min(options.batch, max(counts)), seed, ratios)
+        batches = MixedBatches(
+            counts, min(options.batch, max(counts)), seed, ratios, accumulate=options.trainer.accumulate
+        )
         collate = Collate(self.config.channels, mix=getattr(options, "mix3d", 0.0))
         return Feed(MixedScenes(parts), batches, TrainCollate(collate))
 

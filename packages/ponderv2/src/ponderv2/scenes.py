@@ -186,6 +186,11 @@ class Scene(ABC):
         return False
 
     @property
+    def checked(self) -> bool:
+        """Whether all its views were read before, and labels out of range refused, as `prepare` does."""
+        return False
+
+    @property
     @abstractmethod
     def view_names(self) -> tuple[str, ...]:
         """The views whose poses are sound, in order. Their depth is checked when a view is read."""
@@ -222,6 +227,11 @@ class ChosenViews(Scene):
         super().__init__(scene.name, scene.dataset, skipped=scene.skipped, remarks=scene.remarks)
         self.scene, self.indices = scene, check_indices(indices, len(scene.view_names), scene.name)
         self.up, self.classes, self.kept = scene.up, scene.classes, scene.kept
+
+    @property
+    def checked(self) -> bool:
+        """As the scene."""
+        return self.scene.checked
 
     @property
     def view_names(self) -> tuple[str, ...]:

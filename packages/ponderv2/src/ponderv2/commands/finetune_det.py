@@ -56,6 +56,10 @@ class Options(StartOptions, LearnOptions):
 
     def _check_street(self) -> None:
         refuse_for_streets(self, FINETUNING)
+        if self.outdoor.image_rate != OutdoorOptions().image_rate:
+            raise UserError(
+                "outdoor.image_rate is for pretrain; here backbone_rate is the factor of the whole backbone"
+            )
         if self.augment == "gentle":
             raise UserError("augment gentle is for rooms: streets have full and none")
         if self.rates == ROOM_RATES:

@@ -22,8 +22,8 @@ class Options(StartOptions, LearnOptions):
     """how the vectors of several sentences on a class become one; legacy: mixed with other classes, as in the
     released code"""
     ratios: tuple[str, ...] = ()
-    """batches of each data set in a turn, NAME=NUMBER, such as structured3d=4 scannet=2 s3dis=1; none: one of
-    each"""
+    """steps of each data set in a turn, NAME=NUMBER, such as structured3d=4 scannet=2 s3dis=1; none: one of
+    each. The batches that a step accumulates are of one data set"""
     lovasz: float = 0.0
     """weight of the Lovasz loss beside cross-entropy; 1 in the released joint training"""
     mix3d: float = 0.8
