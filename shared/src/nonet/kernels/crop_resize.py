@@ -124,12 +124,12 @@ def _crop_reference(image: Tensor, boxes: Tensor, sides: tuple[int, int]) -> Ten
     for out, (x, y, width, height) in zip(found, boxes.tolist(), strict=True):
         if min(x, y) < 0 or min(width, height) < 1 or x + width > W or y + height > H:
             raise ValueError(f"box {x}, {y}, {width}, {height} is not inside an image of {W} x {H} pixels")
-        cut = image[None, :, y : y + height, x : x + width]
-        if image.is_cpu:  # a copy in rows of pixels: torch's fast form looks at strides, also that of the batch
-            cut = cut.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
-            out.copy_(F.interpolate(cut, sides, mode="bilinear", antialias=True)[0])
+        cut = image[:, y : y + height, x : x + width]
+        if image.is_cpu:  # torch's fast form wants the strides of rows of pixels, the batch's too
+            pixels = cut.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
+            out.copy_(F.interpolate(pixels, sides, mode="bilinear", antialias=True)[0])
         else:  # torch has no resize of bytes there
-            resized = F.interpolate(cut.float(), sides, mode="bilinear", antialias=True)[0]
+            resized = F.interpolate(cut[None].float(), sides, mode="bilinear", antialias=True)[0]
             out.copy_(resized.add_(0.5).clamp_(0, 255))
     return found
 

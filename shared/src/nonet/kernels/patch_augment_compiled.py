@@ -7,62 +7,62 @@ then along the columns. Loops have no branches, so that they become vector instr
 float32. A picture belongs to one thread: results are the same bits for any number of threads. Ours.
 """
 
-from typing import TYPE_CHECKING
-
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from nonet.kernels.patch_augment import CONTRAST, GREY, HUE, RADIUS, SATURATION, Draws
 from nonet.kernels.side_by_side import side_by_side
-
-if TYPE_CHECKING:
-    from nonet.kernels.patch_augment import Draws
 
 # Shapes: n pictures of P x P pixels.
 
-RADIUS = 6  # of the blur at most, pixels, as in `patch_augment`
-BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # likewise
-RED, GREEN, BLUE = np.float32(0.299), np.float32(0.587), np.float32(0.114)  # of grey
-NONE, ONE, TWO, SIX, BYTE = (np.float32(value) for value in (0, 1, 2, 6, 1 / 255))
+RED, GREEN, BLUE = (np.float32(weight) for weight in GREY)
+NONE, ONE, TWO, SIX = np.float32(0), np.float32(1), np.float32(2), np.float32(6)
+BYTE = np.float32(1 / 255)
 STRETCH = 1024  # pixels of three planes, 12 KiB: a fastest cache has 32 or more
 WORTHWHILE = 1 << 17  # values from which threads are worth their start
 
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 
 
-def augment(pictures: Tensor, draws: "Draws", by: tuple[float, ...], less: tuple[float, ...]) -> Tensor:
+def augment(pictures: Tensor, draws: Draws, by: tuple[float, ...], less: tuple[float, ...]) -> Tensor:
     """Pictures (n, 3, P, P) changed as it was drawn, then times `by` plus `less`: (n, 3, P, P) float32."""
     n, _, P, _ = pictures.shape
     found = torch.empty(pictures.shape)
-    if pictures.dtype != torch.uint8:
-        pictures = pictures.float()
-    given = pictures.detach().permute(0, 2, 3, 1).contiguous().view(n, 3 * P * P).numpy()
+    rows = pictures.detach().permute(0, 2, 3, 1).contiguous().view(n, 3 * P * P)
+    none = rows.new_empty(n, 0)  # `_picture` takes both kinds, and so is compiled once
+    kinds = (rows, none.float()) if rows.dtype == torch.uint8 else (none.byte(), rows.float())
+    given, floats = (kind.numpy() for kind in kinds)
     out = found.view(n, 3, P * P).numpy()
     order, factors, jitter, grey, sigma = (part.contiguous().numpy() for part in draws)
     scale, shift = np.array(by, np.float32), np.array(less, np.float32)
 
     def picture(i: int) -> None:
-        _picture(given[i], out[i], order[i], factors[i], jitter[i], grey[i], sigma[i], scale, shift, P)
+        _picture(
+            given[i], floats[i], out[i], order[i], factors[i], jitter[i], grey[i], sigma[i], scale, shift, P
+        )
 
     side_by_side(picture, n, worthwhile=found.numel() >= WORTHWHILE)
     return found
 
 
 @compiled
-def _picture(given, out, order, factors, jitter, grey, sigma, scale, shift, P):
+def _picture(given, floats, out, order, factors, jitter, grey, sigma, scale, shift, P):
     pixels, turns = out.shape[1], 4 if jitter else 0
-    until = turns  # contrast, which needs the mean of what comes before it
+    until = turns  # of contrast, which needs the mean of what comes before it
     for turn in range(turns):
         if order[turn] == CONTRAST:
             until = turn
-    sums, mean = np.zeros(STRETCH, np.float32), NONE
+    sums, mean = np.zeros(STRETCH, np.float32), np.float32(0)
     for last in range(2):
         for begin in range(0, pixels, STRETCH):
             end = min(pixels, begin + STRETCH)
             r, g, b = out[0, begin:end], out[1, begin:end], out[2, begin:end]
-            if last == 0:
+            if last == 0 and len(given):
                 _read(given[3 * begin : 3 * end], r, g, b)
+            elif last == 0:
+                _read(floats[3 * begin : 3 * end], r, g, b)
             for turn in range(until if last else 0, turns if last else until):
                 _change(r, g, b, order[turn], factors[order[turn]], mean)
             if last == 0 and jitter:
@@ -73,7 +73,7 @@ def _picture(given, out, order, factors, jitter, grey, sigma, scale, shift, P):
                 _normalise(r, g, b, scale, shift)
         total = 0.0
         for value in sums:
-            total += value
+            total += float(value)
         mean = np.float32(total / pixels)
     if sigma > 0:
         weights, room = _weights(sigma), (P + 2 * RADIUS) ** 2
@@ -93,6 +93,7 @@ def _read(given, r, g, b):
 
 @compiled
 def _change(r, g, b, operation, factor, mean):
+    """An operation of the jitter; `mean` is that of grey, for contrast; brightness goes towards black."""
     if operation == HUE:
         _shift_hue(r, g, b, SIX * factor)
     elif operation == SATURATION:
