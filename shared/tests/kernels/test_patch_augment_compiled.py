@@ -84,7 +84,7 @@ def test_what_is_drawn_is_as_in_torch(in_torch, P, kind):
     assert torch.equal(given, kept)
 
 
-@pytest.mark.parametrize("sigma", [0.02, 0.34, 1.0, 1.34, 2.0, 9.0])
+@pytest.mark.parametrize("sigma", [0.0, 0.02, 0.34, 1.0, 4 / 3, 2.0, 9.0])
 @pytest.mark.parametrize("grey", [False, True])
 def test_a_blur_is_as_in_torch_whatever_its_width(in_torch, sigma, grey):
     for P in (7, 8, 61):

@@ -11,8 +11,8 @@ The hue has no sectors and no division here. With t = (rgb - least) / chroma, 2 
 how far a pixel is from cyan on the circle of six, on blue's side or green's. A shift moves it, and red is
 that distance less 1, cut to 0..1. Green and blue are alike. Times chroma, nothing is left to divide by.
 
-On a CPU pictures are worked on one by one, in cache; where numba is installed, in a few compiled passes, a
-seventh of the time. The Triton form has three launches for all of them.
+On a CPU pictures are worked on one by one, in cache; where numba is installed, in a few compiled passes. The
+Triton form has three launches for all of them.
 """
 
 from typing import Any, NamedTuple

@@ -10,6 +10,7 @@ float32. A picture belongs to one thread: results are the same bits for any numb
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nonet.kernels.patch_augment import CONTRAST, GREY, HUE, RADIUS, SATURATION, Draws
@@ -36,25 +37,35 @@ def augment(pictures: Tensor, draws: Draws, by: tuple[float, ...], less: tuple[f
     given, floats = (kind.numpy() for kind in kinds)
     out = found.view(n, 3, P * P).numpy()
     order, factors, jitter, grey, sigma = (part.contiguous().numpy() for part in draws)
+    weights = _weights(sigma)
     scale, shift = np.array(by, np.float32), np.array(less, np.float32)
 
     def picture(i: int) -> None:
         _picture(
-            given[i], floats[i], out[i], order[i], factors[i], jitter[i], grey[i], sigma[i], scale, shift, P
+            given[i], floats[i], out[i], order[i], factors[i], jitter[i], grey[i], weights[i], scale, shift, P
         )
 
     side_by_side(picture, n, worthwhile=found.numel() >= WORTHWHILE)
     return found
 
 
+def _weights(sigma: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, RADIUS + 1): of the middle and of pixels beside it; (1, 0, ...) without a blur."""
+    taps, sigma = np.arange(RADIUS + 1), sigma[:, None]
+    found = np.exp(-0.5 * (taps / np.where(sigma > 0, sigma, 1).astype(np.float64)) ** 2)
+    found *= taps <= np.ceil(np.float32(3) * np.maximum(sigma, 0))  # in float32, as in torch
+    found /= 2 * found.sum(1, keepdims=True) - found[:, :1]
+    return found.astype(np.float32)
+
+
 @compiled
-def _picture(given, floats, out, order, factors, jitter, grey, sigma, scale, shift, P):
+def _picture(given, floats, out, order, factors, jitter, grey, weights, scale, shift, P):
     pixels, turns = out.shape[1], 4 if jitter else 0
     until = turns  # of contrast, which needs the mean of what comes before it
     for turn in range(turns):
         if order[turn] == CONTRAST:
             until = turn
-    sums, mean = np.zeros(STRETCH, np.float32), np.float32(0)
+    sums, mean, blurred = np.zeros(STRETCH, np.float32), np.float32(0), weights[1] > 0
     for last in range(2):
         for begin in range(0, pixels, STRETCH):
             end = min(pixels, begin + STRETCH)
@@ -69,14 +80,14 @@ def _picture(given, floats, out, order, factors, jitter, grey, sigma, scale, shi
                 _add_grey(r, g, b, sums)
             if last == 1 and grey:
                 _turn_grey(r, g, b)
-            if last == 1 and sigma == 0:
+            if last == 1 and not blurred:
                 _normalise(r, g, b, scale, shift)
         total = 0.0
         for value in sums:
             total += float(value)
         mean = np.float32(total / pixels)
-    if sigma > 0:
-        weights, room = _weights(sigma), (P + 2 * RADIUS) ** 2
+    if blurred:
+        room = (P + 2 * RADIUS) ** 2
         wide, work = np.empty(room, np.float32), np.zeros(room, np.float32)
         for channel in range(3):
             _blur(out[channel], wide, work, weights, P)
@@ -130,6 +141,7 @@ def _saturate(r, g, b, factor):
 
 @compiled
 def _shift_hue(r, g, b, sixths):
+    """The formula is explained in `patch_augment`."""
     for i in range(len(r)):
         red, green, blue = r[i], g[i], b[i]
         least, most = (red, green) if red < green else (green, red)
@@ -181,16 +193,6 @@ def _normalise(r, g, b, scale, shift):
 
 
 @compiled
-def _weights(sigma):
-    """(RADIUS + 1,) of the middle and of pixels beside it."""
-    found = np.zeros(RADIUS + 1)
-    radius = min(RADIUS, int(np.ceil(3 * sigma)))
-    for tap in range(radius + 1):
-        found[tap] = np.exp(-0.5 * (tap / np.float64(sigma)) ** 2)
-    return (found / (2 * found.sum() - found[0])).astype(np.float32)
-
-
-@compiled
 def _blur(x, wide, work, weights, P):
     """Blur a plane (P x P,); `wide` and `work` have room for it with RADIUS pixels more at each side.
 
@@ -199,18 +201,24 @@ def _blur(x, wide, work, weights, P):
     W = P + 2 * RADIUS
     for y in range(P):
         row = wide[(y + RADIUS) * W : (y + RADIUS + 1) * W]
-        row[RADIUS : RADIUS + P] = x[y * P : (y + 1) * P]
+        _copy(x[y * P : (y + 1) * P], row[RADIUS:])
         for tap in range(1, RADIUS + 1):
             row[RADIUS - tap] = row[RADIUS + tap]
             row[RADIUS + P - 1 + tap] = row[RADIUS + P - 1 - tap]
-    for tap in range(1, RADIUS + 1):
-        above, below = RADIUS - tap, RADIUS + P - 1 + tap
-        wide[above * W : (above + 1) * W] = wide[(RADIUS + tap) * W : (RADIUS + tap + 1) * W]
-        wide[below * W : (below + 1) * W] = wide[(P + RADIUS - 1 - tap) * W : (P + RADIUS - tap) * W]
+    first, last = RADIUS * W, (RADIUS + P - 1) * W
+    for tap in range(W, (RADIUS + 1) * W, W):
+        _copy(wide[first + tap : first + tap + W], wide[first - tap :])
+        _copy(wide[last - tap : last - tap + W], wide[last + tap :])
     _sum_taps(wide, work[: W * W - 2 * RADIUS], weights, 1)
     _sum_taps(work, wide[: P * W], weights, W)
     for y in range(P):
-        x[y * P : (y + 1) * P] = wide[y * W : y * W + P]
+        _copy(wide[y * W : y * W + P], x[y * P :])
+
+
+@compiled
+def _copy(x, out):
+    for i in range(len(x)):
+        out[i] = x[i]
 
 
 @compiled
