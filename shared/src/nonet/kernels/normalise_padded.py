@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nonet.data.images import IMAGENET_MEAN, IMAGENET_STD, normalise
 from nonet.kernels.dispatch import compiled_form
+from nonet.kernels.patch_augment import DEVIATION, MEAN
 
 # Shapes: B images, h x w pixels of one of them, H x W pixels of the highest and the widest.
 
@@ -37,14 +37,16 @@ def normalise_padded(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     mask = torch.zeros(len(images), height, width, dtype=torch.bool, device=images[0].device)
     for place, (h, w) in enumerate(sizes):
         mask[place, :h, :w] = True
+    deviation = torch.tensor(DEVIATION)
+    scale, less = 1 / (255 * deviation), torch.tensor(MEAN) / deviation
     if compiled_form(images[0]):
         from nonet.kernels.normalise_padded_compiled import normalise_into
 
         found = torch.empty(len(images), 3, height, width)
-        std = torch.tensor(IMAGENET_STD)
-        normalise_into(found, images, 1 / (255 * std), torch.tensor(IMAGENET_MEAN) / std)
+        normalise_into(found, images, scale, less)
         return found, mask
     pixels = images[0].new_zeros(len(images), 3, height, width)
     for place, (h, w) in enumerate(sizes):
         pixels[place, :, :h, :w] = images[place]
-    return normalise(pixels).mul_(mask[:, None]), mask
+    scale, less = (numbers.to(pixels.device)[:, None, None] for numbers in (scale, less))
+    return pixels.float().mul_(scale).sub_(less).mul_(mask[:, None]), mask
