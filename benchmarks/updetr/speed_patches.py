@@ -59,7 +59,7 @@ def main(*, tiny: bool = False) -> list[Row]:
     print(table(rows))
     if not tiny:
         what = f"{IMAGES} photographs below 300 kB; random queries of 256"
-        save("updetr", rows, table="patches", versions=("torch", "pillow"), data=what, seed=SEED)
+        save("updetr", rows, table="patches", versions=("torch", "pillow", "numba"), data=what, seed=SEED)
     return rows
 
 

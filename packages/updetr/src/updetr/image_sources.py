@@ -62,11 +62,12 @@ class Sources:
             size: P.
 
         Returns:
-            (B, M, 3, P, P) uint8.
+            (B, M, 3, P, P) uint8; on a CPU their channels lie side by side.
         """
         if self.images[0].is_cpu:
             pairs = zip(self.images, boxes, strict=True)
-            return torch.stack([crop_resize(image, boxes_M4, size) for image, boxes_M4 in pairs])
+            rows = [crop_resize(image, boxes_M4, size).permute(0, 2, 3, 1) for image, boxes_M4 in pairs]
+            return torch.stack(rows).permute(0, 1, 4, 2, 3)  # as they lie in memory
         return crop_resize_packed(pack_images(self.images), boxes, size)
 
     def resized(self, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
@@ -78,6 +79,8 @@ class Sources:
         Returns:
             B of (3, height, width) uint8.
         """
+        if all(image.is_cpu for image in self.images):
+            return [whole(image, size) for image, size in zip(self.images, sizes, strict=True)]
         groups: dict[tuple[int, int], list[int]] = {}
         for place, size in enumerate(sizes):
             groups.setdefault(size, []).append(place)
@@ -89,9 +92,7 @@ class Sources:
         return found
 
     def _at(self, size: tuple[int, int]) -> Tensor:
-        """(B, 3, *size) uint8: all of them at one size."""
-        if self.images[0].is_cpu:
-            return torch.stack([whole(image, size) for image in self.images])
+        """(B, 3, *size) uint8: all of them at one size, on a GPU."""
         packed = pack_images(self.images)
         boxes = torch.cat([torch.zeros_like(packed.sizes), packed.sizes.flip(1)], 1)
         return crop_resize_packed(packed, boxes[:, None], size)[:, 0]

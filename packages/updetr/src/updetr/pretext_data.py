@@ -17,6 +17,7 @@ from torch import Tensor
 from nonet.data.batching import Pair, generator
 from nonet.data.images import MAX_PIXELS, fitted_size, normalise
 from nonet.errors import UserError
+from nonet.kernels.normalise_padded import normalise_padded
 from nonet.kernels.patch_augment import Draws, draw_augmentations, patch_augment
 from updetr.batches import Images, Targets, padded
 from updetr.feature_cache import FeatureCache
@@ -221,5 +222,4 @@ def _images(sources: Sources, sizes: Sequence[tuple[int, int]], given: dict[int,
     part = Sources([sources.images[place] for place in others])
     resized = part.resized([sizes[place] for place in others])
     found = given | dict(zip(others, resized, strict=True))
-    pixels, mask = padded([found[place] for place in range(len(sizes))])
-    return Images(normalise(pixels).mul_(mask[:, None]), mask)
+    return Images(*normalise_padded([found[place] for place in range(len(sizes))]))

@@ -1,8 +1,9 @@
-"""Which of its two forms a kernel uses: the reference in torch operators, or Triton. Source: ours.
+"""Which of its forms a kernel uses: the reference in torch operators, Triton, or numba's. Source: ours.
 
 Triton is taken for CUDA tensors where it is installed. The environment variable NONET_KERNELS overrides that:
 `reference` for every device, `triton` without a silent way round it (on CPU tensors this needs Triton's
-interpreter, TRITON_INTERPRET=1, which is for tests: it is some thousand times slower).
+interpreter, TRITON_INTERPRET=1, which is for tests: it is some thousand times slower). Some kernels have a
+form that numba compiles for the CPU, which is taken where numba is installed and nothing else is asked for.
 """
 
 import functools
@@ -39,6 +40,15 @@ def backend(tensor: Tensor) -> Backend:
     return "triton"
 
 
+def compiled_form(tensor: Tensor) -> bool:
+    """Whether the compiled form (numba) is taken for a tensor: on the CPU where numba is installed.
+
+    The environment variable NONET_KERNELS=reference turns it off, as it does with Triton.
+    """
+    wanted = os.environ.get("NONET_KERNELS", "")
+    return tensor.device.type == "cpu" and wanted == "" and _numba_is_installed()
+
+
 @functools.cache
 def import_triton() -> ModuleType:
     """Triton, imported at the first need: that takes a quarter of a second, and 700 MB of disk to have it.
@@ -53,3 +63,8 @@ def import_triton() -> ModuleType:
 @functools.cache
 def _triton_is_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
+
+
+@functools.cache
+def _numba_is_installed() -> bool:
+    return importlib.util.find_spec("numba") is not None

@@ -14,15 +14,14 @@ Cost: size^3 / 2 walks over N keys, 12 bytes read and 8 written for each pair. I
 numba) a binary search takes the place of the walk.
 """
 
-import importlib.util
 import itertools
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nonet.kernels.dispatch import compiled_form
 from nonet.kernels.voxels import CELLS, key_order, pack_keys, unpack_keys
 
 # Shapes: M voxels, K = size^3 taps, P pairs.
@@ -174,15 +173,6 @@ def strided_map(
         torch.cat(rows)[ranks].int(), outputs[ranks].int(), starts, len(keys), len(distinct), size, stride,
         order is None,
     )  # fmt: skip
-
-
-def compiled_form(tensor: Tensor) -> bool:
-    """Whether the compiled form (numba) is taken for a tensor: on the CPU where numba is installed.
-
-    The environment variable NONET_KERNELS=reference turns it off, as it does with Triton.
-    """
-    wanted = os.environ.get("NONET_KERNELS", "")
-    return tensor.device.type == "cpu" and wanted == "" and importlib.util.find_spec("numba") is not None
 
 
 def _distinct_keys(cells: Tensor, margin: int) -> tuple[Tensor, Tensor | None]:

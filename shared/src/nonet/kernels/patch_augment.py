@@ -11,7 +11,8 @@ The hue has no sectors and no division here. With t = (rgb - least) / chroma, 2 
 how far a pixel is from cyan on the circle of six, on blue's side or green's. A shift moves it, and red is
 that distance less 1, cut to 0..1. Green and blue are alike. Times chroma, nothing is left to divide by.
 
-On a CPU pictures are worked on one by one, in cache. The Triton form has three launches for all of them.
+On a CPU pictures are worked on one by one, in cache; where numba is installed, in a few compiled passes. The
+Triton form has three launches for all of them.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nonet.kernels.dispatch import backend
+from nonet.kernels.dispatch import backend, compiled_form
 
 # Shapes: n pictures of P x P pixels, g of them that are worked on together.
 
@@ -121,6 +122,10 @@ def patch_augment(
         from nonet.kernels.patch_augment_triton import augment
 
         return augment(pictures, draws, by, less)
+    if n and compiled_form(pictures):
+        from nonet.kernels.patch_augment_compiled import augment as in_few_passes
+
+        return in_few_passes(pictures, draws, by, less)
     scale, shift = _per_channel(by, pictures.device), _per_channel(less, pictures.device)
     if pictures.is_cpu:
         return _one_by_one(pictures, draws, scale, shift)

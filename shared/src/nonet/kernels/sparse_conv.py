@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nonet.errors import UserError
-from nonet.kernels.dispatch import backend
-from nonet.kernels.kernel_map import KernelMap, compiled_form, strided_map, submanifold_map
+from nonet.kernels.dispatch import backend, compiled_form
+from nonet.kernels.kernel_map import KernelMap, strided_map, submanifold_map
 
 __all__ = ["sparse_conv", "KernelMap", "submanifold_map", "strided_map", "chosen_form", "Form"]
 
