@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import socket
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ from PIL import Image
 
 from nonet.data.batching import loader
 from nonet.testing import call_cli, data_folder, plain_pages
-from ponderv2 import kitti, street_detections
+from ponderv2 import kitti, outdoor_pretraining, street_detections
 from ponderv2.commands import finetune_det
 from ponderv2.nuscenes import CLASSES, open_nuscenes
 from ponderv2.outdoor_config import OutdoorConfig, OutdoorDetectorConfig, sized
@@ -42,6 +44,18 @@ LENGTH = (
     "--size", "tiny", "--batch", "2", "--trainer.steps", "2", "--trainer.accelerator", "cpu",
     "--trainer.log-every", "1", "--trainer.validate-every", "0",
 )  # fmt: skip
+
+
+@contextmanager
+def network_forbidden():
+    """Every connection fails a test."""
+
+    def refused(*_):
+        raise AssertionError("a connection was opened")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refused)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -366,3 +380,28 @@ def test_presets_have_the_published_rates():
     for name, epochs in (("outdoor-lidar", 24), ("outdoor-lidar-unipad", 12), ("outdoor-camera", 12)):
         assert preset(name)["epochs"] == epochs
         assert preset(name)["rates"]["weight_decay"] == 0.01
+
+
+def test_a_warm_up_that_takes_all_steps_is_refused_before_a_model_is_built(street, tmp_path, monkeypatch):
+    """Preset outdoor-camera would download its images' weights first."""
+
+    def built(*_):
+        raise AssertionError("a model was built")
+
+    monkeypatch.setattr(outdoor_pretraining, "build_outdoor", built)
+    words = ("--data", f"nuscenes:{street}", "--epochs", "0", "--trainer.steps", "4")
+    said = call_cli("ponderv2", "pretrain", "--preset", "outdoor-camera", *words, "--out", tmp_path / "run")
+    assert said.returncode == 2
+    assert "rates.warmup 500 leaves nothing of 4 steps" in said.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_cameras_are_pre_trained_without_a_download(street, tmp_path):
+    words = ("--data", f"nuscenes:{street}", "--trainer.steps", "7", "--out", tmp_path / "run")
+    with plain_pages(), network_forbidden():
+        said = call_cli("ponderv2", "pretrain", "--preset", "outdoor-camera-tiny", *words)
+    assert said.returncode == 0, said.stderr
+    model = load_outdoor(tmp_path / "run" / "model")
+    assert (model.street.modality, model.street.outdoor.image_weights) == ("camera", None)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite(lines[-1]["train/loss"])

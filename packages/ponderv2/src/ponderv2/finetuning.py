@@ -90,11 +90,12 @@ def finetune(verb: str, options: Any, make_task: Callable[[Say], Any]) -> Path:
     """
     resumed, notes = folder_of(options.resume), list[str]()
     task: TaskRun = make_task(notes.append)
-    seed_all(options.trainer.seed)
-    model = task.build(notes.append)
     feed, held = task.learning(options.trainer.seed), task.judging()
     check_shares(feed.batches, options.trainer)
     trainer = run_length(options, feed.batches)
+    options.rates.check_length(trainer.steps)
+    seed_all(options.trainer.seed)
+    model = task.build(notes.append)
     module = FinetuneModule(
         model, options.rates, steps=trainer.steps, backbone_rate=options.backbone_rate,
         judge=task.judge, score=task.score,

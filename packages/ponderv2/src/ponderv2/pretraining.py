@@ -74,13 +74,14 @@ def pretrain(options: "Options") -> Path:
     resumed, notes = folder_of(options.resume), list[str]()
     data = read_pretrain_data(options, notes.append)
     check_shares(data.batches, options.trainer)
+    trainer = length(options.trainer, options.epochs, data.batches)
+    options.rates.check_length(trainer.steps)
     text = read_text(options, data.classes)
     seed_all(options.trainer.seed)
     model = new_model(options, tuple(data.scenes), _width(text), notes.append)
     head = None
     if text and options.prompt == "ppt" and options.point_text:
         head = LanguageHead(model.config.backbone.width, text)
-    trainer = length(options.trainer, options.epochs, data.batches)
     run = open_run(options, resumed)
     with run:
         for note in [*notes, *account(options, data, model)]:
