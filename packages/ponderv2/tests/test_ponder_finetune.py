@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from nonet.options import build
-from nonet.runs import read_metrics
+from nonet.runs import read_metrics, read_record
 from nonet.testing import numbers, one_thread, replaced
 from nonet.training.checkpoints import read_checkpoint
 from ponderv2 import finetune_module
@@ -109,9 +109,13 @@ def test_an_interrupted_run_goes_on_bit_for_bit(whole, scenes, tmp_path, monkeyp
         ("--rates.weight-decay", "0.5", "rates.weight_decay is 0.5 here but "),
         ("--backbone-rate", "0", "backbone_rate is 0.0 here but 1.0 in the checkpoint"),
     ):
+        sessions = len(read_record(tmp_path / "cut")["sessions"])
         other = run(*replaced(words, flag, value), "--resume", tmp_path / "cut", train=scenes, val=scenes[:1])
         assert other.returncode == 2
         assert text in other.stderr
+        assert "resumed" not in other.stderr
+        assert len(read_record(tmp_path / "cut")["sessions"]) == sessions == 2
+        assert not list((tmp_path / "cut").glob("options-3.yaml"))
 
 
 def test_the_best_validation_is_kept_where_it_is_asked_for(scenes, tmp_path, monkeypatch):

@@ -37,8 +37,8 @@ class MaskedConvNeXt(nn.Module):
         frozen_stages: so many stages are not trained, the stem with the first.
 
     Raises:
-        UserError: timm is missing, has no such model, the model cannot be masked, or the weights do not fit or cannot be
-            downloaded.
+        UserError: timm is missing, has no such model, the model cannot be masked, or the weights do not fit
+            or cannot be downloaded.
     """
 
     mean: Tensor

@@ -43,7 +43,8 @@ def pretrain_outdoor(options: "Options") -> Path:
     options.rates.check_length(trainer.steps)  # before a model is built, or its weights are downloaded
     seed_all(options.trainer.seed)
     parts = build_outdoor(options, scenes)
-    run = open_run(options, resumed)
+    state = state_of(options, trainer)
+    run = open_run(options, resumed, state)
     with run:
         kinds = Counter(scene.dataset for scene in parts.scenes)
         frames = ", ".join(f"{number:,} of {name}" for name, number in kinds.items())
@@ -60,7 +61,7 @@ def pretrain_outdoor(options: "Options") -> Path:
             parts.dataset, batches, parts.collate,
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
-        fit(module, data, run, trainer, state=state_of(options, trainer), unused=True)
+        fit(module, data, run, trainer, state=state, unused=True)
         if run.writes:
             model = parts.model.to("cpu")
             model.load_state_dict(read_weights(run.checkpoints / "last.ckpt", prefix="model."))
