@@ -18,7 +18,9 @@ from PIL import Image
 from nonet.data.batching import loader
 from nonet.testing import call_cli, data_folder, plain_pages
 from ponderv2 import kitti, outdoor_pretraining, street_detections
+from ponderv2.boxes3d import make_boxes
 from ponderv2.commands import finetune_det
+from ponderv2.driving_judge import DrivingJudge
 from ponderv2.nuscenes import CLASSES, open_nuscenes
 from ponderv2.outdoor_config import OutdoorConfig, OutdoorDetectorConfig, sized
 from ponderv2.outdoor_detection import build_outdoor_detector
@@ -289,6 +291,26 @@ def test_kitti_is_scored_where_its_boxes_were_drawn(half_seen, tmp_path):
         "Cyclist": 1,
         "Truck": 1,
     }
+    titles = ["class", "boxes", "AP", "ATE cm", "ASE %", "AOE deg"]  # KITTI has no velocities
+    assert all(list(row) == titles for row in rows)
+    absent = [row for row in rows if not row["boxes"]]
+    assert absent
+    assert all(row[title] is None for row in absent for title in titles[2:])
+    assert all(row["AP"] is not None for row in rows if row["boxes"])
+
+
+def test_classes_of_nuscenes_have_their_velocities_and_those_that_are_absent_no_numbers():
+    """One car, found where it is and 2 m/s too fast, beside a class that nothing is of."""
+    truth = make_boxes([[5.0, 0, 0]], [[4.0, 2, 2]], [0.0], [0], velocity=[[1.0, 0]])
+    judge = DrivingJudge({"nuscenes": ("car", "bus")})
+    judge.add("nuscenes", truth, replace(truth, velocity=np.array([[3.0, 0]]), score=np.array([0.9])))
+    car, bus = judge.rows("nuscenes")
+    assert car == {
+        "class": "car", "boxes": 1, "AP": 100.0, "ATE cm": 0.0, "ASE %": 0.0, "AOE deg": 0.0,
+        "AVE cm/s": 200.0,
+    }  # fmt: skip
+    assert bus == {"class": "bus", "boxes": 0} | dict.fromkeys(list(car)[2:])
+    assert judge.of_dataset("nuscenes")["map"] == pytest.approx(0.5)  # as nuScenes has it
 
 
 def test_validation_of_kitti_leaves_out_what_is_found_behind_the_camera(half_seen):
