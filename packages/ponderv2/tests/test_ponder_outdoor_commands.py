@@ -419,7 +419,8 @@ def test_a_warm_up_that_takes_all_steps_is_refused_before_a_model_is_built(stree
 
 
 def test_cameras_are_pre_trained_without_a_download(street, tmp_path):
-    words = ("--data", f"nuscenes:{street}", "--trainer.steps", "7", "--out", tmp_path / "run")
+    short = ("--trainer.steps", "1", "--rates.warmup", "0")
+    words = ("--data", f"nuscenes:{street}", *short, "--out", tmp_path / "run")
     with plain_pages(), network_forbidden():
         said = call_cli("ponderv2", "pretrain", "--preset", "outdoor-camera-tiny", *words)
     assert said.returncode == 0, said.stderr

@@ -132,7 +132,7 @@ def _downloaded(create: Callable[..., nn.Module], name: str) -> nn.Module:
         hub.setLevel(logging.ERROR)
         return create(name, pretrained=True, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split()).split(". ")[0][:200]  # the advice after it is not ours
         raise UserError(
             f"the weights of {name} cannot be downloaded: give --outdoor.image-weights None to begin with "
             f"random ones, or a .safetensors file of them ({reason})"
