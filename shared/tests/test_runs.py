@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -60,6 +60,23 @@ def test_the_way_a_run_ended_is_noted(error, code):
     with pytest.raises(error), Run.create("nonet", "learn", Options()) as run:
         raise error
     assert read_record(run.folder)["sessions"][-1]["exit"] == code
+
+
+def test_an_interruption_says_how_to_go_on_where_a_run_can():
+    """As nonet.cli writes it after 'interrupted'."""
+    with pytest.raises(KeyboardInterrupt) as caught, Run.create("nonet", "learn", Options()):
+        raise KeyboardInterrupt
+    assert caught.value.args == ()
+    resumable = make_dataclass("Resumable", [("resume", Path | None, None)], frozen=True)()
+    with (
+        pytest.raises(KeyboardInterrupt) as caught,
+        Run.create("nonet", "learn", resumable, folder=Path("a run")) as run,
+    ):
+        raise KeyboardInterrupt
+    assert str(caught.value) == "go on with --resume 'a run'"
+    with pytest.raises(KeyboardInterrupt) as caught, Run.resume(run.folder, resumable):
+        raise KeyboardInterrupt
+    assert str(caught.value) == "go on with --resume 'a run'"
 
 
 def test_the_first_finish_counts():

@@ -53,6 +53,9 @@ def test_the_demo_writes_numbers_pictures_a_mesh_and_a_page(tmp_path, monkeypatc
     monkeypatch.setattr(demonstration, "DEMO", TINY)
     done = call_cli("ponderv2", "demo", "--out", "demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "colours are still nearly flat after 2 steps" in done.stdout
+    first, second = (done.stderr.index(f"drawing {what}") for what in ("rooms with random", "the same rooms"))
+    assert first < second
     told = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert told["package"] == "ponderv2"
     assert (told["before"], told["after"]) == tuple(

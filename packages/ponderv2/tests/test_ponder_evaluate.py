@@ -53,8 +53,10 @@ def scores_of(path):
 
 
 def test_each_rule_counts_its_own_points(scenes, folder, tmp_path):
-    evaluate(scenes, folder, "--out", tmp_path / "voxels", "--batch", "2")
-    evaluate(scenes, folder, "--out", tmp_path / "points", "--rule", "points")
+    done = evaluate(scenes, folder, "--out", tmp_path / "voxels", "--batch", "2")
+    assert f"2 scenes, scored on voxels of 0.5 m, from {folder}\n" in done.stdout
+    done = evaluate(scenes, folder, "--out", tmp_path / "points", "--rule", "points")
+    assert f"2 scenes, scored on points, by voxels of 0.5 m, from {folder}\n" in done.stdout
     evaluate(scenes, folder, "--out", tmp_path / "votes", "--tta", "--variants", "one", "--batch", "8")
     counts = {}
     for rule in ("voxels", "points", "votes"):
@@ -62,6 +64,8 @@ def test_each_rule_counts_its_own_points(scenes, folder, tmp_path):
         assert found["rule"] == rule
         assert found["scenes"] == ["scannet/room0000", "scannet/room0001"]
         counts[rule] = np.sum(found["confusion"]["scannet"])
+        unit = "voxels" if rule == "voxels" else "points"
+        assert sum(row[unit] for row in found["classes"]["scannet"]) == counts[rule]
     assert counts["points"] == counts["votes"] == 1400 > counts["voxels"]
     assert "Scored on votes" in (tmp_path / "votes" / "report.html").read_text()
 
@@ -158,7 +162,9 @@ def predict(scenes, model_folder, out, *words):
 
 def test_classes_are_written_in_every_format_for_every_point(scenes, folder, tmp_path):
     done = predict(scenes, folder, tmp_path / "out", "--write", "ply", "npz", "txt", "label")
-    assert done.stdout.strip().endswith(f"2 scenes: {tmp_path / 'out'}")
+    assert done.stdout.strip().endswith(
+        f"2 scenes, each as SCENE.ply, SCENE.npz, SCENE.txt, SCENE.label, SCENE.png: {tmp_path / 'out'}"
+    )
     with np.load(tmp_path / "out" / "room0000.npz") as found:
         labels = found["semantic"]
         assert list(found["names"]) == list(CLASSES)

@@ -1,6 +1,7 @@
 """Whole fine-tunings in rooms: what runs log and leave, going on bit for bit, what is refused."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from nonet.options import build
-from nonet.runs import read_metrics
+from nonet.runs import read_metrics, read_record
 from nonet.testing import numbers, one_thread, replaced
 from nonet.training.checkpoints import read_checkpoint
 from ponderv2 import finetune_module
@@ -19,6 +20,7 @@ from ponderv2.commands.finetune_semseg import Options
 from ponderv2.finetune_module import FinetuneModule
 from ponderv2.model_folders import read_model
 from ponderv2.room_tasks import RoomTask
+from ponderv2.start_model import read_start
 from ponderv2.task_models import load_task, save_task
 
 sys.path.insert(0, str(Path(__file__).parent / "support_ponderv2"))
@@ -62,7 +64,8 @@ def test_a_run_logs_its_terms_and_its_validation(whole):
     assert {"val/loss", "val/macc", "val/accuracy"} <= validated[0].keys()
     assert "1 scenes of the validation have the name of one to train on" in done.stderr
     assert "from scratch: the backbone has random weights" in done.stderr
-    assert "2 scenes of scannet, 3,000 points of 5 classes; 4 steps" in done.stderr
+    assert "3,000 points of 5 classes; voxels of 0.3 m, as given; 4 steps" in done.stderr
+    assert re.search(r"\nscannet +voxels +IoU", done.stderr)  # what is counted are voxels
 
 
 def test_a_run_leaves_the_last_weights_their_scores_and_a_page(whole):
@@ -109,9 +112,23 @@ def test_an_interrupted_run_goes_on_bit_for_bit(whole, scenes, tmp_path, monkeyp
         ("--rates.weight-decay", "0.5", "rates.weight_decay is 0.5 here but "),
         ("--backbone-rate", "0", "backbone_rate is 0.0 here but 1.0 in the checkpoint"),
     ):
+        sessions = len(read_record(tmp_path / "cut")["sessions"])
         other = run(*replaced(words, flag, value), "--resume", tmp_path / "cut", train=scenes, val=scenes[:1])
         assert other.returncode == 2
         assert text in other.stderr
+        assert "resumed" not in other.stderr
+        assert len(read_record(tmp_path / "cut")["sessions"]) == sessions == 2
+        assert not list((tmp_path / "cut").glob("options-3.yaml"))
+
+
+def test_a_log_says_where_the_size_of_voxels_comes_from(whole):
+    folder, _ = whole
+    found = []
+    for more in ({"init": str(folder)}, {"init": str(folder), "voxel": 0.5}, {}):
+        start = read_start(Options(data=("train:x",), **more), ("scannet",), found.append)
+        found.append((start.voxel, start.origin))
+    warned = f"warning: voxels of 0.5 m, but {folder} was trained on 0.3 m"
+    assert found == [(0.3, f"from {folder}"), warned, (0.5, "as given"), (0.02, "the default")]
 
 
 def test_the_best_validation_is_kept_where_it_is_asked_for(scenes, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """The dense network with hidden positions against a sparse one that computes visible positions alone."""
 
+import logging
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -172,6 +174,23 @@ def test_weights_are_read_from_a_file(tmp_path):
     (tmp_path / "text.safetensors").write_text("no tensors")
     with pytest.raises(UserError, match="not safetensors"):
         MaskedConvNeXt(NAME, weights=str(tmp_path / "text.safetensors"))
+
+
+def test_weights_that_cannot_be_downloaded_name_the_way_out(monkeypatch, capsys, caplog):
+    def unreachable(name, *, pretrained, **_):
+        assert pretrained
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no connection:\n  try later")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(UserError) as caught:
+        MaskedConvNeXt(NAME, weights="timm")
+    assert str(caught.value) == (
+        f"the weights of {NAME} cannot be downloaded: give --outdoor.image-weights None to begin with random "
+        "ones, or a .safetensors file of them (no connection: try later)"
+    )
+    assert capsys.readouterr().err == f"weights of {NAME}: those of timm, which are downloaded once\n"
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import socket
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +17,10 @@ from PIL import Image
 
 from nonet.data.batching import loader
 from nonet.testing import call_cli, data_folder, plain_pages
-from ponderv2 import kitti, street_detections
+from ponderv2 import kitti, outdoor_pretraining, street_detections
+from ponderv2.boxes3d import make_boxes
 from ponderv2.commands import finetune_det
+from ponderv2.driving_judge import DrivingJudge
 from ponderv2.nuscenes import CLASSES, open_nuscenes
 from ponderv2.outdoor_config import OutdoorConfig, OutdoorDetectorConfig, sized
 from ponderv2.outdoor_detection import build_outdoor_detector
@@ -42,6 +46,18 @@ LENGTH = (
     "--size", "tiny", "--batch", "2", "--trainer.steps", "2", "--trainer.accelerator", "cpu",
     "--trainer.log-every", "1", "--trainer.validate-every", "0",
 )  # fmt: skip
+
+
+@contextmanager
+def network_forbidden():
+    """Every connection fails a test."""
+
+    def refused(*_):
+        raise AssertionError("a connection was opened")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refused)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +291,26 @@ def test_kitti_is_scored_where_its_boxes_were_drawn(half_seen, tmp_path):
         "Cyclist": 1,
         "Truck": 1,
     }
+    titles = ["class", "boxes", "AP", "ATE cm", "ASE %", "AOE deg"]  # KITTI has no velocities
+    assert all(list(row) == titles for row in rows)
+    absent = [row for row in rows if not row["boxes"]]
+    assert absent
+    assert all(row[title] is None for row in absent for title in titles[2:])
+    assert all(row["AP"] is not None for row in rows if row["boxes"])
+
+
+def test_classes_of_nuscenes_have_their_velocities_and_those_that_are_absent_no_numbers():
+    """One car, found where it is and 2 m/s too fast, beside a class that nothing is of."""
+    truth = make_boxes([[5.0, 0, 0]], [[4.0, 2, 2]], [0.0], [0], velocity=[[1.0, 0]])
+    judge = DrivingJudge({"nuscenes": ("car", "bus")})
+    judge.add("nuscenes", truth, replace(truth, velocity=np.array([[3.0, 0]]), score=np.array([0.9])))
+    car, bus = judge.rows("nuscenes")
+    assert car == {
+        "class": "car", "boxes": 1, "AP": 100.0, "ATE cm": 0.0, "ASE %": 0.0, "AOE deg": 0.0,
+        "AVE cm/s": 200.0,
+    }  # fmt: skip
+    assert bus == {"class": "bus", "boxes": 0} | dict.fromkeys(list(car)[2:])
+    assert judge.of_dataset("nuscenes")["map"] == pytest.approx(0.5)  # as nuScenes has it
 
 
 def test_validation_of_kitti_leaves_out_what_is_found_behind_the_camera(half_seen):
@@ -366,3 +402,29 @@ def test_presets_have_the_published_rates():
     for name, epochs in (("outdoor-lidar", 24), ("outdoor-lidar-unipad", 12), ("outdoor-camera", 12)):
         assert preset(name)["epochs"] == epochs
         assert preset(name)["rates"]["weight_decay"] == 0.01
+
+
+def test_a_warm_up_that_takes_all_steps_is_refused_before_a_model_is_built(street, tmp_path, monkeypatch):
+    """Preset outdoor-camera would download its images' weights first."""
+
+    def built(*_):
+        raise AssertionError("a model was built")
+
+    monkeypatch.setattr(outdoor_pretraining, "build_outdoor", built)
+    words = ("--data", f"nuscenes:{street}", "--epochs", "0", "--trainer.steps", "4")
+    said = call_cli("ponderv2", "pretrain", "--preset", "outdoor-camera", *words, "--out", tmp_path / "run")
+    assert said.returncode == 2
+    assert "rates.warmup 500 leaves nothing of 4 steps" in said.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_cameras_are_pre_trained_without_a_download(street, tmp_path):
+    short = ("--trainer.steps", "1", "--rates.warmup", "0")
+    words = ("--data", f"nuscenes:{street}", *short, "--out", tmp_path / "run")
+    with plain_pages(), network_forbidden():
+        said = call_cli("ponderv2", "pretrain", "--preset", "outdoor-camera-tiny", *words)
+    assert said.returncode == 0, said.stderr
+    model = load_outdoor(tmp_path / "run" / "model")
+    assert (model.street.modality, model.street.outdoor.image_weights) == ("camera", None)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite(lines[-1]["train/loss"])

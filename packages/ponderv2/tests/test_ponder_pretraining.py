@@ -127,6 +127,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(whole, tmp_path, monkeypatch):
         patch.setattr(PretrainModule, "training_step", interrupted)
         done = call_cli("ponderv2", "pretrain", "--data", "synthetic:2", *WORDS, "--out", tmp_path / "cut")
         assert done.returncode == 130
+        last = done.stderr.splitlines()[-1]
+        assert last == f"ponderv2 pretrain: interrupted; go on with --resume {tmp_path / 'cut'}"
     done = call_cli("ponderv2", "pretrain", "--data", "synthetic:2", *WORDS, "--resume", tmp_path / "cut")
     assert done.returncode == 0, done.stderr
     assert numbers(tmp_path / "cut") == numbers(folder)
@@ -136,10 +138,13 @@ def test_an_interrupted_run_goes_on_bit_for_bit(whole, tmp_path, monkeypatch):
 
 def test_a_run_that_goes_on_otherwise_is_refused(whole):
     folder, _ = whole
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     words = ("--data", "synthetic:2", *WORDS, "--supervision", "none", "--mask-ratio", "0.5")
     done = call_cli("ponderv2", "pretrain", *words, "--resume", folder)
     assert done.returncode == 2
     assert "mask_ratio is 0.5 here but 0.0 in the checkpoint" in done.stderr
+    assert "resumed" not in done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(("more", "message"), [

@@ -144,6 +144,20 @@ def test_pixels_without_true_depth_or_without_anything_rendered_have_no_depth_er
     assert np.isnan(found.ssim)  # it compares windows of 11 pixels
 
 
+def test_a_few_pixels_have_no_psnr_of_their_own():
+    """Of 768 pixels 7 are under a hundredth, and 8 are not. What is drawn is 0.1 off."""
+    color = np.full((24, 32, 3), 100, np.uint8)
+    view = View("v", color, np.ones((24, 32), np.float32), None, K, np.eye(4))
+    found = []
+    for count in (0, 7, 8):
+        picture = picture_of(view, color=0.1)
+        picture.opacity[:] = 0
+        picture.opacity[0, :count] = 1
+        found.append(score_view(picture, view).psnr_seen)
+    assert np.isnan(found[:2]).all()
+    assert found[2] == pytest.approx(20.0, abs=1e-3)
+
+
 def test_a_mean_leaves_out_what_is_no_number():
     nan = float("nan")
     mean = mean_score([ViewScore(20, nan, 0.5, 0.1, nan, 2, 1), ViewScore(30, nan, 0.7, nan, nan, 4, 0)])

@@ -24,6 +24,7 @@ class Progress(Generic[T]):
             total = len(iterable)
         self.done, self.total, self.label, self.unit = 0.0, total, label, unit
         self._iterable = iterable
+        self._idle = iterable is None and total == 0  # such as a fit of 0 steps, which was not asked for
         self._start = self._said = time.monotonic()
         self._share = 0.0
         self._bar: Any = None
@@ -44,7 +45,7 @@ class Progress(Generic[T]):
     def __enter__(self) -> "Progress[T]":
         self._start = self._said = time.monotonic()
         self._open = True
-        if not self._silent and not self._plain:
+        if not self._silent and not self._plain and not self._idle:
             self._start_bar()
         return self
 
@@ -56,7 +57,7 @@ class Progress(Generic[T]):
             self._bar.update(self._task, completed=self.done, count=self._count())
             self._bar.stop()
             self._bar = None
-        elif not self._silent and (kind is None or self.done):  # a refusal before the start is one line
+        elif not self._silent and (self.done or (kind is None and not self._idle)):  # a refusal is one line
             self._say("" if kind is None else "stopped at ")
 
     def advance(self, count: float = 1) -> None:

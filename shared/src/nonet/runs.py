@@ -36,6 +36,8 @@ NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON has n
 class Run:
     """One run and its folder; as a context manager it notes how the run ended.
 
+    Where the run is interrupted and its options have a `resume`, the KeyboardInterrupt says how to go on.
+
     Attributes:
         folder: the run's folder.
         package: the package that runs.
@@ -46,6 +48,7 @@ class Run:
     def __init__(self, folder: Path, package: str, verb: str, *, writes: bool) -> None:
         self.folder, self.package, self.verb, self.writes = folder, package, verb, writes
         self._start = time.monotonic()
+        self._resumable = False  # whether its verb has --resume
         self._before = 0.0  # seconds of the sessions before this one, up to the last metrics line
 
     @property
@@ -83,6 +86,7 @@ class Run:
         folder = _new_folder(package, verb) if folder is None else _empty_folder(folder)
         os.environ[FOLDER] = str(folder.absolute())
         run = cls(folder, package, verb, writes=True)
+        run._resumable = hasattr(options, "resume")
         run._write_options("options.yaml", options)
         record = {"package": package, "verb": verb, "seed": seed, "sessions": [run._session(seed)]}
         write_json(folder / "run.json", record)
@@ -104,6 +108,7 @@ class Run:
         run = cls(folder, record["package"], record["verb"], writes=_rank() == 0)
         if not run.writes:
             return run
+        run._resumable = hasattr(options, "resume")
         os.environ[FOLDER] = str(folder.absolute())
         run.rewind(None)
         lines = read_metrics(folder)
@@ -175,6 +180,8 @@ class Run:
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
             self.finish(INTERRUPTED)
+            if self._resumable and not error.args:  # nonet.cli ends its line with it
+                error.args = (f"go on with --resume {shlex.quote(str(self.folder))}",)
         elif isinstance(error, SystemExit):
             self.finish(error.code if isinstance(error.code, int) else int(error.code is not None))
         else:

@@ -51,6 +51,8 @@ def run(options):
         raise RunFailed("the loss is not finite at step 3")
     if options.fail == "bug":
         return 1 / 0
+    if options.fail == "interrupt in a run":
+        raise KeyboardInterrupt("go on with --resume runs/a")
     if options.fail == "interrupt":
         raise KeyboardInterrupt
     if options.fail == "code":
@@ -169,6 +171,8 @@ def test_codes_of_a_run(program, capsys):
     assert capsys.readouterr().err == "toyprog learn: the loss is not finite at step 3\n"
     assert toyprog("learn", "--images", "x", "--fail", "interrupt") == 130
     assert capsys.readouterr().err == "toyprog learn: interrupted\n"
+    assert toyprog("learn", "--images", "x", "--fail", "interrupt in a run") == 130
+    assert capsys.readouterr().err == "toyprog learn: interrupted; go on with --resume runs/a\n"
     with pytest.raises(ZeroDivisionError):
         toyprog("learn", "--images", "x", "--fail", "bug")
     with pytest.raises(BrokenPipeError, match="a worker's pipe"):  # not the pipe that we print to

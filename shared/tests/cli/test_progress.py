@@ -54,6 +54,16 @@ def test_a_loop_without_a_known_end(capsys):
     assert counts[-1] == 100
 
 
+def test_of_work_that_was_not_asked_for_nothing_is_said(capsys, monkeypatch):
+    with progress(total=0, label="fit", unit="steps"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with progress(total=0, label="fit", unit="steps"):
+        assert sys.stderr.getvalue() == ""
+    assert sys.stderr.getvalue() == ""
+
+
 def test_a_loop_that_breaks_says_where(capsys):
     with pytest.raises(ZeroDivisionError), progress(total=10, label="work", unit="steps") as bar:  # noqa: PT012
         bar.advance(3)

@@ -42,19 +42,27 @@ class DrivingJudge(Judge):
         return summed.scores()
 
     def rows(self, dataset: str) -> list[Row]:
-        """Class, true boxes, AP, and the errors in the units that their columns name."""
+        """Class, true boxes, AP, and the errors in the units that their columns name.
+
+        A class without true boxes has neither, though nuScenes' means count its AP as 0. There is no column
+        of velocities where no true box has one, as in KITTI.
+        """
         scores = self.scores(dataset)
         labels = [truth.label for truth, _ in self.frames[dataset]]
         names = self.classes[dataset]
         boxes = np.bincount(np.concatenate([np.zeros(0, np.int64), *labels]), minlength=len(names))
-        degrees = {"mAOE": 180 / np.pi / 100}
+        factors = {"mAOE": 180 / np.pi / 100}
+        moving = any(np.isfinite(truth.velocity).any() for truth, _ in self.frames[dataset])
+        shown = {error: title for error, title in COLUMNS.items() if moving or error != "mAVE"}
+        columns = {"AP": scores.class_ap.mean(1)} | {
+            title: scores.class_errors[:, ERRORS.index(error)] * factors.get(error, 1)
+            for error, title in shown.items()
+        }
         return [
-            {"class": name, "boxes": int(boxes[number]), "AP": percent(float(scores.class_ap[number].mean()))}
+            {"class": name, "boxes": int(boxes[number])}
             | {
-                title: percent(
-                    float(scores.class_errors[number, ERRORS.index(error)] * degrees.get(error, 1))
-                )
-                for error, title in COLUMNS.items()
+                title: percent(float(column[number])) if boxes[number] else None
+                for title, column in columns.items()
             }
             for number, name in enumerate(names)
         ]

@@ -22,7 +22,7 @@ from ponderv2.scored_scenes import ScoredBatch, ScoredCollate, ScoredScenes
 from ponderv2.segmentor import Segmentor
 from ponderv2.start_model import check_prompt
 from ponderv2.task_models import LoadedTask, load_task
-from ponderv2.task_scores import POINTS, VOTES, Judge, SemanticJudge
+from ponderv2.task_scores import POINTS, VOTES, VOXELS, Judge, SemanticJudge
 from ponderv2.vote_protocol import Count, variants, vote
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def evaluate_model(options: "Options") -> Judge:
     refuse_full(options.out)
     found = read_model(options.model)
     scenes: list[str] = []
+    voxels = ""
     if found.kind == OUTDOOR:
         from ponderv2.street_detections import evaluate_outdoor
 
@@ -59,7 +60,9 @@ def evaluate_model(options: "Options") -> Judge:
             print(remark)
         scenes = [f"{scene.dataset}/{scene.name}" for scene in data.scenes]
         judge = _judge(options, task, data)
-    print(f"{len(scenes) or 'all'} scenes, scored on {judge.rule}\n{judge.text()}")
+        joint = " " if judge.rule == VOXELS else ", by voxels "
+        voxels = f"{joint}of {task.config.voxel:g} m, from {options.model}"
+    print(f"{len(scenes) or 'all'} scenes, scored on {judge.rule}{voxels}\n{judge.text()}")
     if options.out is not None:
         record = {"model": options.model, "data": list(options.data), "scenes": scenes} | judge.record()
         write_scores(options.out, record, judge, f"{options.model} on {', '.join(options.data)}")

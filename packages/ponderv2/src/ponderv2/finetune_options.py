@@ -129,7 +129,7 @@ class LearnOptions:
     trainer: TrainerOptions = field(
         default_factory=lambda: TrainerOptions(clip=10.0, validate_every=0, checkpoint_every=500)
     )
-    """devices, precision, seed; steps count where epochs is 0"""
+    """devices, precision, seed; steps count where epochs is 0; fsdp is refused: models are small"""
 
     def __post_init__(self) -> None:
         if self.batch < 1:

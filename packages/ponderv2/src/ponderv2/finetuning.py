@@ -17,11 +17,9 @@ from nonet.report.run_page import run_page
 from nonet.runs import Run, folder_of
 from nonet.training.callbacks import last_good
 from nonet.training.checkpoints import (
-    SETTINGS,
     StateOfRun,
-    read_checkpoint,
     read_weights,
-    refuse_other_settings,
+    refuse_other_run,
 )
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
@@ -90,16 +88,19 @@ def finetune(verb: str, options: Any, make_task: Callable[[Say], Any]) -> Path:
     """
     resumed, notes = folder_of(options.resume), list[str]()
     task: TaskRun = make_task(notes.append)
-    seed_all(options.trainer.seed)
-    model = task.build(notes.append)
     feed, held = task.learning(options.trainer.seed), task.judging()
     check_shares(feed.batches, options.trainer)
     trainer = run_length(options, feed.batches)
+    options.rates.check_length(trainer.steps)
+    seed_all(options.trainer.seed)
+    model = task.build(notes.append)
     module = FinetuneModule(
         model, options.rates, steps=trainer.steps, backbone_rate=options.backbone_rate,
         judge=task.judge, score=task.score,
     )  # fmt: skip
     module.configure_optimizers()  # what it refuses is refused before there is a folder
+    state = run_settings(options, trainer, task.settings())
+    refuse_other_run(resumed, state)
     run = (
         Run.resume(resumed, options)
         if resumed
@@ -116,7 +117,7 @@ def finetune(verb: str, options: Any, make_task: Callable[[Say], Any]) -> Path:
             val_collate=None if held is None else held.collate, workers=trainer.workers,
             steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
-        last = fit(module, data, run, trainer, options, task)
+        last = fit(module, data, run, trainer, options, task, state)
         if run.writes:
             model.to("cpu").load_state_dict(read_weights(last, prefix="model."))
             _finish(options, run, task, module, held, overwrite=resumed is not None)
@@ -135,15 +136,14 @@ def run_length(options: Any, batches: Batches) -> TrainerOptions:
 
 
 def fit(
-    module: FinetuneModule, data: StepData, run: Run, trainer: TrainerOptions, options: Any, task: TaskRun
-) -> Path:
+    module: FinetuneModule, data: StepData, run: Run, trainer: TrainerOptions, options: Any, task: TaskRun,
+    state: dict[str, Any],
+) -> Path:  # fmt: skip
     """Train in the run's folder, from its last checkpoint on if there is one; gives the one to keep.
 
     Raises:
         RunFailed: a loss is not finite, or memory does not suffice.
-        UserError: a checkpoint of other settings.
     """
-    state = run_settings(options, trainer, task.settings())
     monitor = f"val/{task.judge().monitor}" if options.keep == "best" else None
     engine = build_trainer(
         trainer, run, monitor=monitor, mode="max", callbacks=[StateOfRun(**state), LossGuard(run)],
@@ -152,8 +152,6 @@ def fit(
     last = run.checkpoints / "last.ckpt"
     if not last.exists():
         run.rewind(0)  # lines of a session that was killed before its first checkpoint
-    else:  # before weights are loaded, which would not fit
-        refuse_other_settings(read_checkpoint(last, mmap=True).get(SETTINGS, {}), state)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # a frozen backbone is

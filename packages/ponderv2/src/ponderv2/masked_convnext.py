@@ -8,6 +8,8 @@ convolution then reads zeros there, as the sparse one reads nothing. A test comp
 The mask is an argument, not a state: two threads, or two batches in turn, cannot mix theirs.
 """
 
+import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +37,8 @@ class MaskedConvNeXt(nn.Module):
         frozen_stages: so many stages are not trained, the stem with the first.
 
     Raises:
-        UserError: timm is missing, has no such model, the model cannot be masked, or the weights do not fit.
+        UserError: timm is missing, has no such model, the model cannot be masked, or the weights do not fit
+            or cannot be downloaded.
     """
 
     mean: Tensor
@@ -117,11 +120,25 @@ def _create(name: str, weights: str | None) -> nn.Module:
     if weights is None:
         return create(name, pretrained=False, num_classes=0)
     if weights == "timm":
-        try:
-            return create(name, pretrained=True, num_classes=0)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"weights of {name} cannot be had from timm: {error}") from error
+        return _downloaded(create, name)
     return _with_file(create(name, pretrained=False, num_classes=0), Path(weights), name)
+
+
+def _downloaded(create: Callable[..., nn.Module], name: str) -> nn.Module:
+    hub = logging.getLogger("huggingface_hub")  # it would tell of each of its attempts, in two lines
+    level = hub.level
+    print(f"weights of {name}: those of timm, which are downloaded once", file=sys.stderr)
+    try:
+        hub.setLevel(logging.ERROR)
+        return create(name, pretrained=True, num_classes=0)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()).split(". ")[0][:200]  # the advice after it is not ours
+        raise UserError(
+            f"the weights of {name} cannot be downloaded: give --outdoor.image-weights None to begin with "
+            f"random ones, or a .safetensors file of them ({reason})"
+        ) from error
+    finally:
+        hub.setLevel(level)
 
 
 def _with_file(model: nn.Module, path: Path, name: str) -> nn.Module:

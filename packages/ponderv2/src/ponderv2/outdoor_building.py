@@ -36,16 +36,16 @@ class OutdoorParts(NamedTuple):
     save: Callable[..., Path]
 
 
-def build_outdoor(options: Any) -> OutdoorParts:
+def build_outdoor(options: Any, scenes: SceneList) -> OutdoorParts:
     """The model with initial weights, and the frames that it learns from.
 
     Args:
-        options: of `pretrain`: `data`, `modality`, `size`, `outdoor`, and `trainer.seed`.
+        options: of `pretrain`: `modality`, `size`, `outdoor`, and `trainer.seed`.
+        scenes: of `open_streets`.
 
     Raises:
-        UserError: data that cannot be read or are of no street, or images' weights that cannot be had.
+        UserError: images' weights that cannot be had.
     """
-    scenes = open_streets(options.data)
     config = OutdoorConfig(**sized(options.modality, options.size, options.outdoor))
     dataset = OutdoorDataset(scenes, options.outdoor, options.modality, seed=options.trainer.seed)
     model = build_outdoor_model(config)

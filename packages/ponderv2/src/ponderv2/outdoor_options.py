@@ -60,7 +60,8 @@ class OutdoorOptions:
     image_backbone: str = "convnext_small"
     """ConvNeXt of timm, by its name there"""
     image_weights: str | None = None
-    """its weights: `timm` downloads those of that name; a .safetensors file; none: random"""
+    """its weights: `timm` downloads those of that name, and presets outdoor-camera say so; a .safetensors
+    file; none: random"""
     frozen_stages: int = 1
     """stages of it that are not trained, the stem with the first"""
     image_rate: float = 0.1

@@ -11,7 +11,7 @@ from nonet.training.checkpoints import read_weights
 from nonet.training.data import StepData
 from nonet.training.seeds import seed_all
 from ponderv2.batch_shares import check_shares
-from ponderv2.outdoor_building import build_outdoor
+from ponderv2.outdoor_building import build_outdoor, open_streets
 from ponderv2.outdoor_refusals import PRETRAINING, refuse_for_streets, refuse_held_out
 from ponderv2.pretrain_module import PretrainModule
 from ponderv2.pretraining import fit, length, open_run, state_of
@@ -35,17 +35,20 @@ def pretrain_outdoor(options: "Options") -> Path:
     refuse_for_streets(options, PRETRAINING)
     refuse_held_out(options)
     resumed = folder_of(options.resume)
-    seed_all(options.trainer.seed)
-    parts = build_outdoor(options)
-    count = len(parts.dataset)
+    scenes = open_streets(options.data)
+    count = len(scenes)
     batches = RandomBatches(count, min(options.batch, count), options.trainer.seed)
     check_shares(batches, options.trainer)
     trainer = length(options.trainer, options.epochs, batches)
-    run = open_run(options, resumed)
+    options.rates.check_length(trainer.steps)  # before a model is built, or its weights are downloaded
+    seed_all(options.trainer.seed)
+    parts = build_outdoor(options, scenes)
+    state = state_of(options, trainer)
+    run = open_run(options, resumed, state)
     with run:
         kinds = Counter(scene.dataset for scene in parts.scenes)
-        scenes = ", ".join(f"{number:,} of {name}" for name, number in kinds.items())
-        run.say(f"frames: {scenes}; modality {options.modality}; no label is looked at")
+        frames = ", ".join(f"{number:,} of {name}" for name, number in kinds.items())
+        run.say(f"frames: {frames}; modality {options.modality}; no label is looked at")
         for reason, number in parts.scenes.skipped.items():
             run.say(f"left out: {number:,} for {reason}")
         run.say(f"{sum(weight.numel() for weight in parts.model.parameters()):,} parameters")
@@ -58,7 +61,7 @@ def pretrain_outdoor(options: "Options") -> Path:
             parts.dataset, batches, parts.collate,
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
-        fit(module, data, run, trainer, state=state_of(options, trainer), unused=True)
+        fit(module, data, run, trainer, state=state, unused=True)
         if run.writes:
             model = parts.model.to("cpu")
             model.load_state_dict(read_weights(run.checkpoints / "last.ckpt", prefix="model."))

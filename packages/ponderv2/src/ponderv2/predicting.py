@@ -31,6 +31,9 @@ from ponderv2.vote_protocol import variants, vote
 if TYPE_CHECKING:
     from ponderv2.commands.predict import Options
 
+ENDINGS = {"benchmark": "txt"}
+"""of formats whose files do not end in their names"""
+
 # Shapes: N points of a scene's cloud, n objects.
 
 
@@ -78,7 +81,9 @@ def predict(options: "Options") -> int:
         print(f"left out: {line}")
     if len(unreadable) == len(scenes):
         raise RunFailed(f"none of {len(scenes)} scenes could be predicted; the first: {unreadable[0]}")
-    print(f"{len(scenes) - len(unreadable)} scenes: {options.out}")
+    written = ["json"] if task.config.task == "det" else [ENDINGS.get(each, each) for each in options.write]
+    files = ", ".join(f"SCENE.{each}" for each in dict.fromkeys([*written, *["png"] * options.pictures]))
+    print(f"{len(scenes) - len(unreadable)} scenes, each as {files}: {options.out}")
     return len(scenes) - len(unreadable)
 
 

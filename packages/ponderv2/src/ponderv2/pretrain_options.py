@@ -174,7 +174,7 @@ class LengthOptions:
     trainer: TrainerOptions = field(
         default_factory=lambda: TrainerOptions(validate_every=1000, checkpoint_every=500)
     )
-    """devices, precision, seed; steps count where epochs is 0"""
+    """devices, precision, seed; steps count where epochs is 0; fsdp is refused: models are small"""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.val_side < 8:

@@ -17,11 +17,9 @@ from nonet.options import dump
 from nonet.runs import Run, folder_of, read_metrics
 from nonet.training.callbacks import last_good
 from nonet.training.checkpoints import (
-    SETTINGS,
     StateOfRun,
-    read_checkpoint,
     read_weights,
-    refuse_other_settings,
+    refuse_other_run,
 )
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
@@ -74,14 +72,16 @@ def pretrain(options: "Options") -> Path:
     resumed, notes = folder_of(options.resume), list[str]()
     data = read_pretrain_data(options, notes.append)
     check_shares(data.batches, options.trainer)
+    trainer = length(options.trainer, options.epochs, data.batches)
+    options.rates.check_length(trainer.steps)
     text = read_text(options, data.classes)
     seed_all(options.trainer.seed)
     model = new_model(options, tuple(data.scenes), _width(text), notes.append)
     head = None
     if text and options.prompt == "ppt" and options.point_text:
         head = LanguageHead(model.config.backbone.width, text)
-    trainer = length(options.trainer, options.epochs, data.batches)
-    run = open_run(options, resumed)
+    state = state_of(options, trainer)
+    run = open_run(options, resumed, state)
     with run:
         for note in [*notes, *account(options, data, model)]:
             run.say(note)
@@ -98,7 +98,7 @@ def pretrain(options: "Options") -> Path:
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
         fit(
-            module, step_data, run, trainer, state=state_of(options, trainer),
+            module, step_data, run, trainer, state=state,
             unused=leaves_weights_out(options, model), callbacks=[LeftOut(run, data.remarks)],
         )  # fmt: skip
         if run.writes:
@@ -182,15 +182,12 @@ def fit(
 
     Raises:
         RunFailed: a loss is not finite, or memory does not suffice.
-        UserError: a checkpoint of other settings.
     """
     callbacks = [StateOfRun(**state), LossGuard(run), *callbacks]
     engine = build_trainer(trainer, run, callbacks=callbacks, unused=unused)
     last = run.checkpoints / "last.ckpt"
     if not last.exists():
         run.rewind(0)  # lines of a session that was killed before its first checkpoint
-    else:  # before weights are loaded, which do not fit where the settings do not
-        refuse_other_settings(read_checkpoint(last, mmap=True).get(SETTINGS, {}), state)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # frozen parts are
@@ -202,8 +199,18 @@ def fit(
         ) from error
 
 
-def open_run(options: Any, resumed: Path | None) -> Run:
-    """A new run folder of `pretrain`, or one to go on with."""
+def open_run(options: Any, resumed: Path | None, state: Mapping[str, Any]) -> Run:
+    """A new run folder of `pretrain`, or one to go on with.
+
+    Args:
+        options: of the verb.
+        resumed: the folder to go on with; None: a new one.
+        state: of `state_of`.
+
+    Raises:
+        UserError: the run has other settings; nothing is written to its folder.
+    """
+    refuse_other_run(resumed, state)
     if resumed is not None:
         return Run.resume(resumed, options)
     return Run.create("ponderv2", "pretrain", options, seed=options.trainer.seed, folder=options.out)

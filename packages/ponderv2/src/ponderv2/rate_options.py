@@ -50,3 +50,15 @@ class RateOptions:
                 raise UserError(f"rates.{name} is {getattr(self, name):g}; it is at least 1")
         if not self.power > 0:
             raise UserError(f"rates.power is {self.power:g}; it is positive")
+
+    def check_length(self, steps: int) -> None:
+        """Refuse a warm-up that takes all of the steps; of no importance to onecycle, which has none.
+
+        Args:
+            steps: of the run.
+
+        Raises:
+            UserError: nothing is left after the warm-up.
+        """
+        if self.schedule != "onecycle" and self.warmup >= steps:
+            raise UserError(f"rates.warmup {self.warmup} leaves nothing of {steps} steps: make it shorter")

@@ -30,8 +30,7 @@ def build_rates(
     Raises:
         UserError: nothing is left after the warm-up, or nothing is to be trained.
     """
-    if rates.schedule != "onecycle" and rates.warmup >= steps:
-        raise UserError(f"rates.warmup {rates.warmup} leaves nothing of {steps} steps: make it shorter")
+    rates.check_length(steps)
     groups: dict[float, list[Tensor]] = {}
     for name, weight in module.named_parameters():
         if weight.requires_grad:

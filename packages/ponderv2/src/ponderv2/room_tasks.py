@@ -54,6 +54,7 @@ class RoomTask:
                 say(remark)
         self._warn_of_overlap(say)
         start: Start = read_start(options, tuple(self.train.classes), say)
+        self.origin = start.origin
         self.text = self._read_text()
         self.config = TaskConfig(
             task=task, backbone=start.backbone, classes=self.train.classes, channels=start.channels,
@@ -113,12 +114,12 @@ class RoomTask:
         judge_outputs(self.config, outputs, scored, judge)
 
     def told(self) -> str:
-        """What is learned from, in a line."""
+        """What is learned from, and in voxels of what size, in a line."""
         parts = []
         for (dataset, names), part in zip(self.train.classes.items(), self.train.parts(), strict=True):
             points = int(self.train.counts[dataset].sum())
             parts.append(f"{len(part):,} scenes of {dataset}, {points:,} points of {len(names)} classes")
-        return "; ".join(parts)
+        return "; ".join([*parts, f"voxels of {self.config.voxel:g} m, {self.origin}"])
 
     def settings(self) -> dict[str, Any]:
         """Plain values that a run that goes on must share."""

@@ -21,11 +21,13 @@ class Start(NamedTuple):
         backbone: its sizes.
         channels: what it takes of a point.
         voxel: side of a voxel, metres.
+        origin: where that comes from, for the reader of a log.
     """
 
     backbone: SpUNetConfig
     channels: tuple[str, ...]
     voxel: float
+    origin: str
 
 
 def read_start(options: Any, datasets: Sequence[str], say: Say) -> Start:
@@ -64,7 +66,8 @@ def read_start(options: Any, datasets: Sequence[str], say: Say) -> Start:
     if trained is not None and abs(voxel - float(trained)) > 1e-9:
         say(f"warning: voxels of {voxel:g} m, but {options.init} was trained on {float(trained):g} m")
     check_prompt(known, datasets, options.prompt, options.init)
-    return Start(known, channels, voxel)
+    origin = "as given" if options.voxel else "the default" if trained is None else f"from {options.init}"
+    return Start(known, channels, voxel, origin)
 
 
 def check_prompt(

@@ -84,7 +84,8 @@ def predict_outdoor(folder: ModelFolder, options: Any, out: Path) -> int:
             picture = draw_street(scene.cloud().coord, found, classes, outdoor.low, outdoor.high, truth=truth)
             with replacing(place.with_name(f"{place.name}.png")) as path:
                 picture.save(path, format="PNG")
-    print(f"{len(scenes)} frames: {out}")
+    written = "FRAME.json, FRAME.png" if options.pictures else "FRAME.json"
+    print(f"{len(scenes)} frames, each as {written}: {out}")
     return len(scenes)
 
 

@@ -107,12 +107,13 @@ class SemanticJudge(Judge):
         return {"miou": count.miou(), "macc": count.macc(), "accuracy": count.accuracy()}
 
     def rows(self, dataset: str) -> list[Row]:
-        """Class, true points, IoU, share of its points that are found."""
+        """Class, true points (voxels, where these are scored), IoU, share of them that are found."""
         count, names = self.counts[dataset], self.classes[dataset]
         true = count.matrix.sum(1)
         found = count.matrix.diagonal() / np.maximum(true, 1)
+        unit = VOXELS if self.rule == VOXELS else POINTS
         return [
-            {"class": name, "points": int(n), "IoU": percent(float(iou)), "accuracy": percent(float(share))}
+            {"class": name, unit: int(n), "IoU": percent(float(iou)), "accuracy": percent(float(share))}
             for name, n, iou, share in zip(names, true, count.iou(), found, strict=True)
         ]
 

@@ -24,6 +24,8 @@ WINDOW = 11
 """pixels along a side of what SSIM compares: smaller pictures have none"""
 LEAST = 32
 """pixels along a side of what LPIPS compares: its networks have nothing left of less"""
+LEAST_SEEN = 0.01
+"""share of a picture's pixels that `psnr_seen` is computed from, at least"""
 OPAQUE = 0.5
 """a pixel with less weight on its ray is background"""
 CHUNK = 4096
@@ -59,7 +61,8 @@ class ViewScore(NamedTuple):
 
     Attributes:
         psnr: dB, of all pixels.
-        psnr_seen: dB, of the pixels that the picture has something at.
+        psnr_seen: dB, of the pixels that the picture has something at; none where these are under a
+            hundredth of all, as so few may be right by luck.
         ssim: of all pixels.
         depth_error: mean |depth - true depth| in metres, of pixels that have both.
         relative_error: the same as a share of the true depth.
@@ -135,7 +138,7 @@ def score_view(picture: Picture, view: View) -> ViewScore:
     apart = np.abs(picture.depth - view.depth)[both].astype(np.float64)
     return ViewScore(
         psnr=float(psnr(picture.color, truth)),
-        psnr_seen=float(psnr(picture.color, truth, mask)) if mask.any() else nan,
+        psnr_seen=float(psnr(picture.color, truth, mask)) if mask.mean() >= LEAST_SEEN else nan,
         ssim=float(ssim(picture.color, truth)) if min(known.shape) >= WINDOW else nan,
         depth_error=float(apart.mean()) if both.any() else nan,
         relative_error=float((apart / view.depth[both]).mean()) if both.any() else nan,

@@ -71,8 +71,8 @@ def main(
         return _say(command, error, WRONG)
     except RunFailed as error:
         return _say(command, error, FAILED)
-    except KeyboardInterrupt:
-        return _say(command, "interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:  # what a run says with it is how to go on
+        return _say(command, f"interrupted; {error}" if error.args else "interrupted", INTERRUPTED)
     except BrokenPipeError:
         if not _reader_gone():
             raise

@@ -140,6 +140,21 @@ def refuse_other_settings(kept: Mapping[str, Any], now: Mapping[str, Any]) -> No
             )
 
 
+def refuse_other_run(folder: Path | None, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run of other settings, before it is opened: it keeps no trace of the refusal.
+
+    Args:
+        folder: the run's, as `nonet.runs.folder_of` finds it; None: nothing is gone on with.
+        settings: what its `StateOfRun` keeps.
+
+    Raises:
+        UserError: a setting differs from that in its last checkpoint, or that is damaged.
+    """
+    last = None if folder is None else folder / "checkpoints" / "last.ckpt"
+    if last is not None and last.exists():
+        refuse_other_settings(read_checkpoint(last, mmap=True).get(SETTINGS, {}), settings)
+
+
 class Checkpoints(L.Callback):  # type: ignore[misc]
     """Keeps last.ckpt and best.ckpt of a run; goes on from one; saves and ends when the run is interrupted.
 
