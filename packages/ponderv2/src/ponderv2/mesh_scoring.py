@@ -1,6 +1,6 @@
 """How near two meshes are to each other where cameras looked. Source: ours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ def score_mesh(
     samples: int = SAMPLES,
     seed: int = 0,
     longest: float | None = None,
+    done: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Accuracy, completeness, Chamfer distance, precision, recall and F of points drawn by area.
 
@@ -34,6 +35,8 @@ def score_mesh(
         seed: of the points.
         longest: planar depth at which a frustum ends, metres: that up to which a fused reference took depth,
             or what lies beyond counts as found and not true; None: no limit.
+        done: called after each view that the points of a mesh were looked up in, twice as often as there are
+            views.
 
     Returns:
         `accuracy`, `completeness`, `chamfer` in metres, `precision`, `recall`, `f_score` in 0..1.
@@ -42,13 +45,19 @@ def score_mesh(
         UserError: no point of the reference lies in a frustum.
     """
     end = np.inf if longest is None else longest
+
+    def looked_up() -> Iterator[View]:
+        for view in views:
+            yield view
+            done()
+
     found = mesh_scores(
         (mesh.vertices, mesh.faces),
         (reference.vertices, reference.faces),
         distance,
         count=samples,
         seed=seed,
-        keep=(lambda points: in_images(points, views, longest=end)) if views else None,
+        keep=(lambda points: in_images(points, looked_up(), longest=end)) if views else None,
     )
     return {name: float(value) for name, value in found._asdict().items()}
 
