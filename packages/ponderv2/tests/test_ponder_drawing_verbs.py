@@ -67,13 +67,12 @@ def refused(words, *told, cwd):
     assert sorted(cwd.rglob("*")) == before
 
 
-def test_a_mesh_is_written_in_the_scene_s_metres_and_scored(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("NONET_PROGRESS", "plain")
+def test_a_mesh_is_written_in_the_scene_s_metres_and_scored(folder, tmp_path):
     words = mesh_words(
         folder, "room.ply", "--reference", "tsdf", "--reference-voxel", 0.1, "--distance", 0.3, "--scores",
         "scores.json", "--hold-out", 4,
     )  # fmt: skip
-    done = call_cli("ponderv2", *words, cwd=tmp_path)
+    done = call_cli("ponderv2", *words, cwd=tmp_path, env={"NONET_PROGRESS": "plain"})
     assert done.returncode == 0, done.stderr
     mesh = read_reference(tmp_path / "room.ply").moved(TURN.T)
     room = make_room(0, views=4, size=(24, 18), points=600)
@@ -101,12 +100,11 @@ def test_a_mesh_is_there_before_it_is_scored(folder, tmp_path, monkeypatch):
         assert (tmp_path / "room.ply").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setenv("NONET_PROGRESS", "plain")
     monkeypatch.setattr(mesh_scoring, "mesh_scores", stopped)
     words = mesh_words(
         folder, "room.ply", "--reference", "tsdf", "--reference-voxel", 0.1, "--scores", "s.json"
     )
-    done = call_cli("ponderv2", *words, cwd=tmp_path)
+    done = call_cli("ponderv2", *words, cwd=tmp_path, env={"NONET_PROGRESS": "plain"})
     assert done.returncode == 130
     assert [path.name for path in tmp_path.iterdir()] == ["room.ply"]
     assert len(read_reference(tmp_path / "room.ply").faces)

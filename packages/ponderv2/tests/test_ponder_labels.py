@@ -100,7 +100,8 @@ def test_scenes_without_labels_are_counted_and_the_first_named_with_a_way_out(sc
         count_labels(many, classes)
     assert str(said.value) == (
         "7 of 11 scenes have no labels: learn0, learn1, learn2, learn3, learn4 and 2 more; tabletop: frames "
-        "with mixed objects have none: name the split learn-labelled or test-labelled (packed data: in `prepare`)"
+        "with mixed objects have none: name the split learn-labelled or test-labelled (packed data: in "
+        "`prepare`)"
     )
 
 
