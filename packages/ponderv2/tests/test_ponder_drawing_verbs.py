@@ -88,7 +88,7 @@ def test_a_mesh_is_written_in_the_scene_s_metres_and_scored(folder, tmp_path):
     assert len(told["held_out"]) == 1
     assert "made of the other 3" in told["statement"]
     assert told["statement"] in done.stdout
-    assert "scoring: 8 of 8 frames (100%)" in done.stderr
+    assert "scoring: 72 of 72 parts (100%)" in done.stderr
     assert f"f_score: {told['scores']['f_score']:.4f}" in done.stdout
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nonet.errors import UserError
-from nonet.metrics.reconstruction import SAMPLES, mesh_scores
+from nonet.metrics.reconstruction import PARTS, SAMPLES, mesh_scores
 from ponderv2.meshes import Mesh
 from ponderv2.ply import read_ply_elements
 from ponderv2.scenes import View
@@ -35,8 +35,7 @@ def score_mesh(
         seed: of the points.
         longest: planar depth at which a frustum ends, metres: that up to which a fused reference took depth,
             or what lies beyond counts as found and not true; None: no limit.
-        done: called after each view that the points of a mesh were looked up in, twice as often as there are
-            views.
+        done: called `parts_of(views)` times on the way.
 
     Returns:
         `accuracy`, `completeness`, `chamfer` in metres, `precision`, `recall`, `f_score` in 0..1.
@@ -58,8 +57,14 @@ def score_mesh(
         count=samples,
         seed=seed,
         keep=(lambda points: in_images(points, looked_up(), longest=end)) if views else None,
+        done=done,
     )
     return {name: float(value) for name, value in found._asdict().items()}
+
+
+def parts_of(views: Sequence[View]) -> int:
+    """What `score_mesh` counts: points of two meshes in each view, then parts of them in the other mesh."""
+    return 2 * (len(views) + PARTS)
 
 
 def read_reference(path: Path) -> Mesh:

@@ -61,7 +61,7 @@ def run(options: Options) -> int:
     from nonet.files import write_json
     from nonet.training.devices import pick_device
     from ponderv2.encoded_scene import encode_scene
-    from ponderv2.mesh_scoring import read_reference, score_mesh
+    from ponderv2.mesh_scoring import parts_of, read_reference, score_mesh
     from ponderv2.meshes import write_mesh
     from ponderv2.reconstruct import cell_sides, reconstruct
     from ponderv2.tsdf import fuse
@@ -100,7 +100,7 @@ def run(options: Options) -> int:
             reference = fuse(
                 progress(views, label="fusing the reference", unit="frames"), voxel=options.reference_voxel
             )
-        with progress(label="scoring", unit="frames", total=2 * len(views)) as bar:  # type: ignore[var-annotated]
+        with progress(label="scoring", unit="parts", total=parts_of(views)) as bar:  # type: ignore[var-annotated]
             scores = score_mesh(
                 mesh, reference, views, distance=options.distance, samples=options.samples, seed=options.seed,
                 done=lambda: bar.advance(1),
