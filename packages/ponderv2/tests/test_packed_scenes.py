@@ -13,11 +13,13 @@ from nonet.errors import UserError
 from nonet.options import build
 from nonet.testing import call_cli
 from ponderv2 import packed_scenes, preparing
+from ponderv2.commands import pretrain
 from ponderv2.commands.prepare import Options
 from ponderv2.held_views import HeldScenes
-from ponderv2.packed_scenes import open_packed
+from ponderv2.packed_scenes import fused_anew, open_packed
 from ponderv2.packing import EACH, whole_depth
 from ponderv2.preparing import lines, prepare
+from ponderv2.pretrain_data import read_pretrain_data
 from ponderv2.reading import open_scenes
 from ponderv2.scene_inputs import scene_input
 from ponderv2.scenes import BadFrame, PointCloud, SceneList
@@ -149,6 +151,23 @@ def test_a_fused_cloud_is_packed_without_held_out_views_too(monkeypatch, tmp_pat
     same_cloud(part.with_views([0, 1]).cloud(), other.cloud())
 
 
+def test_it_is_said_where_a_run_holds_out_other_views_than_were_packed(monkeypatch, tmp_path):
+    (room,) = rooms("7scenes", each=1, views=8)
+    _, found = packed(monkeypatch, SceneList([Fused(room)], class_names={}), tmp_path / "packed", hold_out=4)
+    assert fused_anew(found, 4) is None
+    assert fused_anew(found, 0) is None, "all views: the whole cloud is packed"
+    assert fused_anew(found, 9) is None, "so few views keep all"
+    told = fused_anew(found, 8)
+    assert told.startswith("1 scenes were packed with hold-out 4, and this run has 8")
+    assert "prepare with --hold-out 8" in told
+    _, own = packed(monkeypatch, rooms("7scenes", each=1, views=8), tmp_path / "own", hold_out=4)
+    assert fused_anew(own, 8) is None, "clouds of their own are not fused"
+    said = []
+    values = {"data": (f"packed:{tmp_path / 'packed'}",), "hold_out": 8, "voxel": 0.4, "rays": 24}
+    read_pretrain_data(build(pretrain.Options, [(values, "test")]), said.append)
+    assert said == [told]
+
+
 def test_what_is_packed_from_packed_data_forgets_no_held_out_views(monkeypatch, tmp_path):
     (room,) = rooms("7scenes", each=1, views=8)
     _, first = packed(monkeypatch, SceneList([Fused(room)], class_names={}), tmp_path / "a", hold_out=4)
@@ -212,6 +231,22 @@ def test_the_account_counts_what_is_left_out_labels_and_units(monkeypatch, tmp_p
     assert "left out: 1 for no depth" in text
     assert "frame-1.png" in text
     assert "labelled pixels: floor" in text
+
+
+def test_scenes_without_labels_are_told_where_others_have_some(monkeypatch, tmp_path):
+    scenes = rooms("tabletop", each=3, views=1)
+    cloud = scenes[1].cloud()
+    scenes[1].cloud = lambda: replace(cloud, semantic=None)
+    told, _ = packed(monkeypatch, scenes, tmp_path / "some")
+    assert told["data sets"]["tabletop"]["without labelled points"] == ["room0001"]
+    (line,) = [line for line in lines(told) if "have no labelled points" in line]
+    assert line.startswith("tabletop: 1 of 3 scenes have no labelled points: room0001; frames with mixed obj")
+    assert "learn-labelled" in line
+    told, _ = packed(monkeypatch, scenes.of([scenes[1]]), tmp_path / "none")
+    assert "tabletop: no labelled points" in lines(told)
+    assert not [line for line in lines(told) if "have no labelled" in line]
+    told, _ = packed(monkeypatch, scenes.of([scenes[0]]), tmp_path / "all")
+    assert not [line for line in lines(told) if "no labelled" in line]
 
 
 def test_a_broken_scene_ends_it_unless_it_may_be_left_out(monkeypatch, tmp_path):

@@ -178,7 +178,8 @@ def test_scenes_beyond_the_most_points_are_left_out_and_named():
 
 def test_a_cloud_without_a_channel_is_named():
     with pytest.raises(
-        UserError, match=r"scene b: has no normal; name channels that it has \(coord, color\)"
+        UserError,
+        match=r"scene b: has no normal; estimate normals with --normals estimate, or .* its coord, color",
     ):
         Collate(("color", "normal"))([item(row(2), name="b")])
     with pytest.raises(UserError, match="smell is no channel"):

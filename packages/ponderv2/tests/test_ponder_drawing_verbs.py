@@ -72,7 +72,7 @@ def test_a_mesh_is_written_in_the_scene_s_metres_and_scored(folder, tmp_path):
         folder, "room.ply", "--reference", "tsdf", "--reference-voxel", 0.1, "--distance", 0.3, "--scores",
         "scores.json", "--hold-out", 4,
     )  # fmt: skip
-    done = call_cli("ponderv2", *words, cwd=tmp_path)
+    done = call_cli("ponderv2", *words, cwd=tmp_path, env={"NONET_PROGRESS": "plain"})
     assert done.returncode == 0, done.stderr
     mesh = read_reference(tmp_path / "room.ply").moved(TURN.T)
     room = make_room(0, views=4, size=(24, 18), points=600)
@@ -88,7 +88,28 @@ def test_a_mesh_is_written_in_the_scene_s_metres_and_scored(folder, tmp_path):
     assert len(told["held_out"]) == 1
     assert "made of the other 3" in told["statement"]
     assert told["statement"] in done.stdout
+    assert "scoring: 72 of 72 parts (100%)" in done.stderr
     assert f"f_score: {told['scores']['f_score']:.4f}" in done.stdout
+
+
+def test_a_mesh_is_there_before_it_is_scored(folder, tmp_path, monkeypatch):
+    """Whoever stops a long scoring keeps what was made; how far it is was told."""
+    from ponderv2 import mesh_scoring
+
+    def stopped(*_, **__):
+        assert (tmp_path / "room.ply").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mesh_scoring, "mesh_scores", stopped)
+    words = mesh_words(
+        folder, "room.ply", "--reference", "tsdf", "--reference-voxel", 0.1, "--scores", "s.json"
+    )
+    done = call_cli("ponderv2", *words, cwd=tmp_path, env={"NONET_PROGRESS": "plain"})
+    assert done.returncode == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["room.ply"]
+    assert len(read_reference(tmp_path / "room.ply").faces)
+    assert "mesh: room.ply" in done.stdout
+    assert "fusing the reference: 4 of 4 frames" in done.stderr
 
 
 def test_a_mesh_of_a_file_is_a_reference_too(folder, tmp_path):

@@ -136,6 +136,15 @@ def test_what_cannot_be_scored_is_refused(scenes, folder, tmp_path):
     others = rooms("scannet", each=1, points=500)
     others.classes["scannet"] = (*CLASSES[:4], "ball")
     assert "lacks sphere and has ball" in refused("--model", folder, "--data", "train:x", train=others)
+    for field, told in (
+        ("semantic", "1 of 1 scenes have no labels: room0000"),
+        ("normal", "has no normal; estimate normals with --normals estimate"),
+    ):
+        (lacking,) = bare = rooms("scannet", each=1, points=500)
+        cloud = replace(lacking.cloud(), **{field: None})
+        lacking.cloud = lambda cloud=cloud: cloud
+        assert told in refused("--model", folder, "--data", "train:x", *CPU, train=bare)
+    assert "--modality lidar" in refused("--model", folder, "--data", "kitti:x")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     assert "is not empty" in refused("--model", folder, "--data", "train:x", "--out", tmp_path / "full")
@@ -277,5 +286,5 @@ def test_a_scene_that_cannot_be_read_is_left_out_and_named(scenes, folder, tmp_p
 
     monkeypatch.setattr(MadeUpScene, "cloud", colourless)
     done = predict(scenes, folder, tmp_path / "out", "--write", "npz", "--no-pictures")
-    assert "left out: scene room0001: has no normal" in done.stdout
+    assert "left out: scene room0001: has no normal; estimate normals with --normals estimate" in done.stdout
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["room0000.npz"]

@@ -313,6 +313,13 @@ def test_what_cannot_work_is_refused_before_there_is_a_folder(scenes, tmp_path):
     other = rooms("scannet", each=1, points=500)
     other.classes["scannet"] = ("floor", "wall", "box", "cylinder", "ball")
     assert "lacks sphere and has ball" in refused(tmp_path, scenes, *base, "--val", "val:x", val=other)
+    bare = rooms("scannet", each=1, points=500)
+    cloud = bare[0].cloud()
+    bare[0].cloud = lambda: replace(cloud, semantic=None)
+    assert "1 of 1 scenes have no labels" in refused(tmp_path, scenes, *base, "--val", "val:x", val=bare)
+    streets = refused(tmp_path, scenes, "det", "--data", "kitti:x", *WORDS)
+    assert "kitti:x: kitti shows streets" in streets
+    assert "--modality lidar" in streets
 
 
 def test_a_loss_that_is_not_finite_names_its_scene_and_term(scenes, tmp_path, monkeypatch):

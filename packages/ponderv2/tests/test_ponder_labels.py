@@ -76,7 +76,9 @@ def test_data_without_labels_or_objects_are_refused(scenes, monkeypatch):
     with pytest.raises(UserError, match="scannet has no labels"):
         read_labelled(["made:up"])
     bare = changed(scenes, 0, lambda cloud: replace(cloud, semantic=None))
-    with pytest.raises(UserError, match="room0000: its points have no labels"):
+    with pytest.raises(
+        UserError, match="1 of 4 scenes have no labels: room0000; scannet: label them, or leave"
+    ):
         count_labels(bare, dict.fromkeys(("scannet", "s3dis"), CLASSES))
     plain = changed(scenes, 0, lambda cloud: replace(cloud, instance=None))
     with pytest.raises(UserError, match="room0000: its points have no numbers of objects"):
@@ -84,6 +86,32 @@ def test_data_without_labels_or_objects_are_refused(scenes, monkeypatch):
     hidden = scenes.of([Changed(scenes[0], lambda cloud: replace(cloud, semantic=cloud.semantic * 0 - 1))])
     with pytest.raises(UserError, match="scannet: no point of any scene has a label"):
         count_labels(hidden, {"scannet": CLASSES})
+
+
+def test_scenes_without_labels_are_counted_and_the_first_named_with_a_way_out(scenes):
+    def bare(cloud):
+        return replace(cloud, semantic=None)
+
+    many = SceneList([*scenes, *(Changed(scenes[0], bare) for _ in range(7))], class_names=scenes.classes)
+    for number, scene in enumerate(many[4:]):
+        scene.name, scene.dataset = f"learn{number}", "tabletop"
+    classes = dict.fromkeys(("scannet", "s3dis", "tabletop"), CLASSES)
+    with pytest.raises(UserError) as said:
+        count_labels(many, classes)
+    assert str(said.value) == (
+        "7 of 11 scenes have no labels: learn0, learn1, learn2, learn3, learn4 and 2 more; tabletop: frames "
+        "with mixed objects have none: name the split learn-labelled or test-labelled (packed data: in "
+        "`prepare`)"
+    )
+
+
+@pytest.mark.parametrize("kind", ["kitti", "nuscenes"])
+def test_streets_are_refused_before_they_are_read(kind, monkeypatch):
+    monkeypatch.setattr(labelled_scenes, "open_scenes", None)
+    with pytest.raises(
+        UserError, match=f"{kind}:absent: {kind} shows streets, .* --modality lidar.*outdoor-l"
+    ):
+        read_labelled(["synthetic:1", f"{kind}:absent"])
 
 
 def test_class_names_that_differ_are_listed(scenes, monkeypatch):

@@ -287,9 +287,14 @@ def test_features_are_never_filled_with_zeros():
     assert bare.features(("color",)).tolist() == [[1.0] * 3] * 2
     assert bare.features(("coord", "color")).shape == (2, 6)
     with pytest.raises(
-        UserError, match=r"scene a: has no normal; name channels that it has \(coord, color\)"
+        UserError,
+        match=r"scene a: has no normal; estimate normals with --normals estimate, or .* its coord, color",
     ):
         bare.features(("color", "normal"), place="scene a")
+    with pytest.raises(
+        UserError, match=r"scene a: has no strength; name channels that it has \(coord, color\)"
+    ):
+        bare.features(("strength",), place="scene a")
     with pytest.raises(UserError, match="name some of"):
         bare.features(("colour",))
     with pytest.raises(UserError, match="name some of"):

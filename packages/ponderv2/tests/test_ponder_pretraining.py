@@ -363,6 +363,8 @@ def test_options_that_do_not_fit_are_refused(values, message):
 
 
 def test_what_the_data_lack_is_said_before_training(scenes, tmp_path):
+    with pytest.raises(UserError, match=r"kitti:x: kitti shows streets, .* give --modality lidar or camera"):
+        read_pretrain_data(options(data=("kitti:x",)), lambda text: None)
     with pytest.raises(UserError, match=r"ratios name s3dis, and the data sets are scannet"):
         read_pretrain_data(options(ratios=("s3dis=2",)), lambda text: None)
     with pytest.raises(UserError, match=r"has no strength"):

@@ -169,7 +169,7 @@ class Run:
             session |= {"end": _now(), "seconds": round(time.monotonic() - self._start, 3), "exit": exit}
             session |= {"versions": versions(self.package), "machine": machine()}
             write_json(self.folder / "run.json", record)
-        if os.environ.get(FOLDER) == str(self.folder.absolute()):
+        if is_open(self.folder):
             del os.environ[FOLDER]
 
     def __enter__(self) -> "Run":
@@ -206,6 +206,11 @@ class Run:
         text, first = dump(options), self.folder / "options.yaml"
         if not first.exists() or first.read_text(encoding="utf-8") != text:
             write_text(self.folder / name, text)
+
+
+def is_open(folder: Path) -> bool:
+    """Whether this process, or the one that started it, has a run open in a folder."""
+    return os.environ.get(FOLDER) == str(folder.absolute())
 
 
 def folder_of(resume: Path | None) -> Path | None:

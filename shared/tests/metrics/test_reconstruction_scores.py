@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nonet.errors import UserError
-from nonet.metrics.reconstruction import mesh_scores, point_scores, sample_surface, seen
+from nonet.metrics.reconstruction import PARTS, mesh_scores, point_scores, sample_surface, seen
 
 CUBE = np.array(list(itertools.product([0.0, 1], repeat=3)))
 FACES = [
@@ -25,6 +25,18 @@ def test_scores_of_points_are_those_of_all_pairs():
     precision, recall = (apart.min(1) < 0.4).mean(), (apart.min(0) < 0.4).mean()
     assert (scores.precision, scores.recall) == (precision, recall)
     assert scores.f_score == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+@pytest.mark.parametrize("count", [2, 3 * PARTS + 5])
+def test_it_is_told_how_far_a_comparison_is(count):
+    random, told = np.random.default_rng(1), []
+    found, truth = random.normal(size=(count, 3)), random.normal(size=(count + 1, 3))
+    scores = point_scores(found, truth, 0.5, done=lambda: told.append(1))
+    assert len(told) == 2 * PARTS
+    pairs = np.linalg.norm(found[:, None] - truth[None], axis=2)
+    assert math.isclose(scores.accuracy, pairs.min(1).mean())
+    assert math.isclose(scores.completeness, pairs.min(0).mean())
+    assert scores.recall == (pairs.min(0) < 0.5).mean()
 
 
 def test_two_points_by_hand():

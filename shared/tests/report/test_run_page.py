@@ -7,7 +7,7 @@ import pytest
 from nonet.errors import UserError
 from nonet.report import run_page
 from nonet.report.run_page import MOST, curves
-from nonet.runs import Run
+from nonet.runs import FOLDER, Run
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,24 @@ def test_the_page_of_a_run_has_its_options_numbers_and_circumstances(run):
 
 
 def test_a_run_that_goes_on_or_broke_has_a_page_too(run):
-    assert "no end noted" in run_page(run.folder).render()
-    assert "<svg" not in run_page(run.folder).render()
+    text = run_page(run.folder).render()
+    assert "<td>was going on when this page was drawn</td>" in text
+    assert "no end noted" not in text
+    assert "<svg" not in text
     run.finish(1)
     assert "failed (1)" in run_page(run.folder).render()
+
+
+def test_of_sessions_without_an_end_only_the_open_one_is_said_to_go_on(run, monkeypatch):
+    monkeypatch.delenv(FOLDER)  # as if its process had been killed
+    assert "<td>no end noted</td>" in run_page(run.folder).render()
+    with Run.resume(run.folder, Options()):
+        text = run_page(run.folder).render()
+    assert text.count("<td>no end noted</td>") == 1
+    assert text.count("<td>was going on when this page was drawn</td>") == 1
+    text = run_page(run.folder).render()
+    assert text.count("<td>done</td>") == 1
+    assert "was going on" not in text
 
 
 def test_only_a_run_has_a_page(tmp_path):

@@ -16,10 +16,14 @@ from nonet.errors import UserError
 from nonet.progress import progress
 from ponderv2.finetune_options import joined
 from ponderv2.label_limits import limit_annotations, limit_scenes
-from ponderv2.reading import open_scenes
-from ponderv2.scenes import SceneList
+from ponderv2.reading import open_scenes, refuse_streets
+from ponderv2.scenes import Scene, SceneList
+from ponderv2.tabletop import DATASET, UNLABELLED
 
 Classes = Mapping[str, tuple[str, ...]]
+
+NAMED = 5
+"""scenes that a refusal names at most"""
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,13 @@ def read_labelled(
         **reading: see `reading.open_scenes`.
 
     Raises:
-        UserError: no scenes, no labels, other class names, or labels out of range; the text lists them.
+        UserError: streets, no scenes, no labels, other class names, or labels out of range; the text lists
+            them.
     """
+    refuse_streets(
+        data,
+        "`finetune det` learns from it with --modality lidar, camera (preset outdoor-lidar, outdoor-camera)",
+    )
     scenes = open_scenes(data, **reading)
     if lr_file is not None:
         scenes = limit_scenes(scenes, lr_file)
@@ -134,14 +143,16 @@ def count_labels(
         Each data set's name to (K,) int64.
 
     Raises:
-        UserError: a scene without labels, labels out of range, or no labelled point at all.
+        UserError: scenes without labels, labels out of range, or no labelled point at all.
     """
     counts = {dataset: np.zeros(len(names), np.int64) for dataset, names in classes.items()}
     wrong: list[str] = []
+    bare: list[Scene] = []
     for scene in progress(scenes, label="reading labels", unit="scenes"):
         cloud, names = scene.cloud(), classes[scene.dataset]
         if cloud.semantic is None:
-            raise UserError(f"scene {scene.name}: its points have no labels")
+            bare.append(scene)
+            continue
         if objects and cloud.instance is None:
             raise UserError(f"scene {scene.name}: its points have no numbers of objects")
         values, times = np.unique(cloud.semantic, return_counts=True)
@@ -150,6 +161,8 @@ def count_labels(
         odd = values[~known & (values != -1)]
         if len(odd):
             wrong.append(f"{scene.name} has {joined(map(str, odd.tolist()))}")
+    if bare:
+        raise UserError(_without_labels(bare, len(scenes)))
     if wrong:
         raise UserError(
             f"labels out of range in {len(wrong)} of {len(scenes)} scenes: {'; '.join(wrong[:5])}; there are "
@@ -159,3 +172,14 @@ def count_labels(
     if empty:
         raise UserError(f"{joined(empty)}: no point of any scene has a label")
     return counts
+
+
+def _without_labels(bare: Sequence[Scene], total: int) -> str:
+    """Names the first scenes without labels, and says what to do about them."""
+    first = ", ".join(scene.name for scene in bare[:NAMED])
+    more = f" and {len(bare) - NAMED:,} more" if len(bare) > NAMED else ""
+    advice = "; ".join(
+        f"{dataset}: {UNLABELLED}" if dataset == DATASET else f"{dataset}: label them, or leave them out"
+        for dataset in dict.fromkeys(scene.dataset for scene in bare)
+    )
+    return f"{len(bare):,} of {total:,} scenes have no labels: {first}{more}; {advice}"

@@ -1,12 +1,12 @@
 """How near two meshes are to each other where cameras looked. Source: ours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nonet.errors import UserError
-from nonet.metrics.reconstruction import SAMPLES, mesh_scores
+from nonet.metrics.reconstruction import PARTS, SAMPLES, mesh_scores
 from ponderv2.meshes import Mesh
 from ponderv2.ply import read_ply_elements
 from ponderv2.scenes import View
@@ -22,6 +22,7 @@ def score_mesh(
     samples: int = SAMPLES,
     seed: int = 0,
     longest: float | None = None,
+    done: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Accuracy, completeness, Chamfer distance, precision, recall and F of points drawn by area.
 
@@ -34,6 +35,7 @@ def score_mesh(
         seed: of the points.
         longest: planar depth at which a frustum ends, metres: that up to which a fused reference took depth,
             or what lies beyond counts as found and not true; None: no limit.
+        done: called `parts_of(views)` times on the way.
 
     Returns:
         `accuracy`, `completeness`, `chamfer` in metres, `precision`, `recall`, `f_score` in 0..1.
@@ -42,15 +44,27 @@ def score_mesh(
         UserError: no point of the reference lies in a frustum.
     """
     end = np.inf if longest is None else longest
+
+    def looked_up() -> Iterator[View]:
+        for view in views:
+            yield view
+            done()
+
     found = mesh_scores(
         (mesh.vertices, mesh.faces),
         (reference.vertices, reference.faces),
         distance,
         count=samples,
         seed=seed,
-        keep=(lambda points: in_images(points, views, longest=end)) if views else None,
+        keep=(lambda points: in_images(points, looked_up(), longest=end)) if views else None,
+        done=done,
     )
     return {name: float(value) for name, value in found._asdict().items()}
+
+
+def parts_of(views: Sequence[View]) -> int:
+    """What `score_mesh` counts: points of two meshes in each view, then parts of them in the other mesh."""
+    return 2 * (len(views) + PARTS)
 
 
 def read_reference(path: Path) -> Mesh:

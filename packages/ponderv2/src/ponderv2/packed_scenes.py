@@ -190,6 +190,33 @@ class _FusedPart(ChosenViews):
         return fuse_views(views, step=self.step, spacing=self.spacing)
 
 
+def fused_anew(scenes: Iterable[Scene], every: int) -> str | None:
+    """A line where a run holds out other views than packing reckoned with, so that clouds are fused anew.
+
+    Args:
+        scenes: that are learned from, before views are held out.
+        every: every so-many-th view is held out, see `view_split.held_numbers`.
+
+    Returns:
+        None where each cloud is packed as it is needed.
+    """
+    packed: Counter[int] = Counter()
+    for scene in scenes:
+        if isinstance(scene, PackedScene) and scene.fused:
+            count, other = len(scene.view_names), int(scene.note["hold_out"])
+            held = held_numbers(count, every)
+            if held and held != held_numbers(count, other):
+                packed[other] += 1
+    if not packed:
+        return None
+    settings = " or ".join(map(str, sorted(packed)))
+    return (
+        f"{packed.total():,} scenes were packed with hold-out {settings}, and this run has {every}: their "
+        f"clouds are fused anew; prepare with --hold-out {every}, or give --hold-out {settings} here, to "
+        "spare that"
+    )
+
+
 def open_packed(path: Path, split: str | None = None, options: ReadOptions | None = None) -> SceneList:
     """The scenes of a folder that `ponderv2 prepare` wrote.
 

@@ -16,6 +16,7 @@ from ponderv2.packed_scenes import FORMAT, INDEX
 from ponderv2.packing import PackedCounts, pack_scene
 from ponderv2.reading import open_scenes, parse_source
 from ponderv2.scenes import Scene, SceneList
+from ponderv2.tabletop import DATASET, UNLABELLED
 
 if TYPE_CHECKING:
     from ponderv2.commands.prepare import Options
@@ -87,6 +88,11 @@ def account(
             "points": sum(each.points for each in own),
             "median depth, m": round(sorted(depths)[len(depths) // 2], 3) if depths else None,
             "points have": sorted(set.intersection(*(set(each.channels) for each in own))),
+            "without labelled points": [
+                scene.removeprefix(f"{name}/")
+                for scene, (dataset, each) in counts.items()
+                if dataset == name and not each.labels
+            ],
             "labelled points": _by_name([each.labels for each in own], classes),
             "labelled pixels": _by_name([each.pixels for each in own], classes),
         }
@@ -115,6 +121,13 @@ def lines(told: Mapping[str, Any]) -> list[str]:
             f"{name}: {facts['scenes']:,} scenes, {facts['views']:,} views, {facts['points']:,} points with "
             f"{have}; {unit}"
         )
+        bare = facts["without labelled points"]
+        if bare and facts["labelled points"]:
+            more = f" and {len(bare) - NAMED:,} more" if len(bare) > NAMED else ""
+            found.append(
+                f"{name}: {len(bare):,} of {facts['scenes']:,} scenes have no labelled points: "
+                f"{', '.join(bare[:NAMED])}{more}" + (f"; {UNLABELLED}" if name == DATASET else "")
+            )
         for kind in ("labelled points", "labelled pixels"):
             if facts[kind]:
                 shares = ", ".join(f"{label} {number:,}" for label, number in facts[kind].items())

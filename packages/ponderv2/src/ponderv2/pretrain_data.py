@@ -13,7 +13,8 @@ from ponderv2.label_limits import limit_annotations, limit_scenes
 from ponderv2.label_scan import scan_labels
 from ponderv2.left_out import SHOWN
 from ponderv2.mixed_batches import MixedBatches, MixedScenes
-from ponderv2.reading import open_scenes
+from ponderv2.packed_scenes import fused_anew
+from ponderv2.reading import open_scenes, refuse_streets
 from ponderv2.scenes import Scene, SceneList
 from ponderv2.transforms import pretraining_transforms
 from ponderv2.view_split import held_numbers, spread, training_part
@@ -58,9 +59,12 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
         say: takes remarks.
 
     Raises:
-        UserError: scenes cannot be read, have no views, lack channels or labels, have labels out of range
-            that would be learned from, or ratios do not fit.
+        UserError: data of streets; scenes cannot be read, have no views, lack channels or labels, have labels
+            out of range that would be learned from, or ratios do not fit.
     """
+    refuse_streets(
+        options.data, "give --modality lidar or camera (preset outdoor-tiny, outdoor-lidar, outdoor-camera)"
+    )
     scenes = open_scenes(
         options.data, depth_scale=options.depth_scale, up=options.up, frame_step=options.frame_step,
         normals=options.normals,
@@ -92,6 +96,8 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
         )
         for group in groups.values()
     ]  # fmt: skip
+    if told := fused_anew((scene for group in groups.values() for scene in group), options.hold_out):
+        say(told)
     counts = [len(group) for group in groups.values()]
     batch = min(options.batch, max(counts))
     turns = [ratios.get(name, 1) for name in groups]

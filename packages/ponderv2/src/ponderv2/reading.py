@@ -85,6 +85,21 @@ def open_source(word: str, options: ReadOptions) -> SceneList:
     return opener(path, split, options)
 
 
+def refuse_streets(sources: Sequence[str], instead: str) -> None:
+    """Refuse data of streets where rooms are wanted.
+
+    Args:
+        sources: KIND:PATH[:SPLIT].
+        instead: what to do with them.
+
+    Raises:
+        UserError: one is of streets.
+    """
+    for word in sources:
+        if (kind := word.partition(":")[0]) in OUTDOOR:
+            raise UserError(f"{word}: {kind} shows streets, and this is for rooms: {instead}")
+
+
 def parse_source(word: str) -> tuple[str, Path, str | None]:
     """`KIND:PATH[:SPLIT]` taken apart; a colon in the path is allowed if what follows it is no split.
 

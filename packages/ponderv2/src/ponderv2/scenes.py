@@ -90,7 +90,10 @@ class PointCloud:
         columns = []
         for name in names:
             if (values := getattr(self, name)) is None:
-                raise UserError(f"{place}: has no {name}; name channels that it has ({have})")
+                advice = f"name channels that it has ({have})"
+                if name == "normal":
+                    advice = f"estimate normals with --normals estimate, or train on others of its {have}"
+                raise UserError(f"{place}: has no {name}; {advice}")
             columns.append(values / np.float32(127.5) - 1 if name == "color" else values)
         return np.concatenate(columns, 1, dtype=np.float32)
 

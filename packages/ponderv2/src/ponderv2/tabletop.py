@@ -26,6 +26,11 @@ DATASET = "tabletop"
 BOXES = {"learn": range(0, 25), "test": range(0, 24)}
 CYLINDERS = {"learn": range(33, 45), "test": range(31, 43)}
 """numbers of the files whose objects are all of one kind; the others mix them and have no labels here"""
+UNLABELLED = (
+    "frames with mixed objects have none: name the split learn-labelled or test-labelled (packed data: in "
+    "`prepare`)"
+)
+"""of scenes without labels: why, and what to do"""
 
 _TRIES = 200  # planes tried
 _THICK = 0.015  # metres: points this near a plane are on it

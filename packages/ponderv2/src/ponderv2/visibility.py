@@ -3,7 +3,7 @@
 Shapes: N points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def nearest_pixels(
     return u, v, found.depth, inside
 
 
-def in_images(points: NDArray[Any], views: Sequence[View], *, longest: float = np.inf) -> NDArray[np.bool_]:
+def in_images(points: NDArray[Any], views: Iterable[View], *, longest: float = np.inf) -> NDArray[np.bool_]:
     """Which points lie in the frustum of at least one camera, whatever hides them.
 
     Args:

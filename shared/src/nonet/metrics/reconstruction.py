@@ -11,7 +11,7 @@ left out on both sides before: `seen`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 SAMPLES = 200_000  # points a mesh
 THRESHOLD = 0.05  # metres
+PARTS = 32  # that points are looked up in: a query is one call, which hears no Ctrl-C, and far ones take long
 
 
 class ReconstructionScores(NamedTuple):
@@ -70,13 +71,20 @@ def sample_surface(vertices: ArrayLike, triangles: ArrayLike, count: int = SAMPL
     return np.asarray(a[chosen] + u * (b - a)[chosen] + v * (c - a)[chosen])
 
 
-def point_scores(found: ArrayLike, truth: ArrayLike, threshold: float = THRESHOLD) -> ReconstructionScores:
+def point_scores(
+    found: ArrayLike,
+    truth: ArrayLike,
+    threshold: float = THRESHOLD,
+    *,
+    done: Callable[[], object] = lambda: None,
+) -> ReconstructionScores:
     """Compare points of a found and of a true surface.
 
     Args:
         found: (P, 3) finite; without any, all shares are 0 and distances infinite.
         truth: (Q, 3) finite, at least one.
         threshold: nearer than this is near enough.
+        done: called after each of `PARTS` parts of the points of either surface.
 
     Raises:
         UserError: there are no true points, a shape is wrong, a number is not finite; or scipy is missing.
@@ -87,8 +95,8 @@ def point_scores(found: ArrayLike, truth: ArrayLike, threshold: float = THRESHOL
     if not len(mine):
         return ReconstructionScores(np.inf, np.inf, np.inf, 0.0, 0.0, 0.0)
     spatial = needs("scipy.spatial", to="compare surfaces", install="nonet[three-d]")
-    to_true = spatial.cKDTree(true).query(mine)[0]
-    to_mine = spatial.cKDTree(mine).query(true)[0]
+    to_true = _distances(mine, spatial.cKDTree(true), done)
+    to_mine = _distances(true, spatial.cKDTree(mine), done)
     accuracy, completeness = float(to_true.mean()), float(to_mine.mean())
     precision, recall = float((to_true < threshold).mean()), float((to_mine < threshold).mean())
     both = precision + recall
@@ -106,6 +114,7 @@ def mesh_scores(
     count: int = SAMPLES,
     seed: int = 0,
     keep: Callable[[Floats], NDArray[np.bool_]] | None = None,
+    done: Callable[[], object] = lambda: None,
 ) -> ReconstructionScores:
     """Compare two meshes by points drawn on both.
 
@@ -116,6 +125,7 @@ def mesh_scores(
         count: points a mesh.
         seed: of the draws.
         keep: says which of points (P, 3) count, such as those that a camera saw; None: all.
+        done: see `point_scores`.
 
     Raises:
         UserError: a mesh is not one, or nothing of the true one counts.
@@ -125,7 +135,7 @@ def mesh_scores(
     true = sample_surface(*truth, count, seed + 1)  # other draws, or equal meshes would have distance 0
     if keep is not None:
         mine, true = mine[keep(mine)], true[keep(true)]
-    return point_scores(mine, true, threshold)
+    return point_scores(mine, true, threshold, done=done)
 
 
 def seen(
@@ -169,6 +179,15 @@ def seen(
         # pixel centres are whole numbers, so that a picture reaches from -.5 to its size less .5
         found[left[(u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)]] = True
     return found
+
+
+def _distances(points: Floats, tree: Any, done: Callable[[], object]) -> Floats:
+    """(P,) from each point to the nearest one of a tree."""
+    found = []
+    for part in np.array_split(points, PARTS):
+        found.append(tree.query(part)[0])
+        done()
+    return np.concatenate(found)
 
 
 def _points(values: ArrayLike, what: str) -> Floats:

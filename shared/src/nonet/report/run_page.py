@@ -8,7 +8,7 @@ from typing import Any
 from nonet.options import read
 from nonet.report.page import Page
 from nonet.report.plots import Point
-from nonet.runs import read_metrics, read_record
+from nonet.runs import is_open, read_metrics, read_record
 
 MOST = 400  # points of a line; a longer one is drawn as means of neighbours
 APART = {"epoch", "step", "seconds"}  # numbers that are no result
@@ -24,7 +24,10 @@ def run_page(folder: Path) -> Page:
     sessions = record["sessions"]
     last = sessions[-1]
     page = Page(f"{record['package']} {record['verb']}", f"`{folder}`, begun {sessions[0]['start']}")
-    page.table([_session(number, session) for number, session in enumerate(sessions, 1)], "Sessions")
+    rows = [_session(number, session) for number, session in enumerate(sessions, 1)]
+    if last["exit"] is None and is_open(folder):  # a run draws its page before it ends
+        rows[-1]["end"] = "was going on when this page was drawn"
+    page.table(rows, "Sessions")
     page.text(f"```\n{last['command']}\n```")
     lines = curves(metrics)
     if lines:

@@ -61,18 +61,20 @@ def run(options: Options) -> int:
     from nonet.files import write_json
     from nonet.training.devices import pick_device
     from ponderv2.encoded_scene import encode_scene
-    from ponderv2.mesh_scoring import read_reference, score_mesh
+    from ponderv2.mesh_scoring import parts_of, read_reference, score_mesh
     from ponderv2.meshes import write_mesh
     from ponderv2.reconstruct import cell_sides, reconstruct
     from ponderv2.tsdf import fuse
 
-    device = pick_device(options.device)
-    reference = None
+    device, reference = pick_device(options.device), None
     if options.reference not in (None, "tsdf"):
         reference = read_reference(Path(str(options.reference)))
     with progress(label="fit", unit="steps", total=options.steps) as bar:  # type: ignore[var-annotated]
         found = encode_scene(options, device, every=options.hold_out, done=lambda: bar.advance(1))
     given, cube = found.given, found.encoded.cube
+    views = [view.moved(given.to_scene) for view in (*given.inputs, *given.held_out)]
+    if options.reference == "tsdf" and not views:
+        raise UserError(f"scene {given.name}: has no depth frames to fuse; name a .ply file")
     extent = float(1 / cube.scale[0])
     reach = options.reach or found.model.config.losses.truncation * extent
     mesh = reconstruct(
@@ -90,20 +92,21 @@ def run(options: Options) -> int:
         f"cells of the volume: {cells} m; grid every {options.spacing:g} m; {options.steps} steps of fitting"
     )
     print(found.statement)
+    write_mesh(mesh, options.out)  # first: to score it may take longer than to make it
+    print(f"mesh: {options.out}", flush=True)
     scores = None
     if options.reference is not None:
-        views = [view.moved(given.to_scene) for view in (*given.inputs, *given.held_out)]
         if reference is None:
-            if not views:
-                raise UserError(f"scene {given.name}: has no depth frames to fuse; name a .ply file")
-            reference = fuse(views, voxel=options.reference_voxel)
-        scores = score_mesh(
-            mesh, reference, views, distance=options.distance, samples=options.samples, seed=options.seed
-        )
+            reference = fuse(
+                progress(views, label="fusing the reference", unit="frames"), voxel=options.reference_voxel
+            )
+        with progress(label="scoring", unit="parts", total=parts_of(views)) as bar:  # type: ignore[var-annotated]
+            scores = score_mesh(
+                mesh, reference, views, distance=options.distance, samples=options.samples, seed=options.seed,
+                done=lambda: bar.advance(1),
+            )  # fmt: skip
         for name, value in scores.items():
             print(f"{name}: {value:.4f}")
-    write_mesh(mesh, options.out)
-    print(f"mesh: {options.out}")
     if options.scores is not None:
         write_json(
             options.scores,
