@@ -53,8 +53,15 @@ def run_arms(jobs: Sequence[Job], folder: Path, *, processes: int) -> list[dict[
             for future in as_completed(futures):
                 keep(futures[future], future.result())
                 bar.advance(1)
-    found = [_kept(folder / f"{job[0]}.json", keys[job[0]]) for job in jobs]
-    return [result for result in found if result is not None]
+    found = []
+    for job in jobs:
+        result = _kept(folder / f"{job[0]}.json", keys[job[0]])
+        if result is None:
+            raise ValueError(
+                f"{folder}/{job[0]}.json is not this job's: two of a name, or another run's work"
+            )
+        found.append(result)
+    return found
 
 
 def key_of(function: Callable[..., Any], arguments: Iterable[Any]) -> str:

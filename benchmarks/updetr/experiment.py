@@ -112,8 +112,7 @@ def unlabelled(setting: Setting, work: Path) -> Path:
         folder = data_folder(*parts)
         if folder is not None:
             paths += find_images(folder)
-    if not out.exists():
-        write_text(out, "".join(f"{path.resolve()}\n" for path in paths))
+    write_text(out, "".join(f"{path.resolve()}\n" for path in paths))
     return out
 
 

@@ -68,6 +68,14 @@ def test_gradients_of_gradients_pass_as_well():
     assert torch.autograd.gradgradcheck(same_draw, (x,))
 
 
+def test_the_plain_form_is_torchs(monkeypatch):
+    monkeypatch.setenv("NONET_KERNELS", "reference")
+    torch.manual_seed(5)
+    ours = dropped(torch.ones(1000), 0.3)
+    torch.manual_seed(5)
+    assert torch.equal(ours, F.dropout(torch.ones(1000), 0.3))
+
+
 def test_draws_differ_and_come_again_with_the_seed():
     torch.manual_seed(1)
     one, two = dropped(torch.ones(1001), 0.5), dropped(torch.ones(1001), 0.5)

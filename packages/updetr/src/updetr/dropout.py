@@ -1,13 +1,15 @@
 """Dropout whose mask is cheap on a processor (ours).
 
-There, torch draws a Bernoulli number for each element, which takes a small detection transformer as long as
-its layers do. Here 64 random bits decide on four elements, with 16 bits each, so that the share is exact to
-1 / 65,536, and gradients make the mask again. Elsewhere it is torch's own.
+There, torch draws a Bernoulli number for each element, which is a good third of a small detector's step.
+Here 64 random bits decide on four elements, with 16 bits each, so that the share is exact to 1 / 65,536, and
+gradients make the mask again. Elsewhere, and without numba, it is torch's own.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nonet.kernels.dispatch import compiled_form
 
 LEVELS = 1 << 16
 """values that 16 bits have"""
@@ -38,12 +40,12 @@ def dropped(x: Tensor, share: float) -> Tensor:
 
     Args:
         x: float, any shape.
-        share: in [0, 1); on a processor it is rounded to the next 1 / 65,536.
+        share: in [0, 1); in the compiled form it is rounded to the next 1 / 65,536.
     """
     cut = min(round(share * LEVELS), LEVELS - 1)
     if not cut:
         return x
-    if x.device.type != "cpu":
+    if not compiled_form(x):
         return F.dropout(x, share)
     from updetr.dropout_compiled import Dropped
 

@@ -93,6 +93,7 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
         state = {
             "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr,
             "backbone_lr": options.rates.backbone_lr, "queries": detector.config.queries,
+            "keep_features": bool(options.keep_features),
         }  # fmt: skip
         last = fit(
             module, step_data(options, train, val, batches, trainer), run, trainer, state=state,

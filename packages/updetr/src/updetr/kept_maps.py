@@ -23,24 +23,24 @@ class KeptMaps:
 
     Args:
         backbone: (B, 3, H, W) to a tuple of maps; frozen.
-        room: MiB of maps that are kept.
+        room: MiB of maps that are kept, on the device of the images.
     """
 
     def __init__(self, backbone: Any, room: int) -> None:
         self.backbone, self.room = backbone, room * MIB
         self._maps: dict[Hashable, Tensor] = {}
 
-    def __call__(self, images: Images, keys: Sequence[Hashable]) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Images, keys: Sequence[Hashable | list[Any]]) -> tuple[Tensor, Tensor]:
         """The maps of a batch.
 
         Args:
             images: B pictures.
-            keys: what tells each from all others, B of them.
+            keys: what tells each from all others, B of them; a tuple that came as a list counts as a tuple.
 
         Returns:
             (B, C, h, w) float maps, zero where a picture has no features; (B, h, w) bool where it has some.
         """
-        return padded([self._map(images, row, key) for row, key in enumerate(keys)])
+        return padded([self._map(images, row, _hashable(key)) for row, key in enumerate(keys)])
 
     @torch.no_grad()
     def _map(self, images: Images, row: int, key: Hashable) -> Tensor:
@@ -54,3 +54,8 @@ class KeptMaps:
             self.room -= size
             self._maps[key] = found.contiguous()
         return found
+
+
+def _hashable(key: Hashable | list[Any]) -> Hashable:
+    """Older releases of torch pin the memory of a tuple's parts, and give a list back."""
+    return tuple(key) if isinstance(key, list) else key

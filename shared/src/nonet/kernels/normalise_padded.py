@@ -49,4 +49,4 @@ def normalise_padded(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     for place, (h, w) in enumerate(sizes):
         pixels[place, :, :h, :w] = images[place]
     scale, less = (numbers.to(pixels.device)[:, None, None] for numbers in (scale, less))
-    return pixels.float().mul_(scale).sub_(less).mul_(mask[:, None]), mask
+    return pixels.float().mul_(scale).sub_(less).masked_fill_(~mask[:, None], 0), mask

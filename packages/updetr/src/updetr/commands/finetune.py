@@ -51,8 +51,8 @@ class Options(ModelOptions, LengthOptions):
     keep_images: int = 512
     """MiB of resized training images that are kept in memory, where none is cropped"""
     keep_features: int = 0
-    """MiB of a frozen backbone's features that are kept in memory, of training and validation each, where
-    none is cropped: later epochs are without the backbone; 0: none"""
+    """MiB of a frozen backbone's features that are kept on the device, of training and validation each, where
+    no image is cropped: later epochs are without the backbone; 0: none"""
     frozen_stages: int = 1
     """stages of the backbone that are not trained, besides its stem; all of them: rates.backbone_lr 0"""
     batch: int = 16
