@@ -30,6 +30,7 @@ from ponderv2.block_mask import BlockMask
 from ponderv2.held_views import HeldBatch
 from ponderv2.left_out import SHOWN, LeftOut
 from ponderv2.loss_guard import LossGuard
+from ponderv2.mixed_batches import batches_of_pass
 from ponderv2.model_config import PonderConfig, size
 from ponderv2.model_folders import load_model, put, read_model, save_model
 from ponderv2.ponder import PonderModel, build_ponder
@@ -221,7 +222,7 @@ def length(trainer: TrainerOptions, epochs: float, batches: Batches) -> TrainerO
     """The options with the steps of so many passes; as they are where epochs is 0."""
     if not epochs:
         return trainer
-    steps = max(1, round(epochs * batches.steps(0) / trainer.accumulate))
+    steps = max(1, round(epochs * batches_of_pass(batches) / trainer.accumulate))
     return dataclasses.replace(trainer, steps=steps)
 
 
