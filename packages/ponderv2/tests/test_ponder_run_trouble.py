@@ -17,11 +17,13 @@ from nonet.testing import call_cli, one_thread, replaced
 from nonet.training.checkpoints import read_checkpoint
 from ponderv2 import pretrain_data, run_pictures
 from ponderv2.commands.pretrain import Options
+from ponderv2.commands.probe import Options as ProbeOptions
 from ponderv2.label_scan import scan_labels
 from ponderv2.left_out import LIST, SHOWN, LeftOut
 from ponderv2.normals import with_normals
 from ponderv2.pretrain_data import read_pretrain_data, scan_learned
 from ponderv2.reading import open_scenes
+from ponderv2.run_settings import run_settings
 from ponderv2.scenes import ChosenViews
 from ponderv2.synthetic import CLASSES
 from ponderv2.synthetic_layouts import write_image, write_ply_cloud, write_rooms
@@ -250,6 +252,36 @@ def test_what_is_left_out_is_said_once_and_the_list_goes_on(tmp_path):
     finished([], (["new.png: no depth", names[0]], ()))
     assert (tmp_path / LIST).read_text().splitlines() == [*before, "new.png: no depth"]
     assert finished([], ([], ())) == []
+
+
+def test_a_run_that_breaks_off_lists_what_it_left_out_so_far(tmp_path):
+    run = Said(tmp_path)
+    notes = LeftOut(run, ["old.png: no depth"])
+    batch = SimpleNamespace(remarks=["new.png: no depth"], dropped=["a"])
+    notes.on_train_batch_end(None, None, None, batch, 0)
+    notes.on_exception(None, None, KeyboardInterrupt())
+    listed = ["old.png: no depth", "new.png: no depth", "scene a: over max_points"]
+    assert (tmp_path / LIST).read_text().splitlines() == listed
+    LeftOut(Said(tmp_path / "gone"), ["old.png: no depth"]).on_exception(None, None, OSError())
+    run.writes = False
+    (tmp_path / LIST).unlink()
+    notes.on_exception(None, None, KeyboardInterrupt())
+    assert not (tmp_path / LIST).exists()
+
+
+# ---- going on
+
+
+def test_a_run_may_go_on_with_other_options_where_they_change_no_number():
+    def kept(**trainer):
+        values = {"data": ("made:up",), "epochs": 2.0, "memory": 1, **trainer}
+        options = build(ProbeOptions, [(values, "test")])
+        return run_settings(options, options.trainer)
+
+    other = {"epochs": 3.0, "memory": 2, "trainer": {"checkpoint_every": 3, "log_every": 7, "workers": 2}}
+    assert kept() == kept(**other)
+    assert kept() != kept(trainer={"seed": 1})
+    assert kept() != kept(batch=3)
 
 
 # ---- disks
