@@ -187,10 +187,13 @@ def test_the_labels_of_a_cloud_in_a_file_are_checked_as_it_is_read(tmp_path):
     cloud = room.cloud()
     assert open_scenes(f"rgbd:{folder}")[0].cloud().semantic.max() < len(CLASSES)
     semantic = cloud.semantic.copy()
-    semantic[3] = 9
-    write_ply_cloud(folder / room.name / "cloud.ply", replace(cloud, semantic=semantic))
-    with pytest.raises(UserError, match=r"cloud\.ply: labels 9 are none of the 5 classes"):
-        open_scenes(f"rgbd:{folder}")[0].cloud()
+    for wrong, told in ((9, r"\)$"), (255, r"\); write -1, not 255, for what has no class$")):
+        semantic[3] = wrong
+        write_ply_cloud(folder / room.name / "cloud.ply", replace(cloud, semantic=semantic))
+        with pytest.raises(
+            UserError, match=rf"cloud\.ply: labels {wrong} are none of the 5 classes .*{told}"
+        ):
+            open_scenes(f"rgbd:{folder}")[0].cloud()
 
 
 # ---- frames and scenes that are left out
