@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nonet import machine
 from nonet.errors import RunFailed, UserError
 from nonet.options import build, read
-from nonet.runs import Run, folder_of, read_metrics, read_record
+from nonet.runs import Run, first_process, folder_of, read_metrics, read_record
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,23 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "NONET_RUN"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "1"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "1"}, False),
+        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),
+        ({"NODE_RANK": "0", "LOCAL_RANK": "1"}, False),
+    ],
+)
+def test_one_of_the_processes_of_a_run_is_the_first(environment, first, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert first_process() == first
 
 
 def test_a_run_keeps_its_options_its_circumstances_and_its_end(monkeypatch):

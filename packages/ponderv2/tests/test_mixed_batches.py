@@ -1,13 +1,17 @@
 """Batches of several data sets: one of each at a time, by ratios, every item equally often."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
-from nonet.data.batching import StepSampler
+from nonet.data.batching import RandomBatches, StepSampler
 from nonet.errors import UserError
+from nonet.training.options import TrainerOptions
 from ponderv2.batch_ratios import ratios_for, read_ratios
-from ponderv2.mixed_batches import TURNS, MixedBatches, MixedScenes, OrderedMixed
+from ponderv2.finetuning import run_length
+from ponderv2.mixed_batches import TURNS, MixedBatches, MixedScenes, OrderedMixed, batches_of_pass
+from ponderv2.pretraining import length
 
 
 class Named:
@@ -52,6 +56,24 @@ def test_the_batches_of_a_step_are_of_one_data_set():
     assert [items.tolist() for items in alone.epoch(0)] == [
         items.tolist() for items in MixedBatches((8,), 2, 7).epoch(0)
     ]
+
+
+@pytest.mark.parametrize("accumulate", [1, 8])
+def test_a_run_of_so_many_passes_has_their_steps_whatever_a_turn_is(accumulate):
+    """Ten scenes of each in batches of ten: twenty passes are twenty batches of each, and a turn of eight
+    batches of each would be eight passes."""
+    batches = MixedBatches((10, 10), 10, 0, accumulate=accumulate)
+    trainer = TrainerOptions(accumulate=accumulate)
+    steps = 20 * 2 // accumulate
+    assert length(trainer, 20, batches).steps == steps
+    options = SimpleNamespace(trainer=trainer, epochs=20, validate_epochs=4)
+    found = run_length(options, batches)
+    assert (found.steps, found.validate_every) == (steps, steps // 5)
+    several = MixedBatches(
+        (10, 3), 2, 0, (4, 2), accumulate=accumulate
+    )  # a pass: 5 batches, 2.5 of the other
+    assert batches_of_pass(several) == 7.5
+    assert batches_of_pass(RandomBatches(10, 4, 0)) == 3
 
 
 def test_items_of_a_data_set_come_up_equally_often():
@@ -108,7 +130,10 @@ def test_more_turns_in_an_epoch_than_draws_can_be_numbered_are_refused():
         if int(items[0]) % len(scenes) == TURNS
     ]
     assert len(set(numbers)) == len(numbers) == 2 * TURNS
-    with pytest.raises(UserError, match=r"data set 2 of 2, 1 scenes, would come up 4,097 times.*lower its"):
+    with pytest.raises(
+        UserError,
+        match=r"data set 2 of 2, 1 scenes, would come up 4,097 times.*lower its ratio or trainer.accumulate",
+    ):
         MixedBatches((TURNS + 1, 1), 1, 0)
     with pytest.raises(UserError, match="data set 1 of 1, 2 scenes, would come up 5,000 times"):
         MixedBatches((2,), 2, 0, (5000,))

@@ -16,6 +16,7 @@ from ponderv2 import packed_scenes, preparing
 from ponderv2.commands import pretrain
 from ponderv2.commands.prepare import Options
 from ponderv2.held_views import HeldScenes
+from ponderv2.normals import with_normals
 from ponderv2.packed_scenes import fused_anew, open_packed
 from ponderv2.packing import EACH, whole_depth
 from ponderv2.preparing import lines, prepare
@@ -40,6 +41,7 @@ class Fused:
         self.whole, self.numbers = scene, list(range(len(scene.view_names)) if numbers is None else numbers)
         self.name, self.dataset, self.up = scene.name, scene.dataset, scene.up
         self.skipped, self.remarks = scene.skipped, scene.remarks
+        self.classes, self.kept = scene.classes, scene.kept
         self.leave_out, self.step, self.spacing = scene.leave_out, 2, 0.05
 
     @property
@@ -160,6 +162,7 @@ def test_it_is_said_where_a_run_holds_out_other_views_than_were_packed(monkeypat
     told = fused_anew(found, 8)
     assert told.startswith("1 scenes were packed with hold-out 4, and this run has 8")
     assert "prepare with --hold-out 8" in told
+    assert fused_anew(with_normals(found), 8) == told
     _, own = packed(monkeypatch, rooms("7scenes", each=1, views=8), tmp_path / "own", hold_out=4)
     assert fused_anew(own, 8) is None, "clouds of their own are not fused"
     said = []
@@ -183,6 +186,14 @@ def test_what_is_packed_from_packed_data_forgets_no_held_out_views(monkeypatch, 
     for scenes, own in (([again[0]], 0), ([again[0], room], 1)):
         held = HeldScenes(scenes, every=4, voxel=0.4, channels=("color",), side=16)
         assert held.whole() == own
+
+
+def test_normals_that_are_estimated_hide_nothing_of_how_a_cloud_is_fused(monkeypatch, tmp_path):
+    (room,) = rooms("7scenes", each=1, views=8)
+    scenes = with_normals(SceneList([Fused(room)], class_names={}))
+    _, found = packed(monkeypatch, scenes, tmp_path / "packed", hold_out=4)
+    assert (found[0].step, found[0].spacing) == (2, 0.05)
+    assert found[0].fused
 
 
 def test_options_of_reading_that_packing_settled_are_refused(monkeypatch, tmp_path):

@@ -167,18 +167,25 @@ def test_lpips_without_photographs_or_with_few_pixels_is_refused(folder, tmp_pat
     refused(picture_words(folder, "drawn", "--lpips", "alex"), "32 x 32", "24 x 18", cwd=tmp_path)
 
 
-def test_it_is_said_where_pre_training_held_no_view_out(folder, tmp_path):
+def test_it_is_said_where_pre_training_may_have_seen_what_is_scored(folder, tmp_path):
+    """Of four views the third is held out here; a run that holds every tenth out keeps all four."""
     told = {}
-    for name, facts in (("none", FACTS | {"hold_out": 0}), ("some", FACTS | {"hold_out": 4})):
-        save_model(tmp_path / name, small_model(), facts)
+    for trained in (None, 0, 4, 10):
+        name = str(trained)
+        save_model(tmp_path / name, small_model(), FACTS | ({} if trained is None else {"hold_out": trained}))
         words = picture_words(folder, f"drawn-{name}", "--model", tmp_path / name)
         done = call_cli("ponderv2", *words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        told[name] = json.loads((tmp_path / f"drawn-{name}" / "scores.json").read_text())["statement"]
-        assert told[name] in done.stdout
-    assert (
-        told["none"] == f"{told['some']} Pre-training held no view out: of a scene that it learned from, "
-        "it saw these, too."
+        told[trained] = json.loads((tmp_path / f"drawn-{name}" / "scores.json").read_text())["statement"]
+        assert told[trained] in done.stdout
+    learned = "of a scene that it learned from, it"
+    assert told[None] == (
+        f"{told[4]} The model's folder does not say which views pre-training held out: {learned} may have "
+        "seen these, too."
+    )
+    assert told[0] == f"{told[4]} Pre-training held no view out: {learned} saw these, too."
+    assert told[10] == (
+        f"{told[4]} Pre-training held out other views (hold-out 10): {learned} saw 1 of these 1, too."
     )
 
 

@@ -266,6 +266,12 @@ def test_a_probe_of_random_weights_gives_the_norms_their_statistics_first(scenes
     state = load_task(str(tmp_path / "run")).model.features.state_dict()
     variances = [value for name, value in state.items() if name.endswith("running_var")]
     assert all(not torch.equal(value, torch.ones_like(value)) for value in variances[:3])
+    resumed = ("--resume" if word == "--out" else word for word in words)
+    done = run(*resumed, train=scenes)  # its checkpoint brings them
+    assert done.returncode == 0, done.stderr
+    assert "statistics from" not in done.stderr
+    again = load_task(str(tmp_path / "run")).model.features.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in state.items())
 
 
 def test_settled_norms_hold_the_means_of_what_they_saw():

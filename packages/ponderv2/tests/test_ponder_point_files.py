@@ -280,6 +280,12 @@ def test_colours_and_strengths_are_brought_to_their_ranges_or_refused():
         strength([0, 4096], np.float32)
     with pytest.raises(UserError, match=r"f: strength goes from -0\.5 to 1"):
         strength([-0.5, 1], np.float32)
+    # real numbers may miss a range by a hair, whole ones may not
+    assert color([[-1e-4, 255.0001, 7], [0, 0, 0]], np.float32) == [[0, 255, 7], [0, 0, 0]]
+    assert color([[-1e-4, 1.0001, 0.2], [0, 0, 0]], np.float64) == [[0, 255, 51], [0, 0, 0]]
+    assert strength([-1e-4, 1.0001], np.float32) == [0, 1]
+    with pytest.raises(UserError, match=r"f: color goes from -0\.01 to 1"):
+        color([[-0.01, 1, 0], [0, 0, 0]], np.float32)
 
 
 def test_features_are_never_filled_with_zeros():

@@ -11,14 +11,19 @@ import pytest
 import torch
 
 from nonet.errors import UserError
+from nonet.options import build
 from nonet.report import Page
 from nonet.testing import call_cli, one_thread, replaced
 from nonet.training.checkpoints import read_checkpoint
 from ponderv2 import pretrain_data, run_pictures
+from ponderv2.commands.pretrain import Options
+from ponderv2.commands.probe import Options as ProbeOptions
 from ponderv2.label_scan import scan_labels
 from ponderv2.left_out import LIST, SHOWN, LeftOut
 from ponderv2.normals import with_normals
+from ponderv2.pretrain_data import read_pretrain_data, scan_learned
 from ponderv2.reading import open_scenes
+from ponderv2.run_settings import run_settings
 from ponderv2.scenes import ChosenViews
 from ponderv2.synthetic import CLASSES
 from ponderv2.synthetic_layouts import write_image, write_ply_cloud, write_rooms
@@ -86,22 +91,61 @@ def refusal(scenes, *, points=False, images=False):
     return str(caught.value)
 
 
-def test_labels_out_of_range_end_a_pre_training_before_it_begins(tmp_path, monkeypatch):
-    """The last view of the last scene has one: no sample of scenes and views would show it."""
+def spoiled(number):
+    """Two rooms; that view of the last one has labels out of range."""
     scenes = rooms("scannet")
     view = scenes[1].view
 
-    def spoiled(index):
+    def read(index):
         found = view(index)
         label = found.label.copy()
         label[5, :3] = 7, 5, -3
-        return replace(found, label=label) if index == 3 else found
+        return replace(found, label=label) if index == number else found
 
-    scenes[1].view = spoiled
-    monkeypatch.setattr(pretrain_data, "open_scenes", opener(scenes))
-    words = ("--supervision", "labels2d", "--text", write_text(tmp_path / "text.npz"))
-    done = pretrain(tmp_path / "run", *words)
+    scenes[1].view = read
+    return scenes
+
+
+def labelled(tmp_path):
+    """Options of a pre-training that learns from labels, and holds view 2 of four out."""
+    return ("--supervision", "labels2d", "--text", write_text(tmp_path / "text.npz"))
+
+
+def test_labels_out_of_range_end_a_pre_training_before_it_begins(tmp_path, monkeypatch):
+    """The last view of the last scene has one: no sample of scenes and views would show it."""
+    monkeypatch.setattr(pretrain_data, "open_scenes", opener(spoiled(3)))
+    done = pretrain(tmp_path / "run", *labelled(tmp_path))
     refused(done, tmp_path / "run", "scene room0001, view 000003: labels -3, 5, 7 are none of the 5 classes")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("text", "absent.npz"), ("ratios", "s3dis=2"), ("init", "absent")]
+)
+def test_labels_are_read_after_all_else_was_checked(name, value, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain_data, "open_scenes", opener(spoiled(3)))
+    words = {"supervision": "labels2d", "text": write_text(tmp_path / "text.npz"), name: value}
+    given = [word for option, each in words.items() for word in (f"--{option}", each)]
+    given += ["--prompt", "ppt"] if name == "ratios" else []
+    done = pretrain(tmp_path / "run", *given)
+    refused(done, tmp_path / "run", value.split("=")[0])
+    assert "labels -3" not in done.stderr
+
+
+def test_labels_are_read_by_the_first_process_alone_and_not_where_views_are_held_out(tmp_path, monkeypatch):
+    words = {
+        "data": ("made:up",), "supervision": "labels2d", "text": str(write_text(tmp_path / "text.npz")),
+        "voxel": 0.4, "hold_out": 4,
+    }  # fmt: skip
+    options = build(Options, [(words, "test")])
+    for number, rank, wrong in ((3, "0", True), (3, "1", False), (2, "0", False)):
+        monkeypatch.setattr(pretrain_data, "open_scenes", opener(spoiled(number)))
+        monkeypatch.setenv("RANK", rank)
+        data = read_pretrain_data(options, lambda text: None)
+        if wrong:
+            with pytest.raises(UserError, match="view 000003: labels -3, 5, 7"):
+                scan_learned(options, data)
+        else:
+            scan_learned(options, data)
 
 
 def test_labels_of_points_are_looked_at_where_they_teach():
@@ -143,10 +187,13 @@ def test_the_labels_of_a_cloud_in_a_file_are_checked_as_it_is_read(tmp_path):
     cloud = room.cloud()
     assert open_scenes(f"rgbd:{folder}")[0].cloud().semantic.max() < len(CLASSES)
     semantic = cloud.semantic.copy()
-    semantic[3] = 9
-    write_ply_cloud(folder / room.name / "cloud.ply", replace(cloud, semantic=semantic))
-    with pytest.raises(UserError, match=r"cloud\.ply: labels 9 are none of the 5 classes"):
-        open_scenes(f"rgbd:{folder}")[0].cloud()
+    for wrong, told in ((9, r"\)$"), (255, r"\); write -1, not 255, for what has no class$")):
+        semantic[3] = wrong
+        write_ply_cloud(folder / room.name / "cloud.ply", replace(cloud, semantic=semantic))
+        with pytest.raises(
+            UserError, match=rf"cloud\.ply: labels {wrong} are none of the 5 classes .*{told}"
+        ):
+            open_scenes(f"rgbd:{folder}")[0].cloud()
 
 
 # ---- frames and scenes that are left out
@@ -208,6 +255,36 @@ def test_what_is_left_out_is_said_once_and_the_list_goes_on(tmp_path):
     finished([], (["new.png: no depth", names[0]], ()))
     assert (tmp_path / LIST).read_text().splitlines() == [*before, "new.png: no depth"]
     assert finished([], ([], ())) == []
+
+
+def test_a_run_that_breaks_off_lists_what_it_left_out_so_far(tmp_path):
+    run = Said(tmp_path)
+    notes = LeftOut(run, ["old.png: no depth"])
+    batch = SimpleNamespace(remarks=["new.png: no depth"], dropped=["a"])
+    notes.on_train_batch_end(None, None, None, batch, 0)
+    notes.on_exception(None, None, KeyboardInterrupt())
+    listed = ["old.png: no depth", "new.png: no depth", "scene a: over max_points"]
+    assert (tmp_path / LIST).read_text().splitlines() == listed
+    LeftOut(Said(tmp_path / "gone"), ["old.png: no depth"]).on_exception(None, None, OSError())
+    run.writes = False
+    (tmp_path / LIST).unlink()
+    notes.on_exception(None, None, KeyboardInterrupt())
+    assert not (tmp_path / LIST).exists()
+
+
+# ---- going on
+
+
+def test_a_run_may_go_on_with_other_options_where_they_change_no_number():
+    def kept(**trainer):
+        values = {"data": ("made:up",), "epochs": 2.0, "memory": 1, **trainer}
+        options = build(ProbeOptions, [(values, "test")])
+        return run_settings(options, options.trainer)
+
+    other = {"epochs": 3.0, "memory": 2, "trainer": {"checkpoint_every": 3, "log_every": 7, "workers": 2}}
+    assert kept() == kept(**other)
+    assert kept() != kept(trainer={"seed": 1})
+    assert kept() != kept(batch=3)
 
 
 # ---- disks

@@ -78,7 +78,7 @@ class Run:
             UserError: the folder exists and is not empty; or several processes were started from outside,
                 and none can know the folder of the first.
         """
-        writes = _rank() == 0
+        writes = first_process()
         if not writes:
             if folder is None and FOLDER not in os.environ:
                 raise UserError("several processes need one run folder: name it with --out")
@@ -105,7 +105,7 @@ class Run:
             UserError: it is not the folder of a run.
         """
         record = read_record(folder)
-        run = cls(folder, record["package"], record["verb"], writes=_rank() == 0)
+        run = cls(folder, record["package"], record["verb"], writes=first_process())
         if not run.writes:
             return run
         run._resumable = hasattr(options, "resume")
@@ -206,6 +206,11 @@ class Run:
         text, first = dump(options), self.folder / "options.yaml"
         if not first.exists() or first.read_text(encoding="utf-8") != text:
             write_text(self.folder / name, text)
+
+
+def first_process() -> bool:
+    """Whether this is the first of the processes that share a run; known before they form a group."""
+    return _rank() == 0
 
 
 def is_open(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from ponderv2.scene_inputs import SceneInput, scene_input
 from ponderv2.scene_options import SceneOptions
 from ponderv2.scenes import Scene
 from ponderv2.transforms import VOXEL
+from ponderv2.view_split import held_numbers
 
 CHANNELS = ("color", "normal")
 """what a model takes if its folder does not say"""
@@ -32,6 +33,8 @@ class EncodedScene:
         given: what went in, and which views did not.
         losses: of the fit, by step; empty without.
         facts: of the model's folder.
+        learned: how many of the held-out views pre-training learned from, if it learned from this scene and
+            the folder says what it held out.
     """
 
     model: PonderModel
@@ -39,16 +42,29 @@ class EncodedScene:
     given: SceneInput
     losses: list[float]
     facts: dict[str, Any]
+    learned: int
 
     @property
     def statement(self) -> str:
         """Whether what held-out views show was part of the input or of pre-training, in a sentence or two."""
-        if self.given.held_out and self.facts.get("hold_out") == 0:
-            return (
-                f"{self.given.statement} Pre-training held no view out: of a scene that it learned from, it "
-                "saw these, too."
+        if not self.given.held_out:
+            return self.given.statement
+        trained = self.facts.get("hold_out")
+        if trained is None:
+            more = (
+                " The model's folder does not say which views pre-training held out: of a scene that it "
+                "learned from, it may have seen these, too."
             )
-        return self.given.statement
+        elif trained == 0:
+            more = " Pre-training held no view out: of a scene that it learned from, it saw these, too."
+        elif self.learned:
+            more = (
+                f" Pre-training held out other views (hold-out {trained}): of a scene that it learned from, "
+                f"it saw {self.learned} of these {len(self.given.held_out)}, too."
+            )
+        else:
+            more = ""
+        return self.given.statement + more
 
 
 def usual_hold_out(model: str) -> int:
@@ -96,7 +112,10 @@ def encode_scene(
     if plan.steps and not given.inputs:
         raise UserError(f"scene {scene.name}: has no views to fit it to; leave steps away")
     fitted = fit_scene(model, encoded, batch, given.inputs, plan, done=done)
-    return EncodedScene(fitted.model, fitted.encoded, given, fitted.losses, dict(folder.facts))
+    facts = dict(folder.facts)
+    known = _held(scene, int(facts.get("hold_out") or 0))
+    learned = sum(view.name not in known for view in given.held_out)
+    return EncodedScene(fitted.model, fitted.encoded, given, fitted.losses, facts, learned)
 
 
 @torch.no_grad()
@@ -136,6 +155,12 @@ def pick_scene(options: SceneOptions) -> Scene:
             f"{' '.join(options.data)} has {len(scenes)} scenes; name one with --scene: {_some(named)}"
         )
     return scenes[0]
+
+
+def _held(scene: Scene, every: int) -> set[str]:
+    """Names of the views that are held out where every so-many-th is."""
+    names = scene.view_names
+    return {names[number] for number in held_numbers(len(names), every)}
 
 
 def _some(named: dict[str, Scene], most: int = 5) -> str:

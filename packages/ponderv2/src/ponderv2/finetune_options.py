@@ -113,9 +113,9 @@ class LearnOptions:
     batch: int = 12
     """scenes a batch, over all devices"""
     epochs: float = 0.0
-    """passes over the scenes; 0: trainer.steps says how long"""
+    """passes over the scenes, of the first data set where there are several; 0: see trainer.steps"""
     validate_epochs: float = 0.0
-    """passes over the scenes between two validations; 0: trainer.validate_every says it, in steps"""
+    """such passes between two validations; 0: trainer.validate_every says it, in steps"""
     keep: Literal["last", "best"] = "last"
     """weights that are kept: the last ones, or those of the best validation, whose score is then too good"""
     backbone_rate: float = 1.0

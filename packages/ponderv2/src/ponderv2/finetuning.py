@@ -29,6 +29,7 @@ from nonet.training.trainer import build_trainer
 from ponderv2.batch_shares import check_shares
 from ponderv2.finetune_module import FinetuneModule
 from ponderv2.loss_guard import LossGuard
+from ponderv2.mixed_batches import batches_of_pass
 from ponderv2.run_settings import run_settings
 from ponderv2.scored_scenes import ScoredBatch
 from ponderv2.sync_norm import synced
@@ -127,7 +128,7 @@ def finetune(verb: str, options: Any, make_task: Callable[[Say], Any]) -> Path:
 def run_length(options: Any, batches: Batches) -> TrainerOptions:
     """The options with steps and validations counted in steps where they were given in passes."""
     trainer: TrainerOptions = options.trainer
-    each = batches.steps(0) / trainer.accumulate
+    each = batches_of_pass(batches) / trainer.accumulate
     if options.epochs:
         trainer = replace(trainer, steps=max(1, round(options.epochs * each)))
     if options.validate_epochs:

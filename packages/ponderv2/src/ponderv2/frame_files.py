@@ -113,7 +113,10 @@ def check_labels(label: Array, classes: Sequence[str], place: str) -> None:
         return
     wrong = np.unique(label[(label < IGNORED) | (label >= len(classes))])
     listed = ", ".join(map(str, wrong[:8])) + (", ..." if len(wrong) > 8 else "")
-    raise UserError(f"{place}: labels {listed} are none of the {len(classes)} classes ({', '.join(classes)})")
+    raise UserError(
+        f"{place}: labels {listed} are none of the {len(classes)} classes ({', '.join(classes)})"
+        + ("; write -1, not 255, for what has no class" if 255 in wrong else "")
+    )
 
 
 def read_matrix(path: Path, *, shapes: Sequence[tuple[int, int]]) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 A class number out of range is an error at once, and not hours later in the step that meets it. Reading every
 view costs what one pass over all views does; where `prepare` has packed the data it has read them all, and
-only clouds are read again, as seconds suffice for them. A run that goes on does not look again.
+only clouds are read again, as seconds suffice for them. Only the first process of a run looks; where others
+start with it (torchrun, SLURM), they wait for it half an hour at most, so pack large data before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ def scan_labels(
     """Read all labels that will teach. Views that cannot be used are left out, and counted by their scene.
 
     Args:
-        scenes: all that are learned from.
+        scenes: all that are learned from, without the views that are held out.
         classes: each data set's names of class numbers.
         points: whether labels of points teach.
         images: whether labels of images do.

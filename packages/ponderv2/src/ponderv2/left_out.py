@@ -5,6 +5,8 @@ Whoever reads a frame may be a data loader's worker, whose notes stay in its pro
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -61,10 +63,7 @@ class LeftOut(L.Callback):  # type: ignore[misc]
             scenes.update(names)
         if not self.run.writes or not (frames or scenes):
             return
-        path = self.run.folder / LIST
-        before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        listed = [*frames, *(f"scene {name}: over max_points" for name in scenes)]
-        write_text(path, "".join(f"{line}\n" for line in dict.fromkeys([*before, *listed])))
+        path = self._list(frames, scenes)
         if frames:
             self.run.say(f"left out: {len(frames):,} frames that cannot be used ({path})")
         if scenes:
@@ -74,6 +73,20 @@ class LeftOut(L.Callback):  # type: ignore[misc]
                 + (f" and {len(scenes) - SHOWN:,} more" if len(scenes) > SHOWN else "")
                 + f" ({path})"
             )
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        """List what the first process left out before the run broke off; the others may not answer."""
+        if self.run.writes and (self.frames or self.scenes):
+            with suppress(OSError):  # a full disk, say, is what is told
+                self._list(self.frames, self.scenes)
+
+    def _list(self, frames: Iterable[str], scenes: Iterable[str]) -> Path:
+        """Add lines to those of the run's folder."""
+        path = self.run.folder / LIST
+        before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        listed = [*frames, *(f"scene {name}: over max_points" for name in scenes)]
+        write_text(path, "".join(f"{line}\n" for line in dict.fromkeys([*before, *listed])))
+        return path
 
     def _add(self, remarks: Iterable[str]) -> None:
         for line in remarks:

@@ -84,7 +84,8 @@ class MixedBatches(Batches):
             if turns > TURNS:
                 raise UserError(
                     f"data set {place + 1} of {len(self.counts)}, {self.counts[place]:,} scenes, would come "
-                    f"up {turns:,} times in an epoch, and {TURNS:,} is the most: lower its ratio"
+                    f"up {turns:,} times in an epoch, and {TURNS:,} is the most: lower its ratio or "
+                    "trainer.accumulate, raise the ratio of data set 1 or batch, or give more scenes of it"
                 )
 
     def check_processes(self, processes: int) -> None:
@@ -103,6 +104,11 @@ class MixedBatches(Batches):
     def steps(self, epoch: int) -> int:
         """Batches of an epoch, the same for all."""
         return self._cycles * sum(self.ratios)
+
+    @property
+    def each_pass(self) -> float:
+        """Batches of all data sets while the first one comes up once: an epoch, not rounded up to turns."""
+        return self._passes[0] * sum(self.ratios) / self.ratios[0]
 
     def epoch(self, epoch: int) -> list[Indices]:
         """The batches of that epoch: item numbers of `MixedScenes`."""
@@ -125,6 +131,11 @@ class MixedBatches(Batches):
             found += [part + base for part in np.array_split(order, self._passes[place])]
             number += 1
         return found[start : start + count]
+
+
+def batches_of_pass(batches: Batches) -> float:
+    """How many batches take one pass over what is learned from; over the first data set of several."""
+    return batches.each_pass if isinstance(batches, MixedBatches) else batches.steps(0)
 
 
 class OrderedMixed(Batches):

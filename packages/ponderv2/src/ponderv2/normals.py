@@ -109,6 +109,11 @@ class EstimatedNormals(Scene):
         return EstimatedNormals(self.scene.with_views(indices))
 
 
+def as_read(scene: Scene) -> Scene:
+    """The scene itself, where normals are estimated for it."""
+    return scene.scene if isinstance(scene, EstimatedNormals) else scene
+
+
 _kept: WeakKeyDictionary[EstimatedNormals, NDArray[np.float32]] = WeakKeyDictionary()
 
 

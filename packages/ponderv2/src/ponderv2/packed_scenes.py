@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nonet.data.safetensors_file import map_tensors
 from nonet.errors import UserError
 from nonet.training.weight_files import read_object
+from ponderv2.normals import as_read
 from ponderv2.read_options import ReadOptions
 from ponderv2.scenes import UP, ChosenViews, PointCloud, Scene, SceneList, View, check_indices
 from ponderv2.view_fusion import fuse_views
@@ -201,7 +202,7 @@ def fused_anew(scenes: Iterable[Scene], every: int) -> str | None:
         None where each cloud is packed as it is needed.
     """
     packed: Counter[int] = Counter()
-    for scene in scenes:
+    for scene in map(as_read, scenes):
         if isinstance(scene, PackedScene) and scene.fused:
             count, other = len(scene.view_names), int(scene.note["hold_out"])
             held = held_numbers(count, every)

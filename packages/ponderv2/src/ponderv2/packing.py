@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nonet.errors import UserError
 from nonet.files import write_json
+from ponderv2.normals import as_read
 from ponderv2.packed_scenes import CLOUD, HELD, SCENE
 from ponderv2.scenes import BadFrame, PointCloud, Scene, View
 from ponderv2.view_rendering import shrunk
@@ -89,8 +90,9 @@ def pack_scene(
         _write(folder / entries[-1]["file"], arrays)
     cloud, fused = _clouds(scene, kept, folder, hold_out)
     if folder is not None:
-        step = None if side else getattr(scene, "step", None)  # of shrunk images fewer pixels are left out
-        spacing = getattr(scene, "spacing", SPACING)
+        own = as_read(scene)
+        step = None if side else getattr(own, "step", None)  # of shrunk images fewer pixels are left out
+        spacing = getattr(own, "spacing", SPACING)
         note = {"views": entries, "fused": fused, "hold_out": hold_out, "step": step, "spacing": spacing}
         write_json(folder / SCENE, note)
     channels = tuple(name for name in ("color", "normal", "strength") if getattr(cloud, name) is not None)

@@ -21,6 +21,7 @@ _COLORS = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_g
 _NORMALS = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
 _SEMANTIC = ("semantic", "label", "class", "scalar_label", "scalar_Classification", "category", "segment")
 _INSTANCE = ("instance", "instance_id", "object", "objectId")
+_HAIR = 1e-3  # real numbers may miss the range by that, as those of an average or a resampling do
 _STRENGTH = ("intensity", "strength", "reflectance", "scalar_intensity")
 
 
@@ -127,8 +128,8 @@ def as_cloud(
         instance: likewise.
 
     Raises:
-        UserError: lengths differ, colours or strengths lie in none of these ranges, or labels are not whole
-            numbers.
+        UserError: lengths differ, colours or strengths lie in none of these ranges (real numbers may miss
+            them by a thousandth, and are cut off), or labels are not whole numbers.
     """
     coord = np.asarray(coord)
     if coord.ndim != 2 or coord.shape[1] != 3 or coord.dtype.kind not in "iuf":
@@ -164,17 +165,19 @@ def _scaled(values: NDArray[np.float32], kind: np.dtype[Any], place: str) -> NDA
     """
     known = values[~np.isnan(values)]
     low, high = float(known.min(initial=0)), float(known.max(initial=0))
-    color = values.shape[1] == 3
+    color, real = values.shape[1] == 3, kind.kind == "f"
     if kind == np.uint16 and high > 255:  # as LAS has them
         return values / np.float32(257 if color else 65535)
-    if low < 0 or high > 255:
+    hair = _HAIR if real else 0.0
+    if low < -hair or high > 255 + hair:
         raise UserError(
             f"{place} goes from {low:g} to {high:g}; it lies in 0..1 or 0..255, or is of 16-bit whole "
             "numbers: scale it"
         )
+    unit = high <= 1 + hair
     if color:
-        return values * np.float32(255) if kind.kind == "f" and known.size and high <= 1 else values
-    return values / np.float32(255) if high > 1 else values
+        return (values * np.float32(255) if real and known.size and unit else values).clip(0, 255)
+    return (values if unit else values / np.float32(255)).clip(0, 1)
 
 
 def as_labels(values: Any, count: int, place: str) -> NDArray[np.int64]:

@@ -1,17 +1,17 @@
 """From the options of `pretrain` to scenes, batches of one data set each, and views to validate on (ours)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from nonet.errors import UserError
+from nonet.runs import first_process
 from ponderv2.batches import Collate, SceneDataset, draw_views
 from ponderv2.class_text import read_class_text
 from ponderv2.held_views import HeldScenes
 from ponderv2.label_limits import limit_annotations, limit_scenes
 from ponderv2.label_scan import scan_labels
-from ponderv2.left_out import SHOWN
 from ponderv2.mixed_batches import MixedBatches, MixedScenes
 from ponderv2.packed_scenes import fused_anew
 from ponderv2.reading import open_scenes, refuse_streets
@@ -38,7 +38,8 @@ class PretrainData(NamedTuple):
         scenes: number of scenes of each data set.
         classes: class names of each data set that has labels.
         held_views: number of views that are held out, over all scenes.
-        remarks: a line for each frame or scene that was left out so far.
+        skipped: reason -> frames or scenes that were left out; this and the next grow as scenes are read.
+        remarks: a line for each of them.
     """
 
     train: MixedScenes
@@ -48,7 +49,8 @@ class PretrainData(NamedTuple):
     scenes: dict[str, int]
     classes: dict[str, tuple[str, ...]]
     held_views: int
-    remarks: tuple[str, ...]
+    skipped: Mapping[str, int]
+    remarks: Sequence[str]
 
 
 def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
@@ -59,8 +61,8 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
         say: takes remarks.
 
     Raises:
-        UserError: data of streets; scenes cannot be read, have no views, lack channels or labels, have labels
-            out of range that would be learned from, or ratios do not fit.
+        UserError: data of streets; scenes cannot be read, have no views, or lack channels or labels; or
+            ratios do not fit.
     """
     refuse_streets(
         options.data, "give --modality lidar or camera (preset outdoor-tiny, outdoor-lidar, outdoor-camera)"
@@ -74,27 +76,24 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
     if options.la_file is not None:
         scenes = limit_annotations(scenes, options.la_file)
     groups = grouped(scenes, say)
-    labels = options.supervision == "labels2d"
-    images = labels and options.la_file is None  # which hides those of images
-    for name, group in groups.items():
-        check_scene(group[0], options.channels, images, scenes.classes.get(name))
-    if labels and options.resume is None:
-        points = options.prompt == "ppt" and options.point_text > 0
-        learned = [scene for group in groups.values() for scene in group]
-        scan_labels(learned, scenes.classes, points=points, images=images)
     ratios = options.ratio_of()
     if ratios and set(ratios) != set(groups):
         raise UserError(
             f"ratios name {', '.join(ratios)}, and the data sets are {', '.join(groups)}: name each one"
         )
+    parts = {
+        name: [training_part(scene, options.hold_out) for scene in group] for name, group in groups.items()
+    }
+    for name, part in parts.items():
+        check_scene(part[0], options.channels, _images_teach(options), scenes.classes.get(name))
     seed = options.trainer.seed
     transforms = pretraining_transforms(options.voxel, keep=options.keep)
     datasets = [
         SceneDataset(
-            [training_part(scene, options.hold_out) for scene in group],
-            transforms, seed=seed, views=options.views, rays=options.rays, labels=labels,
+            part, transforms, seed=seed, views=options.views, rays=options.rays,
+            labels=options.supervision == "labels2d",
         )
-        for group in groups.values()
+        for part in parts.values()
     ]  # fmt: skip
     if told := fused_anew((scene for group in groups.values() for scene in group), options.hold_out):
         say(told)
@@ -106,18 +105,34 @@ def read_pretrain_data(options: "Options", say: Say) -> PretrainData:
     held = HeldScenes(
         shown, every=options.hold_out, voxel=options.voxel, channels=options.channels, side=options.val_side
     )
-    for reason, number in scenes.skipped.items():
-        say(f"left out: {number:,} for {reason}")
-    for line in scenes.remarks[:SHOWN]:
-        say(f"  {line}")
     return PretrainData(
         MixedScenes(datasets), batches, Collate(options.channels, max_points=options.max_points),
         held if len(held) else None,
         dict(zip(groups, counts, strict=True)),
         {name: scenes.classes[name] for name in groups if name in scenes.classes},
         sum(len(held_numbers(len(scene.view_names), options.hold_out)) for scene in scenes),
-        tuple(scenes.remarks),
+        scenes.skipped,
+        scenes.remarks,
     )  # fmt: skip
+
+
+def scan_learned(options: "Options", data: PretrainData) -> None:
+    """Read all labels that will teach, where there are some and this process is the first of its run.
+
+    A run that goes on was looked at when it began.
+
+    Args:
+        options: of the verb `pretrain`.
+        data: of `read_pretrain_data`.
+
+    Raises:
+        UserError: labels out of range, or points without labels that are to teach.
+    """
+    if options.supervision == "none" or options.resume is not None or not first_process():
+        return
+    points = options.prompt == "ppt" and options.point_text > 0
+    parts = [scene for dataset in data.train.datasets for scene in dataset.scenes]
+    scan_labels(parts, data.classes, points=points, images=_images_teach(options))
 
 
 def grouped(scenes: SceneList, say: Say) -> dict[str, list[Scene]]:
@@ -182,6 +197,10 @@ def read_text(options: "Options", classes: Mapping[str, tuple[str, ...]]) -> dic
     return {
         dataset: vectors[[names.index(name) for name in each]].clone() for dataset, each in classes.items()
     }
+
+
+def _images_teach(options: "Options") -> bool:
+    return options.supervision == "labels2d" and options.la_file is None  # which hides labels of images
 
 
 def _some(names: list[str], most: int = 3) -> str:

@@ -28,12 +28,13 @@ from nonet.training.trainer import build_trainer
 from ponderv2.batch_shares import check_shares
 from ponderv2.block_mask import BlockMask
 from ponderv2.held_views import HeldBatch
-from ponderv2.left_out import LeftOut
+from ponderv2.left_out import SHOWN, LeftOut
 from ponderv2.loss_guard import LossGuard
+from ponderv2.mixed_batches import batches_of_pass
 from ponderv2.model_config import PonderConfig, size
 from ponderv2.model_folders import load_model, put, read_model, save_model
 from ponderv2.ponder import PonderModel, build_ponder
-from ponderv2.pretrain_data import PretrainData, read_pretrain_data, read_text
+from ponderv2.pretrain_data import PretrainData, read_pretrain_data, read_text, scan_learned
 from ponderv2.pretrain_module import PretrainModule
 from ponderv2.run_pictures import RunPictures, picture_page
 from ponderv2.run_settings import run_settings
@@ -81,6 +82,7 @@ def pretrain(options: "Options") -> Path:
     if text and options.prompt == "ppt" and options.point_text:
         head = LanguageHead(model.config.backbone.width, text)
     state = state_of(options, trainer)
+    scan_learned(options, data)  # last, as it may take hours: what else is wrong is said before
     run = open_run(options, resumed, state)
     with run:
         for note in [*notes, *account(options, data, model)]:
@@ -220,7 +222,7 @@ def length(trainer: TrainerOptions, epochs: float, batches: Batches) -> TrainerO
     """The options with the steps of so many passes; as they are where epochs is 0."""
     if not epochs:
         return trainer
-    steps = max(1, round(epochs * batches.steps(0) / trainer.accumulate))
+    steps = max(1, round(epochs * batches_of_pass(batches) / trainer.accumulate))
     return dataclasses.replace(trainer, steps=steps)
 
 
@@ -241,7 +243,9 @@ def leaves_weights_out(options: "Options", model: PonderModel) -> bool:
 def account(options: "Options", data: PretrainData, model: nn.Module) -> list[str]:
     """Lines of what is about to happen."""
     scenes = ", ".join(f"{count:,} of {name}" for name, count in data.scenes.items())
-    lines = [f"scenes: {scenes}; {data.held_views:,} views are held out", SUPERVISION[options.supervision]]
+    lines = [f"left out: {number:,} for {reason}" for reason, number in data.skipped.items()]
+    lines += [f"  {line}" for line in data.remarks[:SHOWN]]
+    lines += [f"scenes: {scenes}; {data.held_views:,} views are held out", SUPERVISION[options.supervision]]
     if options.supervision == "labels2d" and options.prompt == "ppt" and options.point_text:
         lines.append(f"labels of points are learned from, too (point_text {options.point_text:g})")
     parameters = sum(weight.numel() for weight in model.parameters())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nonet.runs import folder_of
 from nonet.training.strategies import choose_accelerator
 from ponderv2.batches import Batch, Collate
 from ponderv2.finetuning import finetune
@@ -88,7 +89,9 @@ class ProbeTask(RoomTask):
     def build(self, say: Say) -> TaskModel:
         """The model with a frozen backbone."""
         model = super().build(say)
-        if self.options.init is None:
+        resumed = folder_of(self.options.resume)
+        kept = resumed is not None and (resumed / "checkpoints" / "last.ckpt").exists()
+        if self.options.init is None and not kept:  # else the checkpoint brings them
             self._settle(model, say)
         memory = self.options.memory if self.options.augment == "none" else 0
         model.features = KeptFeatures(model.features, memory)

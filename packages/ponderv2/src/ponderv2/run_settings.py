@@ -6,9 +6,11 @@ from typing import Any
 
 from nonet.training.options import TrainerOptions
 
-FREE = ("out", "resume", "epochs", "validate_epochs", "trainer.workers", "trainer.devices", "trainer.nodes",
-        "trainer.accelerator", "trainer.strategy")  # fmt: skip
-"""options that may differ: where a run computes and writes; passes are compared as the steps they make"""
+FREE = ("out", "resume", "epochs", "validate_epochs", "memory", "trainer.workers", "trainer.devices",
+        "trainer.nodes", "trainer.accelerator", "trainer.strategy", "trainer.checkpoint_every",
+        "trainer.log_every")  # fmt: skip
+"""options that may differ: where a run computes, how much it keeps in memory, where and how often it writes;
+passes are compared as the steps they make"""
 
 
 def run_settings(
