@@ -96,10 +96,10 @@ def torchs_dropout() -> Iterator[None]:
 
 
 def alike(ours: Tensor, peers: Tensor) -> bool | str:
-    """Whether as much was dropped, and what is left is as large: within a tenth, as masks differ."""
+    """Whether as much was dropped, and what is left is as large: within a third, as masks differ."""
     sizes = [float(each.abs().mean()) for each in (ours, peers)]
     zeroed = [float((each == 0).double().mean()) for each in (ours, peers)]
-    if abs(sizes[0] / sizes[1] - 1) > 0.1 or abs(zeroed[0] - zeroed[1]) > 0.02:
+    if abs(sizes[0] / sizes[1] - 1) > 1 / 3 or abs(zeroed[0] - zeroed[1]) > 0.02:
         return f"sizes {sizes}, shares of zeros {zeroed}"
     return True
 
