@@ -155,7 +155,7 @@ def _received(future: "Future[Any]", name: str) -> tuple[list[Any], Failure | No
 
 def _died(name: str, ours: set[Any]) -> RunFailed:
     for process in ours:
-        process.join(1)
+        process.join(10)  # they are ending; a busy machine takes its time
     codes = {process.exitcode for process in ours} - {None, 0, -signal.SIGTERM}
     if codes and min(codes) < 0:
         why = f"by signal {-min(codes)}, most likely for lack of memory; use fewer workers"
