@@ -13,11 +13,10 @@ from safetensors.torch import load_file
 from nonet.data.batching import generator
 from nonet.errors import UserError
 from nonet.options import build
-from nonet.report import Page
 from nonet.runs import read_metrics
-from nonet.testing import call_cli, numbers, one_thread, replaced, threads
+from nonet.testing import call_cli, numbers, one_thread, plain_pages, replaced, threads
 from nonet.training.checkpoints import read_checkpoint
-from ponderv2 import loss_guard, pretrain_data, run_pictures
+from ponderv2 import loss_guard, pretrain_data
 from ponderv2.batches import Collate
 from ponderv2.commands.pretrain import Options
 from ponderv2.held_views import HeldScenes
@@ -35,16 +34,8 @@ TERMS = ("depth", "color", "sdf", "free", "eikonal")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _plain_pages():
-    """Curves take longer to draw than such a run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_pictures, "run_page", lambda folder: Page("a run"))
+def _quick():
+    with one_thread(), plain_pages():
         yield
 
 

@@ -12,10 +12,9 @@ import torch
 
 from nonet.errors import UserError
 from nonet.options import build
-from nonet.report import Page
-from nonet.testing import call_cli, one_thread, replaced
+from nonet.testing import call_cli, one_thread, plain_pages, replaced
 from nonet.training.checkpoints import read_checkpoint
-from ponderv2 import pretrain_data, run_pictures
+from ponderv2 import pretrain_data
 from ponderv2.commands.pretrain import Options
 from ponderv2.commands.probe import Options as ProbeOptions
 from ponderv2.label_scan import scan_labels
@@ -34,16 +33,8 @@ from small_runs import WORDS, opener, rooms, write_text
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _plain_pages():
-    """Curves take longer to draw than such a run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_pictures, "run_page", lambda folder: Page("a run"))
+def _quick():
+    with one_thread(), plain_pages():
         yield
 
 
