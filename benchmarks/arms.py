@@ -27,6 +27,7 @@ def run_arms(jobs: Sequence[Job], folder: Path, *, processes: int) -> list[dict[
 
     A result is not computed again while the job's arguments and its code are what made it; see `key_of`.
     Another one under its name is overwritten, so what must not replace each other needs folders of its own.
+    Where a job fails, no other is begun, those that run end and are kept, and its error is raised.
 
     Returns:
         The results in the order of the jobs.
@@ -50,9 +51,19 @@ def run_arms(jobs: Sequence[Job], folder: Path, *, processes: int) -> list[dict[
             progress(label="arms", unit="arms", total=len(todo)) as bar,
         ):
             futures = {pool.submit(quietly, job[1], job[2]): job[0] for job in todo}
+            failed: BaseException | None = None
             for future in as_completed(futures):
-                keep(futures[future], future.result())
+                if future.cancelled():
+                    continue
+                error = future.exception()
+                if error is None:
+                    keep(futures[future], future.result())
+                elif failed is None:  # nothing more is begun; what runs is kept when it ends
+                    failed = error
+                    pool.shutdown(wait=False, cancel_futures=True)
                 bar.advance(1)
+        if failed is not None:
+            raise failed
     found = []
     for job in jobs:
         result = _kept(folder / f"{job[0]}.json", keys[job[0]])

@@ -42,6 +42,7 @@ class Setting:
     pretrain_steps: int = 1200
     pretrain_batch: int = 24
     cached: bool = True  # the frozen backbone's features of whole images, where there is one scale
+    keep: int = 512  # MiB of decoded images that a run keeps in memory
     sizes: tuple[int, ...] = (205, 50)  # labelled images
     scale: int = 120  # shorter side in fine-tuning
     steps: int = 1600
@@ -130,6 +131,7 @@ def backbone(setting: Setting, seed: int, work: Path) -> dict[str, Any]:
             backbone=setting.backbone,
             batch=setting.backbone_batch,
             size=setting.crop,
+            keep_images=setting.keep,
             out=out,
             optimizer=OptimizerOptions(
                 lr=1e-3, weight_decay=1e-4, schedule="cosine", warmup=min(50, setting.backbone_steps // 2)
@@ -162,7 +164,8 @@ def pretrained(setting: Setting, arm: Arm, name: str, seed: int, work: Path) -> 
         changes |= {"targets": "file", "targets_file": work / "proposals.json"}
     rates = _rates(setting, **changes.pop("rates", {}))
     frozen = setting.cached and len(setting.scales) == 1 and not rates.backbone_lr
-    features = work / f"features-{arm.backbone}-{seed}" if frozen else None
+    cuts = changes.get("targets", "random")  # without boxes, images are turned as their EXIF says
+    features = work / f"features-{arm.backbone}-{cuts}-{seed}" if frozen else None
     pretrain(
         Options(
             images=unlabelled(setting, work),
@@ -174,6 +177,7 @@ def pretrained(setting: Setting, arm: Arm, name: str, seed: int, work: Path) -> 
             batch=setting.pretrain_batch,
             rates=rates,
             cache_features=features,
+            keep_images=setting.keep,
             out=out,
             trainer=_trainer(setting, setting.pretrain_steps, seed),
             **changes,

@@ -4,8 +4,11 @@
 prediction of a batch with every box of it, layer after layer. Both sides give the same assignments, and the
 same losses and gradients to rounding. Three shapes: pre-training with 10 patches, COCO with 300 queries, and
 two images a process.
+
+    python -m benchmarks.updetr.speed_matching [--cuda]
 """
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -31,14 +34,14 @@ MATCHER = HungarianMatcher(class_cost=1, bbox_cost=5, giou_cost=2)
 WEIGHTS = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2}
 
 
-def main(*, tiny: bool = False) -> list[Row]:
+def main(*, tiny: bool = False, device: str = "cpu") -> list[Row]:
     """Two rows a shape."""
     torch.set_num_threads(1)
     rows = []
     for name, shape in ({"tiny": (2, 12, 3, 4)} if tiny else SHAPES).items():
-        outputs, targets, theirs = made_up(*shape)
+        outputs, targets, theirs = made_up(*shape, device)
         timed: dict[str, Any] = {"rounds": 1, "min_seconds": 0} if tiny else {}
-        timed |= {"unit": "images", "per_call": shape[0]}
+        timed |= {"unit": "images", "per_call": shape[0], "clock": device}
         rows.append(
             versus(
                 f"matching of {name}",
@@ -48,7 +51,8 @@ def main(*, tiny: bool = False) -> list[Row]:
                 **timed,
             )
         )
-        loss, peer = SetLoss(classes=shape[3]), ImageLoss(MATCHER, shape[3], 0.1, ["labels", "boxes"])
+        loss = SetLoss(classes=shape[3]).to(device)
+        peer = ImageLoss(MATCHER, shape[3], 0.1, ["labels", "boxes"]).to(device)
         rows.append(
             versus(
                 f"matching, loss and gradient of {name}",
@@ -64,7 +68,7 @@ def main(*, tiny: bool = False) -> list[Row]:
         save(
             "updetr",
             rows,
-            table="matching",
+            table="matching" if device == "cpu" else "matching-cuda",
             versions=("torch", "transformers", "scipy"),
             data=data,
             seed=SEED,
@@ -72,13 +76,16 @@ def main(*, tiny: bool = False) -> list[Row]:
     return rows
 
 
-def made_up(images: int, queries: int, boxes: int, classes: int) -> tuple[Outputs, Targets, list[dict]]:
+def made_up(
+    images: int, queries: int, boxes: int, classes: int, device: str
+) -> tuple[Outputs, Targets, list[dict]]:
     """Predictions with gradients, targets, and these as transformers takes them."""
     random = torch.Generator().manual_seed(SEED)
-    logits = torch.randn(LAYERS, images, queries, classes + 1, generator=random).requires_grad_()
-    places = torch.rand(LAYERS, images, queries, 4, generator=random).mul(0.5).add(0.1).requires_grad_()
-    labels = torch.randint(classes, (images * boxes,), generator=random)
-    true = torch.rand(images * boxes, 4, generator=random) * 0.5 + 0.1
+    logits = torch.randn(LAYERS, images, queries, classes + 1, generator=random).to(device).requires_grad_()
+    places = torch.rand(LAYERS, images, queries, 4, generator=random).mul(0.5).add(0.1)
+    places = places.to(device).requires_grad_()
+    labels = torch.randint(classes, (images * boxes,), generator=random).to(device)
+    true = (torch.rand(images * boxes, 4, generator=random) * 0.5 + 0.1).to(device)
     dictionaries = [
         {"class_labels": of_image, "boxes": places_of}
         for of_image, places_of in zip(labels.split(boxes), true.split(boxes), strict=True)
@@ -100,7 +107,8 @@ def same_pairs(ours: Matches, theirs: list[Any]) -> bool | str:
     for layer, of_images in enumerate(theirs):
         queries = torch.cat([queries for queries, _ in of_images])
         numbers = torch.cat([found + boxes * image for image, (_, found) in enumerate(of_images)])
-        if not torch.equal(ours.queries[layer], queries) or not torch.equal(ours.boxes[layer], numbers):
+        found = ours.queries[layer].cpu(), ours.boxes[layer].cpu()
+        if not torch.equal(found[0], queries) or not torch.equal(found[1], numbers):
             return f"layer {layer}"
     return True
 
@@ -135,4 +143,4 @@ def same_losses(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool | 
 
 
 if __name__ == "__main__":
-    main()
+    main(device="cuda" if "--cuda" in sys.argv[1:] else "cpu")

@@ -4,13 +4,16 @@ Against what transformers offers for it: the modules of its Table Transformer (D
 with a block mask over all queries, its frozen backbone without gradient, its `HungarianMatcher` and
 `ImageLoss`. Weights are the same, dropout is 0, and loss and gradients agree to rounding. The reconstruction
 of features, which transformers does not have, is left out on both sides.
+
+    python -m benchmarks.updetr.speed_step [--cuda]
 """
 
+import sys
 from functools import partial
 from typing import Any
 
 import torch
-from benchmarks.harness import Row, save, table, versus
+from benchmarks.harness import Row, peak_cuda_memory, save, table, versus
 from torch import Tensor, nn
 from transformers import TableTransformerConfig, TableTransformerForObjectDetection
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
@@ -36,6 +39,17 @@ STEPS = {
     ),
 }
 """sizes of the detector; images, height, width, side of a patch in pixels"""
+STEPS_CUDA = {
+    "64 images of 320 x 240, ResNet-18, 6 + 6 layers of 256": (
+        {"backbone": "resnet18", "hidden": 1024},
+        (64, 240, 320, 96),
+    ),
+    "16 images of 600 x 480, ResNet-50, 6 + 6 layers of 256": ({}, (16, 480, 600, 128)),
+    "4 images of 600 x 480, ResNet-50, 6 + 6 layers of 256, 900": (
+        {"queries": 900, "patches": 90},
+        (4, 480, 600, 128),
+    ),
+}
 TINY: tuple[dict[str, Any], tuple[int, int, int, int]] = (
     {"backbone": "resnet-tiny", "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2}
     | {"hidden": 16, "queries": 8, "patches": 2},
@@ -45,51 +59,54 @@ WEIGHTS = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2}
 Result = tuple[Tensor, ...]
 
 
-def main(*, tiny: bool = False) -> list[Row]:
-    """A row a detector."""
+def main(*, tiny: bool = False, device: str = "cpu") -> list[Row]:
+    """A row a detector; on a GPU one more with the memory that a step takes."""
     torch.set_num_threads(1)
-    rows = []
-    for name, (sizes, shape) in ({"tiny": TINY} if tiny else STEPS).items():
-        config = DetectorConfig(**sizes, dropout=0.0, reconstruct=False)
+    rows, weights = [], []
+    steps = STEPS if device == "cpu" else STEPS_CUDA
+    for name, (sizes, shape) in ({"tiny": TINY} if tiny else steps).items():
+        config = DetectorConfig(**({"dropout": 0.0, "reconstruct": False} | sizes))
         torch.manual_seed(SEED)
-        model = PatchDetector(Detector(config)).train()
+        model = PatchDetector(Detector(config)).train().to(device)
         model.detector.backbone.freeze()
-        batch = made_up(config, shape)
-        rows.append(
-            versus(
-                f"step of {name}, {config.queries} queries, {config.patches} patches",
-                partial(our_step, model, model.detector.backbone.fold(), SetLoss(classes=1), batch),
-                partial(peers_step, PeerModel(model), batch),
-                same_step,
-                rounds=1 if tiny else 5,
-                unit="images",
-                per_call=shape[0],
-            )
-        )
-    print(table(rows))
+        batch = made_up(config, shape, device)
+        name = f"step of {name}, {config.queries} queries, {config.patches} patches"
+        folded = model.detector.backbone.fold().to(device)
+        ours = partial(our_step, model, folded, SetLoss(classes=1).to(device), batch)
+        peers = partial(peers_step, PeerModel(model).to(device), batch)
+        timed: dict[str, Any] = {"rounds": 1 if tiny else 5, "clock": device}
+        rows.append(versus(name, ours, peers, same_step, unit="images", per_call=shape[0], **timed))
+        if device == "cuda":
+            mine, theirs = (f"{peak_cuda_memory(each):,.0f}" for each in (ours, peers))
+            weights.append({"name": name, "ours, MiB": mine, "peer, MiB": theirs})
+    print(table(rows), table(weights) if weights else "", sep="\n\n")
     if not tiny:
-        save("updetr", rows, table="step", versions=("torch", "transformers"), data="noise", seed=SEED)
+        kept: dict[str, Any] = {"versions": ("torch", "transformers"), "data": "noise", "seed": SEED}
+        save("updetr", rows, table="step" if device == "cpu" else "step-cuda", **kept)
+        if weights:
+            save("updetr", weights, table="memory-cuda", **kept)
     return rows
 
 
 def made_up(
-    config: DetectorConfig, shape: tuple[int, int, int, int]
+    config: DetectorConfig, shape: tuple[int, int, int, int], device: str
 ) -> tuple[Images, Tensor, Targets, list[dict]]:
     """Images, the last one with padding, their patches, true boxes, and these as transformers takes them."""
     images, height, width, side = shape
     random = torch.Generator().manual_seed(SEED)
     mask = torch.ones(images, height, width, dtype=torch.bool)
     mask[-1, :, width // 2 :] = False
-    pixels = torch.randn(images, 3, height, width, generator=random) * mask[:, None]
-    patches = torch.randn(images, config.patches, 3, side, side, generator=random)
+    pixels = (torch.randn(images, 3, height, width, generator=random) * mask[:, None]).to(device)
+    patches = torch.randn(images, config.patches, 3, side, side, generator=random).to(device)
     count = images * config.patches
-    boxes = torch.rand(count, 4, generator=random) * 0.5 + 0.1
-    labels = torch.zeros(count, dtype=torch.int64)
+    boxes = (torch.rand(count, 4, generator=random) * 0.5 + 0.1).to(device)
+    labels = torch.zeros(count, dtype=torch.int64, device=device)
     dictionaries = [
         {"class_labels": of_image, "boxes": places}
         for of_image, places in zip(labels.split(config.patches), boxes.split(config.patches), strict=True)
     ]
-    return Images(pixels, mask), patches, Targets(labels, boxes, [config.patches] * images), dictionaries
+    targets = Targets(labels, boxes, [config.patches] * images)
+    return Images(pixels, mask.to(device)), patches, targets, dictionaries
 
 
 def our_step(model: PatchDetector, folded: nn.Module, loss: SetLoss, batch: tuple[Any, ...]) -> Result:
@@ -121,7 +138,8 @@ class PeerModel(nn.Module):
         self.patch2query = nn.Linear(ours.patch2query.in_features, config.width)
         self.patch2query.load_state_dict(ours.patch2query.state_dict())
         group = torch.arange(config.queries) // config.group
-        self.mask = torch.where(group[:, None] == group, 0.0, float("-inf"))[None, None]
+        mask = torch.where(group[:, None] == group, 0.0, float("-inf"))
+        self.register_buffer("mask", mask[None, None], persistent=False)
         self.loss = ImageLoss(
             HungarianMatcher(class_cost=1, bbox_cost=5, giou_cost=2), 1, 0.1, ["labels", "boxes"]
         )
@@ -134,7 +152,7 @@ class PeerModel(nn.Module):
         with torch.no_grad():
             maps, places = base.backbone(images.pixels, images.mask.long())
             source, seen = maps[-1]
-            ones = torch.ones(len(patches.flatten(0, 1)), *patches.shape[-2:], dtype=torch.int64)
+            ones = patches.new_ones(len(patches.flatten(0, 1)), *patches.shape[-2:], dtype=torch.int64)
             features = base.backbone.conv_encoder(patches.flatten(0, 1), ones)[-1][0].mean((2, 3))
         positions = places[-1].flatten(2).transpose(1, 2)
         flat, hidden = base.input_projection(source).flatten(2).transpose(1, 2), seen.flatten(1)
@@ -142,7 +160,7 @@ class PeerModel(nn.Module):
         told = self.patch2query(features).view(count, -1, self.config.width)
         asked = base.query_position_embeddings.weight + told.repeat_interleave(self.config.group, 1)
         x, states = torch.zeros_like(asked), []
-        far = torch.zeros(hidden.shape).masked_fill(~hidden, float("-inf"))[:, None, None]
+        far = x.new_zeros(hidden.shape).masked_fill(~hidden, float("-inf"))[:, None, None]
         around = self.mask.expand(count, -1, -1, -1)
         across = far.expand(-1, -1, asked.shape[1], -1)
         for layer in base.decoder.layers:
@@ -180,4 +198,4 @@ def same_step(ours: Result, theirs: Result) -> bool | str:
 
 
 if __name__ == "__main__":
-    main()
+    main(device="cuda" if "--cuda" in sys.argv[1:] else "cpu")

@@ -14,7 +14,7 @@ from PIL import Image
 from nonet.data.batching import RandomBatches, StepSampler, loader
 from nonet.errors import RunFailed, UserError
 from nonet.testing import devices, one_thread
-from updetr import image_sources, pretext_data
+from updetr import feature_cache, image_sources, pretext_data
 from updetr.backbones import build_backbone
 from updetr.feature_cache import FeatureCache, write_features
 from updetr.image_rows import Note
@@ -357,6 +357,28 @@ def test_a_cache_is_read_again_also_in_another_process_and_only_for_what_it_is_o
         write_features(folder, files, backbone, (40,), 96)
     with pytest.raises(UserError, match="other weights, images or sizes"):
         write_features(folder, files, build_backbone("resnet-tiny").eval(), (40, 48), 96)
+
+
+@pytest.mark.parametrize(("theirs", "refused"), [(40, False), (48, True)])
+def test_another_process_may_write_a_cache_at_the_same_time_if_it_is_the_same(
+    images, cached, tmp_path, monkeypatch, theirs, refused
+):
+    backbone, folder = cached[0], tmp_path / "features"
+    plain, turns = feature_cache._write, iter((True, False))
+
+    def written(*given):
+        told = plain(*given)
+        if next(turns):  # the other process is faster
+            write_features(folder, images, backbone, (theirs,), 96)
+        return told
+
+    monkeypatch.setattr(feature_cache, "_write", written)
+    if refused:
+        with pytest.raises(UserError, match="another run wrote features of something else"):
+            write_features(folder, images, backbone, (40,), 96)
+    else:
+        assert len(write_features(folder, images, backbone, (40,), 96)) == len(images)
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
 
 
 def test_what_is_no_whole_cache_is_refused(cached, tmp_path):

@@ -10,8 +10,10 @@ network's own.
     features.bin    the maps one after the other, float16
 """
 
+import contextlib
 import hashlib
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -114,9 +116,26 @@ def write_features(
         if cache.fingerprint != wanted:
             raise UserError(f"{folder}: features of other weights, images or sizes; name another folder")
         return cache
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     part.mkdir(parents=True)
+    try:
+        size = _write(part, images, backbone, scales, longest, device, orient, max_pixels, say)
+        write_json(part / INDEX, {"fingerprint": wanted, "scales": list(scales), "longest": longest})
+        _put(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    say(size)
+    cache = FeatureCache(folder)
+    if cache.fingerprint != wanted:
+        raise UserError(f"{folder}: another run wrote features of something else meanwhile; name another")
+    return cache
+
+
+def _write(
+    part: Path, images: Sequence[Path], backbone: nn.Module, scales: Sequence[int], longest: int, device: str,
+    orient: bool, max_pixels: int, say: Callable[[str], None],
+) -> str:  # fmt: skip
+    """The maps and their shapes into a folder; a line on how many there are."""
     shapes = np.zeros((len(images), len(scales), 3), np.int32)
     broken: list[str] = []
     backbone = backbone.to(device).eval()
@@ -130,22 +149,24 @@ def write_features(
             for place, short in enumerate(scales):
                 found = _features(picture, backbone, short, longest, device)
                 if not np.isfinite(found).all():
-                    shutil.rmtree(part)
                     raise RunFailed(f"{path}: its features are beyond float16; do without the cache")
                 shapes[number, place] = found.shape
                 file.write(found.tobytes())
     for text in broken[:5]:
         say(f"left out: {text}")
     if 2 * len(broken) > len(images):
-        shutil.rmtree(part, ignore_errors=True)
         raise RunFailed(f"{len(broken)} of {len(images)} images cannot be used, such as {broken[0]}")
     np.save(part / SHAPES, shapes)
-    write_json(part / INDEX, {"fingerprint": wanted, "scales": list(scales), "longest": longest})
-    shutil.rmtree(folder, ignore_errors=True)
-    part.replace(folder)
-    size = (folder / FEATURES).stat().st_size
-    say(f"features of {len(images) - len(broken):,} images at {len(scales)} sizes: {size / 1e6:,.1f} MB")
-    return FeatureCache(folder)
+    size = (part / FEATURES).stat().st_size
+    return f"features of {len(images) - len(broken):,} images at {len(scales)} sizes: {size / 1e6:,.1f} MB"
+
+
+def _put(part: Path, folder: Path) -> None:
+    """Give a finished folder its name; if another process was faster, its folder stays."""
+    if not (folder / INDEX).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # it is there, and is not empty
+        part.replace(folder)
 
 
 def fingerprint(
