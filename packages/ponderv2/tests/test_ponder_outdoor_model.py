@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nonet.errors import UserError
-from nonet.testing import devices
+from nonet.testing import devices, full_precision
 from ponderv2.model_config import SIZES, SpUNetConfig
 from ponderv2.model_folders import load_backbone, read_model
 from ponderv2.nuscenes import open_nuscenes
@@ -238,7 +238,7 @@ def test_devices_agree(scenes, modality, device):
     model, batch = made(modality).eval(), batch_of(scenes, modality)
     detector = build_outdoor_detector(detector_config(modality, "centre")).eval()
     boxes = batch_of(scenes, modality, rays=False, masks=False)
-    with torch.no_grad():
+    with torch.no_grad(), full_precision():
         here, outputs = model(batch), detector(boxes)
         there, others = model.to(device)(batch.to(device)), detector.to(device)(boxes.to(device))
     assert torch.allclose(there.depth.cpu(), here.depth, atol=1e-3)

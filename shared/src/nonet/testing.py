@@ -52,6 +52,19 @@ def devices(test: Callable[..., Any]) -> Any:
     return pytest.mark.parametrize("device", ["cpu", cuda])(test)
 
 
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Convolutions on a GPU as float32 has them: TF32, the default, keeps ten bits of each factor."""
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def seeded(seed: int = 0) -> Any:
     """A torch generator on the CPU that draws the same each time."""
     import torch

@@ -226,6 +226,8 @@ def test_shapes_and_forms_that_do_not_fit_are_refused():
 @needs("cuda")
 @pytest.mark.parametrize("form", FORMS)
 def test_an_eikonal_step_on_a_gpu_is_that_of_the_cpu(form):
+    if form == "grid_sample" and module._version() < module.SINCE:
+        pytest.skip(f"torch's operator has no second gradient before {'.'.join(map(str, module.SINCE))}")
     volume, points = normal(2, 24, 9, 8, 7), points_around(2, 5000).float()
     wanted = eikonal_step(volume, points, "gather")
     found = eikonal_step(volume.cuda(), points.cuda(), form)

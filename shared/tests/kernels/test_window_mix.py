@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from nonet.kernels.window_mix import Windows, paste_pixels, paste_tokens, window_search, window_sums
+from nonet.kernels.window_mix import FEW, Windows, paste_pixels, paste_tokens, window_search
 from nonet.testing import needs, normal, whole
 
 OTHER_FORM = os.environ.get("NONET_KERNELS") == "triton"
@@ -55,6 +55,17 @@ def test_search_finds_what_loops_find(high, wide):
     assert most.tolist() == [in_loops(scores[5 - i], k, 1) for i, k in enumerate(sides.tolist())]
 
 
+def test_many_sides_at_once_give_what_one_after_the_other_does():
+    scores, rows, sides = normal(40, 8, 11), torch.arange(40), 1 + whole(8, 40)
+    scores[::2] = scores[::2].round()  # equal sums
+    assert len(sides.unique()) > FEW
+    found = window_search(scores, sides, rows, rows.flip(0))
+    for side in sides.unique().tolist():
+        chosen = (sides == side).nonzero()[:, 0]
+        wanted = window_search(scores, sides[chosen], rows[chosen], rows.flip(0)[chosen])
+        assert all(torch.equal(a[chosen], b) for a, b in zip(found, wanted, strict=True))
+
+
 def test_of_equal_sums_the_first_is_taken():
     scores = torch.full((1, 6, 6), 0.1)  # a table in float32 differs in its last bits here
     for side in range(1, 7):
@@ -69,12 +80,6 @@ def test_search_goes_on_below_a_large_offset():
     for found in (window_search(scores * 2 + 64, sides, rows, rows.flip(0)),
                   window_search(scores.double() * 1e-3 - 1e3, sides, rows, rows.flip(0))):  # fmt: skip
         assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
-
-
-def test_window_sums_are_those_of_unfolded_windows():
-    scores = normal(2, 6, 9, dtype=torch.float64)
-    wanted = torch.nn.functional.unfold(scores[:, None], 3).sum(1).view(2, 4, 7)
-    torch.testing.assert_close(window_sums(scores, 3), wanted)
 
 
 def test_pasted_pixels_are_those_of_loops():
@@ -124,8 +129,9 @@ def test_nothing_to_mix_gives_nothing():
 
 
 def test_sides_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"sides 2\.\.5 do not fit maps of 4 x 6"):
-        window_search(normal(2, 4, 6), torch.tensor([2, 5]), torch.arange(2), torch.arange(2))
+    for sides in ([2, 5], [0, 4]):
+        with pytest.raises(ValueError, match=rf"sides {sides[0]}\.\.{sides[1]} do not fit maps of 4 x 6"):
+            window_search(normal(2, 4, 6), torch.tensor(sides), torch.arange(2), torch.arange(2))
 
 
 @needs("triton")

@@ -1,4 +1,4 @@
-"""Searching and pasting windows in the Triton form on a GPU, against the reference on the CPU."""
+"""Searching windows on a GPU, and pasting them in the Triton form, against the reference on the CPU."""
 
 import pytest
 import torch

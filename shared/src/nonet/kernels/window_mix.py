@@ -5,10 +5,13 @@ in N k^2 sums is done here with a summed-area table (Crow 1984) in N; the table 
 equal sums stay equal and the first of them, row by row, is taken. Pictures are pixels, or tokens of patches:
 pasting whole patches before and after patchifying is the same.
 
-Cost: the search reads each map twice. Pasting reads and writes each output once, and its backward reads the
-gradient at most twice, without atomic sums: the same bits each time. On the CPU both copy slices.
+Cost: the search makes one table a map, and reads it at four places for each window that may be meant; on a
+GPU that takes some twenty launches a side, and as many for all where there are many. Pasting reads and writes
+each output once, and its backward reads the gradient at most twice, without atomic sums: the same bits each
+time. On the CPU both copy slices.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +21,8 @@ from torch.autograd.function import once_differentiable
 from nonet.kernels.dispatch import backend
 
 # Shapes: B pictures, M mixed ones, C channels, H x W places of a picture, D numbers of a place.
+
+FEW = 4  # sides of windows that are searched one after the other; more of them at once
 
 
 class Windows(NamedTuple):
@@ -37,21 +42,6 @@ class Windows(NamedTuple):
     """(M, 2) upper left places"""
     sides: Tensor
     """(M,) at most min(H, W); 0 pastes nothing"""
-
-
-def window_sums(scores_BHW: Tensor, side: int) -> Tensor:
-    """Sums over all windows of `side` x `side` places.
-
-    Args:
-        scores_BHW: (B, H, W) float, finite.
-        side: in 1..min(H, W).
-
-    Returns:
-        (B, H - side + 1, W - side + 1) float64.
-    """
-    table = torch.nn.functional.pad(scores_BHW.double().cumsum(1).cumsum(2), (1, 0, 1, 0))
-    high = table[:, side:] - table[:, :-side]
-    return high[:, :, side:] - high[:, :, :-side]
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -74,19 +64,35 @@ def window_search(scores_BHW: Tensor, sides: Tensor, rows: Tensor, partner: Tens
     values = sides.unique().tolist()
     if values and not 1 <= values[0] <= values[-1] <= min(H, W):
         raise ValueError(f"sides {values[0]}..{values[-1]} do not fit maps of {H} x {W}")
-    if len(sides) and backend(scores_BHW) == "triton":
-        from nonet.kernels.window_mix_triton import search
-
-        return search(scores_BHW, sides.to(scores_BHW.device), rows, partner)
+    table = torch.nn.functional.pad(scores_BHW.double().cumsum(1).cumsum(2), (1, 0, 1, 0))
+    if len(values) > FEW:
+        sides = sides.to(rows.device)
+        return _least(table[rows], sides), _least(-table[partner], sides)
     places = [rows.new_zeros((len(rows), 2)) for _ in range(2)]
     for side in values:
         chosen = (sides == side).nonzero()[:, 0].to(rows.device)
-        sums = window_sums(scores_BHW, side)
-        wide, flat = sums.shape[2], sums.flatten(1)
-        for found, best, of in ((places[0], flat.argmin(1), rows), (places[1], flat.argmax(1), partner)):
-            best = best[of[chosen]]
-            found[chosen] = torch.stack([best // wide, best % wide], 1)
+        places[0][chosen] = _least_of_one_side(table[rows[chosen]], side)
+        places[1][chosen] = _least_of_one_side(-table[partner[chosen]], side)
     return places[0], places[1]
+
+
+def _least_of_one_side(table_MHW: Tensor, side: int) -> Tensor:
+    """(M, 2) places of the least windows of `side` x `side`, by summed-area tables (M, H + 1, W + 1)."""
+    rows_MHW = table_MHW[:, side:] - table_MHW[:, :-side]
+    sums_MHW = rows_MHW[:, :, side:] - rows_MHW[:, :, :-side]
+    best, wide = sums_MHW.flatten(1).argmin(1), sums_MHW.shape[2]
+    return torch.stack([best // wide, best % wide], 1)
+
+
+def _least(table_MHW: Tensor, sides: Tensor) -> Tensor:
+    """The same with a side for each, (M,): all at once."""
+    H, W = (size - 1 for size in table_MHW.shape[1:])
+    ends_MH, ends_MW = (torch.arange(size, device=sides.device) + sides[:, None] for size in (H, W))
+    rows_MHW = table_MHW.take_along_dim(ends_MH.clamp(max=H)[:, :, None], 1) - table_MHW[:, :-1]
+    sums_MHW = rows_MHW.take_along_dim(ends_MW.clamp(max=W)[:, None], 2) - rows_MHW[:, :, :-1]
+    beyond_MHW = (ends_MH > H)[:, :, None] | (ends_MW > W)[:, None]
+    best = sums_MHW.masked_fill(beyond_MHW, math.inf).flatten(1).argmin(1)
+    return torch.stack([best // W, best % W], 1)
 
 
 def paste_pixels(images_BCHW: Tensor, windows: Windows) -> Tensor:

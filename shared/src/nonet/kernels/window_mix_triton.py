@@ -1,9 +1,7 @@
-"""The Triton form of `nonet.kernels.window_mix`: a launch to search, one to paste, one for the gradient.
+"""The Triton form of pasting in `nonet.kernels.window_mix`: one launch to paste, and one for the gradient.
 
-To search, two programs a mixed picture, one for each window: a summed-area table in registers goes to memory
-once and comes back at four corners. To paste, a program a block of a picture and channel reads each number
-from where it comes. Backward, each number of a source asks the two mixed pictures that may have it, so
-nothing is added by atomics.
+To paste, a program a block of a picture and channel reads each number from where it comes. Backward, each
+number of a source asks the two mixed pictures that may have it, so nothing is added by atomics.
 """
 
 import functools
@@ -20,25 +18,6 @@ if TYPE_CHECKING:
 BLOCK = 1024  # numbers that a program moves
 
 
-def search(scores: Tensor, sides: Tensor, rows: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the least windows of `rows` and of the greatest of `partner`, (M, 2) int64 each.
-
-    Args:
-        scores: (B, H, W) float.
-        sides: (M,) int64, on the same device as the rest.
-        rows: (M,) int64.
-        partner: (M,) int64.
-    """
-    M, (H, W) = len(rows), scores.shape[1:]
-    high, wide = (max(2, 1 << (side - 1).bit_length()) for side in (H, W))
-    tables = torch.empty(M, 2, high, wide, dtype=torch.float64, device=scores.device)
-    found = rows.new_empty(2, M, 2)
-    parts = (scores.contiguous(), sides.contiguous(), rows.contiguous(), partner.contiguous())
-    with torch.cuda.device_of(scores):  # Triton launches on the current device
-        _kernels()[0][(M, 2)](*parts, tables, found, M, H, W, HIGH=high, WIDE=wide, num_warps=4)
-    return found[0], found[1]
-
-
 def paste(pictures: Tensor, windows: "Windows") -> Tensor:
     """Mixed pictures (M, C, H, W, D) of `pictures` (B, C, H, W, D) of any dtype."""
     _, C, H, W, D = pictures.shape
@@ -46,7 +25,7 @@ def paste(pictures: Tensor, windows: "Windows") -> Tensor:
     parts = [part.contiguous() for part in windows]
     grid = (len(found) * C, -(-H * W * D // BLOCK))
     with torch.cuda.device_of(found):
-        _kernels()[1][grid](pictures.contiguous(), *parts, found, C, H * W * D, W=W, D=D, BLOCK=BLOCK)
+        _kernels()[0][grid](pictures.contiguous(), *parts, found, C, H * W * D, W=W, D=D, BLOCK=BLOCK)
     return found
 
 
@@ -60,42 +39,16 @@ def paste_backward(gradient: Tensor, windows: "Windows", count: int) -> Tensor:
     own[rows], taker[partner] = numbers, numbers
     grid = (count * C, -(-H * W * D // BLOCK))
     with torch.cuda.device_of(found):
-        _kernels()[2][grid](
+        _kernels()[1][grid](
             gradient.contiguous(), own, taker, *parts, found, C, H * W * D, W=W, D=D, BLOCK=BLOCK
         )
     return found
 
 
 @functools.cache
-def _kernels() -> tuple[Any, Any, Any]:
+def _kernels() -> tuple[Any, Any]:
     triton = import_triton()
     import triton.language as tl
-
-    @triton.jit  # type: ignore[untyped-decorator]
-    def search(  # type: ignore[no-untyped-def]
-        scores, sides, rows, partner, tables, found, M, H, W, HIGH: tl.constexpr, WIDE: tl.constexpr
-    ):  # fmt: skip
-        m, most = tl.program_id(0), tl.program_id(1)
-        picture = tl.where(most == 0, tl.load(rows + m), tl.load(partner + m))
-        side = tl.load(sides + m).to(tl.int32)
-        y, x = tl.arange(0, HIGH)[:, None], tl.arange(0, WIDE)[None, :]
-        real = (y < H) & (x < W)
-        values = tl.load(scores + picture * H * W + y * W + x, mask=real, other=0).to(tl.float64)
-        table = tables + (m * 2 + most).to(tl.int64) * HIGH * WIDE
-        tl.store(table + y * WIDE + x, tl.cumsum(tl.cumsum(values, 0), 1))
-        tl.debug_barrier()  # the corners below were stored by other threads
-        fits = (y + side <= H) & (x + side <= W)
-        low, right = (y + side - 1) * WIDE, x + side - 1
-        sums = tl.load(table + low + right, mask=fits, other=0.0)
-        sums -= tl.load(table + low + x - 1, mask=fits & (x > 0), other=0.0)
-        over = tl.load(table + (y - 1) * WIDE + right, mask=fits & (y > 0), other=0.0)
-        over -= tl.load(table + (y - 1) * WIDE + x - 1, mask=fits & (y > 0) & (x > 0), other=0.0)
-        sums = sums - over
-        sums = tl.where(fits, tl.where(most == 0, sums, -sums), float("inf"))
-        best = tl.argmin(tl.reshape(sums, (HIGH * WIDE,)), 0, tie_break_left=True)
-        place = found + (most * M + m).to(tl.int64) * 2
-        tl.store(place, (best // WIDE).to(tl.int64))
-        tl.store(place + 1, (best % WIDE).to(tl.int64))
 
     @triton.jit  # type: ignore[untyped-decorator]
     def paste(  # type: ignore[no-untyped-def]
@@ -139,4 +92,4 @@ def _kernels() -> tuple[Any, Any, Any]:
         values += tl.load(gradient + (m * C + channel) * size + at + moved, mask=taken, other=0)
         tl.store(found + plane * size + at, values, mask=at < size)
 
-    return search, paste, backward
+    return paste, backward
