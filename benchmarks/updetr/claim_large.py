@@ -5,8 +5,8 @@
 (6 + 6 layers of 256, 100 queries, 10 patches): on random patches with the original's matching, on random
 patches matched within groups, and on boxes where edges close, as in DETReg, matched within groups too. These
 and a transformer from random weights are fine-tuned on 205 and on 50 images of BCCD, 320 pixels long, and
-scored on the 72 test images. Three seeds. Needs a GPU, on which arms run side by side: some ten minutes of an
-H200 with 16 cores and NVIDIA's multi-process service, without which it takes longer.
+scored on the 72 test images. Three seeds. Needs a GPU, on which arms run side by side: ten minutes of an H200
+with 16 cores, where NVIDIA's multi-process service was running; without it the GPU takes turns.
 
 Said before it was run: the transformer pre-trained on random patches reaches the final AP of the one from
 scratch in half its steps or fewer; at the end it is no worse, with 50 images better; boxes of edges lie
