@@ -51,19 +51,16 @@ def run_arms(jobs: Sequence[Job], folder: Path, *, processes: int) -> list[dict[
             progress(label="arms", unit="arms", total=len(todo)) as bar,
         ):
             futures = {pool.submit(quietly, job[1], job[2]): job[0] for job in todo}
-            failed: BaseException | None = None
-            for future in as_completed(futures):
-                if future.cancelled():
-                    continue
-                error = future.exception()
-                if error is None:
+            try:
+                for future in as_completed(futures):
                     keep(futures[future], future.result())
-                elif failed is None:  # nothing more is begun; what runs is kept when it ends
-                    failed = error
-                    pool.shutdown(wait=False, cancel_futures=True)
-                bar.advance(1)
-        if failed is not None:
-            raise failed
+                    bar.advance(1)
+            except Exception:
+                pool.shutdown(cancel_futures=True)
+                for future, name in futures.items():
+                    if not future.cancelled() and future.exception() is None:
+                        keep(name, future.result())
+                raise
     found = []
     for job in jobs:
         result = _kept(folder / f"{job[0]}.json", keys[job[0]])

@@ -3,8 +3,11 @@
 import importlib.util
 import json
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from benchmarks import arms
 from benchmarks.arms import KEY, run_arms
 
 CLAIM = """
@@ -114,3 +117,32 @@ def test_the_key_is_in_the_file_and_not_in_the_result(experiment):
     assert set(found) == {"value", "cpu_seconds"}
     file.write_text(json.dumps({"value": 99}))  # of nobody knows what code
     assert experiment.run(1) == [2]
+
+
+def wait_or_fail(turn):
+    if turn == "fails":
+        raise ValueError("this arm")
+    if turn != "at once":
+        assert turn.wait(60)
+    return {"value": 1}
+
+
+def test_where_an_arm_fails_what_runs_is_kept_and_nothing_more_is_begun(tmp_path, monkeypatch):
+    told = threading.Event()
+
+    class OneAtATime(ThreadPoolExecutor):
+        def __init__(self, processes, mp_context):
+            super().__init__(1)
+
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            told.set()
+            super().shutdown(wait=wait)
+
+    monkeypatch.setenv("NONET_PROGRESS", "0")
+    monkeypatch.setattr(arms, "ProcessPoolExecutor", OneAtATime)
+    turns = {"first": "at once", "second": "fails", "third": told, "fourth": "at once"}
+    jobs = [(name, wait_or_fail, (turn,)) for name, turn in turns.items()]
+    with pytest.raises(ValueError, match="this arm"):
+        run_arms(jobs, tmp_path, processes=2)
+    assert sorted(file.stem for file in tmp_path.iterdir()) == ["first", "third"]

@@ -376,6 +376,22 @@ def test_the_running_mean_follows_the_weights_by_hand(tmp_path, monkeypatch):
     assert not torch.equal(mean, seen[-1])
 
 
+def test_the_running_mean_has_the_running_statistics_of_batch_norms(tmp_path, monkeypatch):
+    monkeypatch.setenv("NONET_PROGRESS", "0")
+    _, data = labelled_batch(4, tmp_path / "pictures")
+    plain = small_module()
+    plain.model.normed = torch.nn.BatchNorm1d(3)  # as RT-DETR has them behind its backbone
+    module = FinetuneModule(plain.model, plain.loss, plain.rates, steps=plain.steps, ema=0.5)
+
+    def before(model, _):
+        model.normed(torch.ones(2, 3))
+
+    module.model.register_forward_pre_hook(before)
+    run_steps(module, data, tmp_path / "run", 3)
+    assert module.average.normed.num_batches_tracked == 3
+    torch.testing.assert_close(module.average.normed.running_mean, torch.full((3,), 1 - 0.9**3))
+
+
 def test_the_judge_gives_full_marks_to_the_truth(tmp_path):
     labelled, _ = labelled_batch(3, tmp_path / "pictures")
     found = [

@@ -71,8 +71,9 @@ def test_every_part_and_the_gradient_are_those_of_transformers(counts):
     torch.testing.assert_close(found, torch.autograd.grad(sum(wanted.values()), leaves), rtol=1e-5, atol=1e-7)
 
 
-def test_the_focal_loss_is_that_of_deformable_detr():
-    outputs, targets = predictions(logits=3), truth()
+@pytest.mark.parametrize("counts", [COUNTS, [0, 0, 0, 0]])
+def test_the_focal_loss_is_that_of_deformable_detr_also_where_there_are_no_boxes(counts):
+    outputs, targets = predictions(logits=3), truth(counts)
     matcher = DeformableDetrHungarianMatcher(class_cost=2, bbox_cost=5, giou_cost=2)
     peer = DeformableDetrImageLoss(matcher, 3, 0.25, ["labels", "boxes"])
     theirs = peers_losses(outputs, targets, peer)
@@ -85,6 +86,14 @@ def test_the_focal_loss_is_that_of_deformable_detr():
     ):
         wanted = weight * sum(layer[of_theirs] for layer in theirs)
         torch.testing.assert_close(ours.terms[name], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_images_without_boxes_teach_a_detector_whose_scores_are_overlaps():
+    outputs, targets = predictions(logits=3), truth([0, 0, 0, 0])
+    loss = SetLoss(classes=3, sigmoid=True, iou_aware=True)
+    found, wanted = loss(outputs, targets).total, loss(outputs, targets, num_boxes=1).total
+    assert found == wanted
+    assert found > 0.1
 
 
 def test_reconstruction_is_two_less_two_cosines_of_the_matched_pairs():
@@ -162,13 +171,15 @@ def test_boxes_beyond_the_queries_are_counted():
     assert found.logged["unmatched"].item() == 3
 
 
-def test_predictions_that_are_no_numbers_make_every_term_nan():
-    outputs, targets = predictions(features=5), truth(features=5)
-    usual = SetLoss(classes=3)(outputs, targets)
+@pytest.mark.parametrize("group", [None, 3])
+def test_predictions_that_are_no_numbers_make_every_term_nan_and_the_same_is_logged(group):
+    outputs, targets, loss = predictions(features=5), truth(features=5), SetLoss(classes=3, group=group)
+    usual = loss(outputs, targets)
     outputs.boxes[1, 2, 3] = float("nan")
-    found = SetLoss(classes=3)(outputs, targets)
+    found = loss(outputs, targets)
     assert found.terms.keys() == usual.terms.keys()
-    assert all(term.isnan() for term in found.terms.values())
+    assert found.logged.keys() == usual.logged.keys()
+    assert all(value.isnan() for value in (*found.terms.values(), *found.logged.values()))
 
 
 def test_half_precision_is_computed_in_float32():
@@ -223,7 +234,10 @@ def shared_gradients(cases):
         both = torch.stack([loss.detach(), torch.autograd.grad(loss, scale)[0]])
         distributed.all_reduce(both)
         found.append((both / 2).tolist())
-    return found
+    if rank == 0:  # the other process computes its sums with this one all the same
+        outputs.boxes.data.fill_(math.nan)
+    loss = SetLoss(classes=3)(outputs, Targets(targets.labels[boxes], targets.boxes[boxes], counts[rank]))
+    return found, loss.total.isnan().item()
 
 
 @pytest.mark.slow
@@ -236,6 +250,8 @@ def test_two_processes_give_the_loss_and_gradient_of_one():
         outputs = Outputs(whole.logits * scale, whole.boxes * scale)
         loss = SetLoss(classes=3)(outputs, targets, num_boxes=boxes).total
         wanted.append([loss.item(), torch.autograd.grad(loss, scale)[0].item()])
-    for found in two_processes(shared_gradients, cases):
+    results = two_processes(shared_gradients, cases)
+    assert [nan for _, nan in results] == [True, False]
+    for found, _ in results:
         for ours, one in zip(found, wanted, strict=True):
             assert ours == pytest.approx(one, rel=1e-5)

@@ -119,15 +119,27 @@ def test_shuffled_queries_keep_the_patch_of_their_place(model, memory, features)
     assert not torch.equal(order, shuffled_queries(0, 6, 12))
 
 
-def test_features_of_patches_are_averages_of_the_map_and_carry_no_gradient():
+def test_features_of_patches_are_averages_of_the_map():
     model = build().train()
-    patches = normal(2, 4, 3, 32, 48, seed=1).requires_grad_()
+    patches = normal(2, 4, 3, 32, 48, seed=1)
     found = model.patch_features(patches)
-    assert not found.requires_grad
     maps = model.detector.backbone(patches[:, 3])[-1]
     torch.testing.assert_close(found[:, 3], maps.mean((2, 3)))
     folded = model.detector.backbone.fold()
     torch.testing.assert_close(model.patch_features(patches, backbone=folded), found, atol=1e-4, rtol=1e-4)
+
+
+def test_a_backbone_that_is_trained_learns_from_patches_too_and_a_frozen_one_has_no_gradient():
+    model = build().train()
+    backbone, patches = model.detector.backbone, normal(2, 4, 3, 32, 32, seed=1)
+    assert not model.patch_features(patches, backbone=backbone.fold()).requires_grad
+    backbone.freeze(1)
+    model.patch_features(patches).square().sum().backward()
+    learns = [weight for weight in backbone.parameters() if weight.requires_grad]
+    assert len(learns) > 3
+    assert all(weight.grad is not None and weight.grad.any() for weight in learns)
+    backbone.freeze()
+    assert not model.patch_features(patches).requires_grad
 
 
 def test_tokens_of_a_patch_share_its_queries():

@@ -131,11 +131,11 @@ class SetLoss(nn.Module):
         kind = torch.float64 if outputs.boxes.dtype == torch.float64 else torch.float32
         outputs = Outputs(*(None if part is None else part.to(kind) for part in outputs))
         group = self.group if self.matching == "group" else None
+        share = _share(targets, outputs.boxes) if num_boxes is None else 1 / num_boxes
         try:
             pairs = matching.match(outputs, targets, costs=self.costs, sigmoid=self.sigmoid, group=group)
         except NotFinite:
-            return self._not_finite(outputs)
-        share = _share(targets, outputs.boxes) if num_boxes is None else 1 / num_boxes
+            return self._not_finite(outputs, targets)
         L, P = pairs.queries.shape
         place = (torch.arange(L, device=pairs.queries.device)[:, None], pairs.images, pairs.queries)
         found_LP4, true_LP4 = outputs.boxes[place], targets.boxes.to(kind)[pairs.boxes]
@@ -212,18 +212,22 @@ class SetLoss(nn.Module):
             raise ValueError(f"label {int(targets.labels.max())} is not one of {self.classes} classes")
         check_targets(outputs, targets)
 
-    def _not_finite(self, outputs: Outputs) -> SetLossResult:
+    def _not_finite(self, outputs: Outputs, targets: Targets) -> SetLossResult:
         nan = (outputs.logits.sum() + outputs.boxes.sum()) * float("nan")
-        names = ["class", "l1", "giou"]
+        if not self.sigmoid:
+            nan = global_mean(nan, 1.0)  # other processes wait for this one in theirs
+        names, counted = ["class", "l1", "giou"], ["class_error", "cardinality", "iou", "unmatched"]
         if outputs.features is not None and self.weights["reconstruction"]:
             names.append("reconstruction")
-        logged = dict.fromkeys(["class_error", "cardinality", "iou", *names[1:]], nan.detach())
-        return SetLossResult(dict.fromkeys(names, nan), logged)
+        if self.group is not None and targets.groups is not None:
+            counted.append("own_group")
+        return SetLossResult(dict.fromkeys(names, nan), dict.fromkeys([*counted, *names[1:]], nan.detach()))
 
 
 def _share(targets: Targets, like: Tensor) -> Tensor:
     """One over the number of boxes: the mean over the processes, at least 1."""
-    return global_mean(like.new_ones(()), float(len(targets.labels))).clamp(max=1)
+    share = global_mean(like.new_ones(()), float(len(targets.labels)))  # 0 where there is no box at all
+    return torch.where(share > 0, share, 1.0).clamp(max=1)
 
 
 def _focal(logits: Tensor, wanted: Tensor) -> Tensor:

@@ -94,6 +94,8 @@ class SetModule(L.LightningModule):  # type: ignore[misc]
             for mean, weight in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 if weight.requires_grad:
                     mean.lerp_(weight.detach(), 1 - decay)
+            for mean, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                mean.copy_(value)  # running statistics of batch norms are means already
 
 
 class FinetuneModule(SetModule):

@@ -58,7 +58,7 @@ def pretrain(options: "Options") -> Path:
     trainer = suitable(options.trainer, notes.append)
     loss = set_loss(
         model.detector, options.loss, group=model.detector.config.group, match=options.match,
-        features=options.loss.features if options.reconstruct else 0.0,
+        features=options.loss.features if reconstructs(options) else 0.0,
     )  # fmt: skip
     run = (
         Run.resume(resumed, options)
@@ -108,11 +108,16 @@ def pretrain(options: "Options") -> Path:
     return run.folder
 
 
+def reconstructs(options: "Options") -> bool:
+    """Whether features are reconstructed: a head that no loss looks at would be left out of the gradients."""
+    return options.reconstruct and options.loss.features > 0
+
+
 def new_patch_detector(options: "Options", say: Say) -> PatchDetector:
     """The model to begin with; its backbone is frozen or not as the options say."""
     own = {
         "patches": options.num_patches, "patch_tokens": options.patch_tokens, "labels": ("patch",),
-        "reconstruct": options.reconstruct,
+        "reconstruct": reconstructs(options),
     }  # fmt: skip
     if options.init is None:
         model = PatchDetector(new_detector(options.config(**own)))  # type: ignore[arg-type]

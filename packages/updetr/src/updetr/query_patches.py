@@ -103,9 +103,8 @@ class PatchDetector(nn.Module):
         added = tokens_BMTd[:, :, of_query].flatten(1, 2)
         return added if keep_BN is None else added * keep_BN[..., None]
 
-    @torch.no_grad()
     def patch_features(self, patches: Tensor, *, backbone: Backbone | None = None) -> Tensor:
-        """Features of patches, without gradient: the backbone's map averaged.
+        """Features of patches: the backbone's map averaged. A gradient passes where the backbone is trained.
 
         Args:
             patches: (B, M, 3, P, P) float, normalised.
