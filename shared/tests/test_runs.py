@@ -90,10 +90,10 @@ def test_an_interruption_says_how_to_go_on_where_a_run_can():
         Run.create("nonet", "learn", resumable, folder=Path("a run")) as run,
     ):
         raise KeyboardInterrupt
-    assert str(caught.value) == "go on with --resume 'a run'"
+    assert str(caught.value) == "go on with the same options and --resume 'a run'"
     with pytest.raises(KeyboardInterrupt) as caught, Run.resume(run.folder, resumable):
         raise KeyboardInterrupt
-    assert str(caught.value) == "go on with --resume 'a run'"
+    assert str(caught.value) == "go on with the same options and --resume 'a run'"
 
 
 def test_the_first_finish_counts():

@@ -118,8 +118,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(whole, tmp_path, monkeypatch):
         patch.setattr(PretrainModule, "training_step", interrupted)
         done = call_cli("ponderv2", "pretrain", "--data", "synthetic:2", *WORDS, "--out", tmp_path / "cut")
         assert done.returncode == 130
-        last = done.stderr.splitlines()[-1]
-        assert last == f"ponderv2 pretrain: interrupted; go on with --resume {tmp_path / 'cut'}"
+        how = f"go on with the same options and --resume {tmp_path / 'cut'}"
+        assert done.stderr.splitlines()[-1] == f"ponderv2 pretrain: interrupted; {how}"
     done = call_cli("ponderv2", "pretrain", "--data", "synthetic:2", *WORDS, "--resume", tmp_path / "cut")
     assert done.returncode == 0, done.stderr
     assert numbers(tmp_path / "cut") == numbers(folder)

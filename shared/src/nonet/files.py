@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +29,32 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield part
+        if path.suffix == ".safetensors":
+            let_read(part)
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def let_read(*files: Path) -> None:
+    """Give files the mode that other new files get: safetensors writes its own for their owner alone.
+
+    Args:
+        files: of one folder.
+    """
+    if not files:
+        return
+    probe = files[0].with_name(f".{secrets.token_hex(4)}.part")
+    handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+        probe.unlink()
+    for file in files:
+        file.chmod(mode)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

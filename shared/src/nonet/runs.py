@@ -29,6 +29,7 @@ from nonet.files import replacing, write_json, write_text
 from nonet.machine import commit, machine, versions
 
 INTERRUPTED = 130
+GOING_ON = "was going on when this page was drawn"  # on the page of a run that has not ended
 FOLDER = "NONET_RUN"  # rank 0 leaves its folder in this variable, for processes that it starts
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON has no numbers for these
 
@@ -169,8 +170,17 @@ class Run:
             session |= {"end": _now(), "seconds": round(time.monotonic() - self._start, 3), "exit": exit}
             session |= {"versions": versions(self.package), "machine": machine()}
             write_json(self.folder / "run.json", record)
+            self._end_page(session)
         if is_open(self.folder):
             del os.environ[FOLDER]
+
+    def _end_page(self, session: Mapping[str, Any]) -> None:
+        """Say on a page that was drawn before the run ended how it ended."""
+        page = self.folder / "report.html"
+        text = page.read_text(encoding="utf-8") if page.exists() else ""
+        if GOING_ON in text:
+            how = f"{ended(session['exit'])} after {session['seconds']:,.1f} s"
+            write_text(page, text.replace(GOING_ON, how))
 
     def __enter__(self) -> "Run":
         return self
@@ -181,7 +191,7 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             self.finish(INTERRUPTED)
             if self._resumable and not error.args:  # nonet.cli ends its line with it
-                error.args = (f"go on with --resume {shlex.quote(str(self.folder))}",)
+                error.args = (f"go on with the same options and --resume {shlex.quote(str(self.folder))}",)
         elif isinstance(error, SystemExit):
             self.finish(error.code if isinstance(error.code, int) else int(error.code is not None))
         else:
@@ -206,6 +216,11 @@ class Run:
         text, first = dump(options), self.folder / "options.yaml"
         if not first.exists() or first.read_text(encoding="utf-8") != text:
             write_text(self.folder / name, text)
+
+
+def ended(code: int | None) -> str:
+    """How a session ended, in a word, by its exit code; None: nobody noted it."""
+    return {None: "no end noted", 0: "done", INTERRUPTED: "interrupted"}.get(code, f"failed ({code})")
 
 
 def first_process() -> bool:

@@ -43,12 +43,20 @@ class Options:
     """optimiser steps"""
     fail: str = ""
     """how to fail"""
+    out: Path | None = None
+    """file or folder to write"""
 
 def run(options):
     if options.fail == "user":
         raise UserError("photos:\\n  empty; name another folder")
     if options.fail == "run":
         raise RunFailed("the loss is not finite at step 3")
+    if options.fail == "file":
+        open("photos/none.jpg")
+    if options.fail == "disk":
+        raise OSError(28, "No space left on device")
+    if options.fail == "device":
+        raise OSError(5, "Input/output error", "photos/1.jpg")
     if options.fail == "bug":
         return 1 / 0
     if options.fail == "interrupt in a run":
@@ -177,6 +185,30 @@ def test_codes_of_a_run(program, capsys):
         toyprog("learn", "--images", "x", "--fail", "bug")
     with pytest.raises(BrokenPipeError, match="a worker's pipe"):  # not the pipe that we print to
         toyprog("learn", "--images", "x", "--fail", "pipe")
+
+
+def test_a_file_that_cannot_be_read_or_written_is_one_line_and_code_2(program, capsys):
+    assert toyprog("learn", "--images", "x", "--fail", "file") == 2
+    assert capsys.readouterr().err == "toyprog learn: photos/none.jpg: No such file or directory\n"
+    assert toyprog("learn", "--images", "x", "--fail", "disk") == 2
+    assert capsys.readouterr().err == "toyprog learn: No space left on device\n"
+    with pytest.raises(OSError, match="Input/output error"):  # not what a user mistook
+        toyprog("learn", "--images", "x", "--fail", "device")
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(
+    program, capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "notes.txt").write_text("")
+    for below in ("run", "a/b"):
+        assert toyprog("learn", "--images", "x", "--out", str(tmp_path / "notes.txt" / below)) == 2
+        assert f"{tmp_path / 'notes.txt'} is a file: name another place" in capsys.readouterr().err
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)  # root may write anywhere
+    assert toyprog("learn", "--images", "x", "--out", str(tmp_path / "a" / "b")) == 2
+    assert f"nothing may be written in {tmp_path}: name another place" in capsys.readouterr().err
+    monkeypatch.undo()
+    for out in (tmp_path / "notes.txt", tmp_path, tmp_path / "new" / "run", Path("relative")):
+        assert toyprog("learn", "--images", "x", "--out", str(out)) == 0
 
 
 def test_print_config_writes_what_config_reads(program, capsys, tmp_path):

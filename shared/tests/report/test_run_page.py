@@ -66,6 +66,17 @@ def test_a_run_that_goes_on_or_broke_has_a_page_too(run):
     assert "failed (1)" in run_page(run.folder).render()
 
 
+@pytest.mark.parametrize(("code", "word"), [(0, "done"), (1, "failed (1)"), (130, "interrupted")])
+def test_a_page_that_a_run_drew_of_itself_says_how_it_ended(run, code, word):
+    page = run.folder / "report.html"
+    run_page(run.folder).save(page)
+    assert "was going on" in page.read_text()
+    run.finish(code)
+    text = page.read_text()
+    assert "was going on" not in text
+    assert f"<td>{word} after " in text
+
+
 def test_of_sessions_without_an_end_only_the_open_one_is_said_to_go_on(run, monkeypatch):
     monkeypatch.delenv(FOLDER)  # as if its process had been killed
     assert "<td>no end noted</td>" in run_page(run.folder).render()

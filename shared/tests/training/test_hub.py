@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from nonet.errors import UserError
-from nonet.files import sha256
+from nonet.files import replacing, sha256
 from nonet.training.hub import load_account, load_pretrained, local_or_hub, save_folder
 
 CONFIG = {"vocab_size": 20, "n_positions": 8, "n_embd": 4, "n_layer": 2, "n_head": 2}
@@ -48,6 +49,14 @@ def test_a_saved_folder_loads_as_transformers_loads_it(tmp_path, tokenizer):
     )
     assert all(sha256(folder / name) == digest for name, digest in files.items())
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_weights_may_be_read_by_whom_the_other_files_may_be(tmp_path, tokenizer):
+    model = save_folder(make_model(), tokenizer, tmp_path / "model", "card")
+    with replacing(tmp_path / "own.safetensors") as part:
+        save_file({"a": torch.zeros(2)}, part)
+    modes = {(model / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert modes == {(tmp_path / "own.safetensors").stat().st_mode}
 
 
 def test_other_weights_can_be_saved_than_the_models_own(tmp_path):

@@ -5,6 +5,7 @@ named.
 """
 
 import difflib
+import errno
 import importlib
 import importlib.util
 import os
@@ -18,6 +19,11 @@ from typing import Any, NamedTuple
 from nonet.errors import RunFailed, UserError
 
 DONE, FAILED, WRONG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes
+OF_THE_MACHINE = {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC,
+    errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+"""errors of files and folders that say all there is to say"""
 
 
 class Verb(NamedTuple):
@@ -53,9 +59,9 @@ def main(
         argv: the words after the program's name; those of this process by default.
 
     Returns:
-        The exit code: what the verb's `run` returned, 2 for a mistake on the command line or in a file, 1 for
-        a failed run, 130 after Ctrl-C, 141 if the reader of the output went away. Other exceptions go
-        through.
+        The exit code: what the verb's `run` returned, 2 for a mistake on the command line or in a file, or
+        for a file that cannot be read or written, 1 for a failed run, 130 after Ctrl-C, 141 if the reader of
+        the output went away. Other exceptions go through.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     command = prog
@@ -78,6 +84,11 @@ def main(
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
         return PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _say(command, f"{where}{error.strerror}", WRONG)
 
 
 def _find(prog: str, verbs: Mapping[str, Verb], words: list[str]) -> tuple[str | None, list[str]]:
@@ -151,7 +162,25 @@ def _run(command: str, verb: Verb, words: list[str], presets: Path | None) -> in
             end="",
         )
         return DONE
+    _refuse_no_place(getattr(parsed.options, "out", None))
     return int(module.run(parsed.options) or DONE)
+
+
+def _refuse_no_place(out: Any) -> None:
+    """Complain before the work where nothing can be written.
+
+    Raises:
+        UserError: the folder that `out`, a Path, would be made in is none, or may not be written to.
+    """
+    if not isinstance(out, Path):
+        return
+    there = next((place for place in (out, *out.absolute().parents) if place.exists()), out)
+    if there == out and not there.is_dir():
+        return  # a file that is replaced, or not; the verb knows
+    if not there.is_dir():
+        raise UserError(f"out is {out}, and {there} is a file: name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"out is {out}, and nothing may be written in {there}: name another place")
 
 
 def _verb_help(command: str, verb: Verb, module: Any, words: list[str], presets: Path | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from nonet.options import read
 from nonet.report.page import Page
 from nonet.report.plots import Point
-from nonet.runs import is_open, read_metrics, read_record
+from nonet.runs import GOING_ON, ended, is_open, read_metrics, read_record
 
 MOST = 400  # points of a line; a longer one is drawn as means of neighbours
 APART = {"epoch", "step", "seconds"}  # numbers that are no result
@@ -26,7 +26,7 @@ def run_page(folder: Path) -> Page:
     page = Page(f"{record['package']} {record['verb']}", f"`{folder}`, begun {sessions[0]['start']}")
     rows = [_session(number, session) for number, session in enumerate(sessions, 1)]
     if last["exit"] is None and is_open(folder):  # a run draws its page before it ends
-        rows[-1]["end"] = "was going on when this page was drawn"
+        rows[-1]["end"] = GOING_ON
     page.table(rows, "Sessions")
     page.text(f"```\n{last['command']}\n```")
     lines = curves(metrics)
@@ -71,13 +71,11 @@ def _thin(points: Sequence[Point]) -> list[Point]:
 
 
 def _session(number: int, session: dict[str, Any]) -> dict[str, Any]:
-    code = session["exit"]
-    ends = {None: "no end noted", 0: "done", 130: "interrupted"}
     return {
         "session": number,
         "start": session["start"],
         "seconds": session["seconds"],
-        "end": ends.get(code, f"failed ({code})"),
+        "end": ended(session["exit"]),
         "seed": session["seed"],
     }
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nonet.errors import UserError
-from nonet.files import sha256, write_json
+from nonet.files import let_read, sha256, write_json
 
 LIMIT = 0.10  # share of weights that may be missing, unexpected or of another shape
 MANIFEST = "nonet.json"
@@ -207,6 +207,7 @@ def save_folder(
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
         (part / "README.md").write_text(card, encoding="utf-8", newline="\n")
+        let_read(*part.rglob("*.safetensors"))
         files = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
         write_json(part / MANIFEST, {"format": 1, "files": {name: sha256(part / name) for name in files}})
         if folder.exists():
