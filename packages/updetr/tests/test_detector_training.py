@@ -17,7 +17,7 @@ from nonet.data.images import find_images
 from nonet.errors import UserError
 from nonet.report import Page
 from nonet.runs import Run, read_metrics
-from nonet.testing import call_cli, numbers, one_thread, plain_pages
+from nonet.testing import call_cli, numbers, one_thread, plain_pages, replaced
 from nonet.testing_ranks import two_processes
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
@@ -267,7 +267,19 @@ def test_a_broken_image_is_said_listed_and_left_out(work, tmp_path):
         (tmp_path / "some" / name).write_bytes(b"nothing")
     none = call_cli("updetr", "finetune", *words, "--out", tmp_path / "none")
     assert none.returncode == 1
-    assert "no image of a batch of 3 can be read" in none.stderr
+    assert "and 32 other images cannot be used" in none.stderr
+
+
+def test_a_broken_image_that_is_alone_in_its_batch_does_not_end_a_run(work, tmp_path):
+    folder, *_ = work
+    data = write_rectangles(tmp_path / "some", 3)
+    broken = tmp_path / "some" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    words = ("--data", data, "--init", folder / "pre", *replaced(FINETUNE, "--batch", "1"))
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "skipped.txt").read_text().startswith(f"{broken}: ")
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_images(work, tmp_path):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -148,6 +149,24 @@ def test_an_item_has_all_boxes_of_one_class_and_a_crop_of_it_from_another_image(
     again = OneShotImages(labelled, augment, crops, patch_size=12, seed=3)
     assert again[(5, 0)]["name"] == data[(5, 0)]["name"]
     assert collate([data[(0, 0)], data[(0, 1)]])["patches"].shape == (2, 3, 12, 12)
+
+
+def test_another_crop_is_shown_in_the_place_of_one_that_cannot_be_read(labelled, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"nothing")
+    images = [labelled.images[0], replace(labelled.images[1], path=bad), *labelled.images[2:]]
+    broken = replace(labelled, images=images)
+    augment = Augmentation(scales=(60,), longest=80, crop=0, flip=0)
+    data = OneShotImages(broken, augment, crops_of(broken, 8, broken), patch_size=12, seed=3)
+    noted = []
+    for epoch in range(12):
+        batch = collate([data[(epoch, 3)]])  # the last image has red alone, and is shown the first one's
+        assert batch["patches"].float().mean((0, 2, 3)).tolist() == list(COLOURS["red"])
+        noted.append([note.file for note in batch["notes"]])
+    assert 0 < noted.count([str(bad)]) == 12 - noted.count([]) < 12
+    one = collate([data[(0, 1)]])  # an image that cannot be read, alone in its batch
+    assert one["notes"][0].file == str(bad)
+    assert one["ids"] != [2]
 
 
 def test_an_image_is_asked_with_crops_of_others_in_an_order_that_its_id_decides(labelled):
