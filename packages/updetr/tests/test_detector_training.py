@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from nonet.data.batching import RandomBatches
 from nonet.data.images import find_images
-from nonet.errors import UserError
+from nonet.errors import RunFailed, UserError
 from nonet.report import Page
 from nonet.runs import Run, read_metrics
 from nonet.testing import call_cli, numbers, one_thread, plain_pages, replaced
@@ -29,8 +30,10 @@ from updetr.commands.pretrain import Options
 from updetr.detections import Detections
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
+from updetr.file_notes import FileNotes
 from updetr.finetune_data import TrainingImages, collate
 from updetr.finetune_run import ApJudge
+from updetr.image_rows import Note
 from updetr.labelled_data import read_labelled
 from updetr.loading import load_model
 from updetr.losses import SetLoss
@@ -280,6 +283,56 @@ def test_a_broken_image_that_is_alone_in_its_batch_does_not_end_a_run(work, tmp_
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "skipped.txt").read_text().startswith(f"{broken}: ")
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_broken_images_to_validate_on_are_said_and_listed_and_not_scored(work, tmp_path):
+    folder, *_ = work
+    val = write_rectangles(tmp_path / "held", 4)
+    broken = tmp_path / "held" / "002.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    words = (
+        "--data",
+        write_rectangles(tmp_path / "some", 3),
+        "--val",
+        val,
+        "--init",
+        folder / "pre",
+        *FINETUNE,
+    )
+    words = replaced(words, "--batch", "1")  # the broken one is alone in its batch
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"{broken}: cannot be decoded") == 1
+    (line,) = (tmp_path / "run" / "skipped.txt").read_text().splitlines()
+    assert line.startswith(f"{broken}: ")
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["unreadable"] == [line]
+    assert len([line for line in read_metrics(tmp_path / "run") if "val/AP" in line]) == 2
+    for name in ("000.png", "001.png"):
+        (tmp_path / "held" / name).write_bytes(b"nothing")
+    most = call_cli("updetr", "finetune", *words, "--out", tmp_path / "most")
+    assert most.returncode == 1
+    assert "3 of 4 images cannot be used" in most.stderr
+    assert len((tmp_path / "most" / "skipped.txt").read_text().splitlines()) == 3
+    assert not (tmp_path / "most" / "model").exists()
+
+
+def test_what_only_the_scoring_at_the_end_could_not_read_is_said_once(tmp_path):
+    said = []
+    run = SimpleNamespace(say=said.append, folder=tmp_path, writes=True)
+    files = FileNotes(run, 4, 20)
+    files.on_train_batch_end(None, None, None, {"notes": [Note("a", "broken", True)]}, 0)
+    files.on_validation_batch_end(None, None, None, {"notes": [Note("b", "broken", True)]}, 0)
+    gone = [f"{number}: gone" for number in range(7)]
+    files.scored(["b: broken", *gone])
+    left_out = [f"{line} (left out)" for line in ["a: broken", "b: broken", *gone[:5]]]
+    assert said == [*left_out, "more files are left out"]
+    listed = (tmp_path / "skipped.txt").read_text().splitlines()
+    assert listed == ["a: broken", "b: broken", *gone]
+    part = FileNotes(run, 4)  # what is held out is a part of the data: one account
+    part.on_train_batch_end(None, None, None, {"notes": [Note("a", "broken", True)]}, 0)
+    part.on_validation_batch_end(None, None, None, {"notes": [Note("b", "broken", True)]}, 0)
+    with pytest.raises(RunFailed, match="3 of 4 images cannot be used"):
+        part.on_validation_batch_end(None, None, None, {"notes": [Note("c", "broken", True)]}, 1)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_images(work, tmp_path):

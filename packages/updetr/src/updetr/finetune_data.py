@@ -156,6 +156,13 @@ def collate(items: Sequence[Batch]) -> Batch:
     }
 
 
+def collate_readable(items: Sequence[Batch]) -> Batch:
+    """As `collate`; a batch of which no image could be read has its `notes` alone."""
+    if all("note" in item for item in items):
+        return {"notes": [item["note"] for item in items]}
+    return collate(items)
+
+
 def images_of(batch: Batch) -> Images:
     """What the detector takes: pixels normalised where they lie, padding zero."""
     mask = batch["mask"]
