@@ -17,6 +17,7 @@ from updetr.doctor import _easiest
 from updetr.doctor_answers import _labels, answer_findings
 from updetr.doctor_data import data_findings
 from updetr.doctor_training import metric_findings, option_findings
+from updetr.finetune_run import read_sides
 from updetr.labelled_data import read_labelled
 from updetr.loading import new_detector, save_model
 from updetr.overfitting import ENOUGH, overfit
@@ -219,6 +220,21 @@ def test_doctor_reads_a_run_and_says_what_is_wrong_with_it(squares, tmp_path):
     ]  # fmt: skip
     assert "wrong length: 6 steps of 2, 2 passes over 6 images" in done.stdout
     assert "by heart: step 4, loss" in done.stderr
+
+
+@pytest.mark.parametrize(("exact", "boxes"), [(False, "dark (4), light (3)"), (True, "dark (3), light (3)")])
+def test_doctor_looks_at_the_shots_that_the_run_was_trained_on(squares, tmp_path, exact, boxes):
+    data = f"{squares.images[0].path.parent}/train.json"
+    options = Options(data=data, shots=3, shots_exact=exact, subset_seed=7)
+    train, _ = read_sides(options, list[str]().append)
+    with Run.create("updetr", "finetune", options, folder=tmp_path / "run", seed=0) as run:
+        run.log(1, **{"train/loss": 9.0})
+    done = call_cli("updetr", "doctor", "--run", run.folder)
+    assert f"few of {boxes}:" in done.stdout, done.stderr
+    told = ", ".join(
+        f"{name} ({count})" for name, count in zip(train.names, train.boxes_a_class(), strict=True)
+    )
+    assert told == boxes  # of what `finetune` reads
 
 
 def test_doctor_refuses_what_it_cannot_look_at(squares, tmp_path):

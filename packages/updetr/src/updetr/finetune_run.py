@@ -156,7 +156,9 @@ def read_sides(options: "Options", say: Say) -> tuple[LabelledImages, LabelledIm
                 "scores will be too good"
             )
     seed = options.trainer.seed if options.subset_seed is None else options.subset_seed
-    part = subset(train, fraction=options.fraction, shots=options.shots, seed=seed)
+    part = subset(
+        train, fraction=options.fraction, shots=options.shots, exact=options.shots_exact, seed=seed
+    )  # fmt: skip
     lacking = [
         name for name, count in zip(part.names, part.boxes_a_class(), strict=True) if not count
     ]  # fmt: skip

@@ -23,7 +23,11 @@ class Options(ModelOptions, LengthOptions):
     fraction: float | None = None
     """train on this share of the images alone, in (0, 1]"""
     shots: int | None = None
-    """train on so many boxes of each class alone"""
+    """train on random images until each class has so many boxes; images keep all their boxes, so that common
+    classes have more"""
+    shots_exact: bool = False
+    """with shots: on exactly so many boxes of each class; the other boxes of these images are taken out and
+    count as background, as in the few-shot protocol of TFA"""
     subset_seed: int | None = None
     """which images a subset has; none: the seed of the run, so that several seeds have several subsets"""
     seeds: int = 1
@@ -73,6 +77,8 @@ class Options(ModelOptions, LengthOptions):
         check_sides(self.scales, self.longest)
         if self.fraction is not None and self.shots is not None:
             raise UserError("fraction and shots exclude each other: give one")
+        if self.shots_exact and self.shots is None:
+            raise UserError("shots_exact says what shots take: give shots, too, or leave it out")
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise UserError(f"fraction is {self.fraction:g}; it lies in (0, 1]")
         for name in ("shots", "val_scale", "seeds"):
