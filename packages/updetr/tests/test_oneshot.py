@@ -219,6 +219,7 @@ def test_training_begins_with_what_has_learnt_to_ask(tmp_path):
     from updetr.loading import save_model
     from updetr.oneshot_run import start_model
     from updetr.query_patches import PatchDetector
+    from updetr.train_options import SizeOptions
 
     torch.manual_seed(0)
     sizes = {"backbone": "resnet-tiny", "width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 1}
@@ -234,6 +235,14 @@ def test_training_begins_with_what_has_learnt_to_ask(tmp_path):
     assert model.detector.config.labels == ("object",)
     assert not torch.equal(model.detector.class_embed.weight, pretrained.detector.class_embed.weight)
     assert any("heads of patches are taken, too, but for the one that reconstructs" in line for line in said)
+    for change, text in (
+        ({"arch": "detr"}, "arch is detr, but that of .*model is detr-prenorm: leave it out"),
+        ({"size": SizeOptions(queries=12)}, "queries is 12, but that of .*model is 8: leave it out"),
+    ):
+        with pytest.raises(UserError, match=text):
+            start_model(replace(options, **change), said.append)
+    thinned = start_model(replace(options, size=SizeOptions(dropout=0.3)), said.append)
+    assert thinned.detector.config.dropout == 0.3
 
 
 def test_training_and_scoring_on_the_command_line(files):
