@@ -94,8 +94,15 @@ def test_each_fault_of_the_labels_is_named(squares):
     ("options", "about", "level", "says"),
     [
         ({"epochs": 1, "batch": 16}, "length", "wrong", "7 steps of 16, 1 passes over 100 images"),
-        ({"epochs": 0, "batch": 16, "trainer": {"steps": 1000, "clip": 0.1}}, "length", "look", "160 passes"),
-        ({"epochs": 300, "batch": 16}, "length", "fine", "1875 steps"),
+        ({"epochs": 0, "batch": 16, "trainer": {"steps": 1000, "clip": 0.1}}, "length", "look", "143 passes"),
+        ({"epochs": 300, "batch": 16}, "length", "fine", "2100 steps of 16, 300 passes"),
+        (
+            {"epochs": 300, "batch": 16, "trainer": {"accumulate": 4}},
+            "length",
+            "look",
+            "525 steps of 4 x 16, 300 ",
+        ),
+        ({"trainer": {"steps": 700, "accumulate": 2}, "batch": 20}, "length", "look", "280 passes"),
         ({"rates": {"lr": 1e-2}}, "rates.lr", "look", "0.01, outside 1e-05..0.001"),
         ({"rates": {"backbone_lr": 5e-4}}, "rates.backbone_lr", "wrong", "0.0005 wrecks the backbone"),
         ({"trainer": {"clip": None}}, "trainer.clip", "look", "DETR is trained with 0.1"),
@@ -103,6 +110,8 @@ def test_each_fault_of_the_labels_is_named(squares):
         ({}, "start", "wrong", "random weights"),
         ({"backbone_weights": "swav.pth"}, "start", "fine", "a new transformer on swav.pth"),
         ({"init": "pre"}, "start", "fine", "from pre"),
+        ({"backbone": "resnet50"}, "start", "wrong", "random weights"),
+        ({"backbone": "dinov2"}, "start", "fine", "a new transformer on dinov2, which brings its weights"),
     ],
 )
 def test_options_that_wreck_or_end_a_training_are_named(options, about, level, says):
