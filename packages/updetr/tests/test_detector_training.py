@@ -101,13 +101,13 @@ def same_weights(one, two, *names):
         assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def interrupted_at(step, module, monkeypatch):
-    """Let a training end as if by Ctrl-C when so many steps are done."""
+def ends_at(step, module, monkeypatch, error=KeyboardInterrupt):
+    """Let a training end when so many steps are done, as if by Ctrl-C unless another error is given."""
     whole = module.training_step
 
     def training_step(self, batch, number):
         if self.global_step == step:
-            raise KeyboardInterrupt
+            raise error
         return whole(self, batch, number)
 
     monkeypatch.setattr(module, "training_step", training_step)
@@ -148,11 +148,22 @@ def test_pretraining_leaves_the_frozen_backbone_alone_and_trains_the_rest(work):
     assert {"patch2query.weight", "detector.query_embed.weight", "detector.input_proj.weight"} <= changed
 
 
+@pytest.mark.parametrize(("rate", "trained"), [(0.0, False), (1e-5, True)])
+def test_a_backbone_that_is_trained_in_pretraining_is_warned_of(tmp_path, rate, trained):
+    options = Options(
+        images=tmp_path, backbone="resnet-tiny", num_patches=4, size=SIZE, rates=RateOptions(backbone_lr=rate)
+    )
+    said = []
+    model = new_patch_detector(options, said.append)
+    assert [line for line in said if "62.0 to 74.0 AP50" in line] == [pretrain_run.UNFROZEN] * trained
+    assert any(weight.requires_grad for weight in model.detector.backbone.parameters()) is trained
+
+
 def test_an_interrupted_pretraining_goes_on_bit_for_bit(work, tmp_path, monkeypatch):
     folder, *_ = work
     words = ("pretrain", "--images", folder / "train", *PRETRAIN)
     with monkeypatch.context() as patch:
-        interrupted_at(3, PretrainModule, patch)
+        ends_at(3, PretrainModule, patch)
         assert call_cli("updetr", *words, "--out", tmp_path / "run").returncode == 130
     assert not (tmp_path / "run" / "model").exists()
     again = call_cli("updetr", *words, "--resume", tmp_path / "run")
@@ -202,9 +213,30 @@ def test_evaluate_says_what_the_run_said(work, tmp_path):
 def test_an_interrupted_finetuning_goes_on_bit_for_bit(work, tmp_path, monkeypatch):
     folder, sides, *_ = work
     with monkeypatch.context() as patch:
-        interrupted_at(3, FinetuneModule, patch)
+        ends_at(3, FinetuneModule, patch)
         first = call_cli("updetr", "finetune", *sides, *FINETUNE, "--out", tmp_path / "run")
         assert first.returncode == 130
+    again = call_cli("updetr", "finetune", *sides, *FINETUNE, "--resume", tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+    assert numbers(tmp_path / "run") == numbers(folder / "tuned")
+    same_weights(tmp_path / "run", folder / "tuned", "model.safetensors")
+
+
+def test_a_lack_of_memory_names_what_to_lower_and_the_run_goes_on_from_its_last_checkpoint(
+    work, tmp_path, monkeypatch
+):
+    folder, sides, *_ = work
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    with monkeypatch.context() as patch:
+        ends_at(3, FinetuneModule, patch, error)
+        first = call_cli("updetr", "finetune", *sides, *FINETUNE, "--out", tmp_path / "run")
+    assert first.returncode == 1
+    last = first.stderr.strip().splitlines()[-1]
+    assert "memory does not suffice: lower batch (and raise trainer.accumulate), scales or longest" in last
+    assert "last.ckpt" in last
+    assert not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "scores.json").exists()
+    assert not list((tmp_path / "run").rglob("*.part"))
     again = call_cli("updetr", "finetune", *sides, *FINETUNE, "--resume", tmp_path / "run")
     assert again.returncode == 0, again.stderr
     assert numbers(tmp_path / "run") == numbers(folder / "tuned")
@@ -254,6 +286,36 @@ def test_sizes_that_the_model_to_start_from_does_not_have_are_refused(work, tmp_
         assert text in done.stderr
         assert "leave it out" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_class_without_boxes_and_training_images_among_those_to_validate_on_are_warned_of(work, tmp_path):
+    folder, _, _, tuned = work
+    write_rectangles(tmp_path / "some", 3)
+    write_rectangles(tmp_path / "held", 2, seed=1)
+    shutil.copy(tmp_path / "some" / "002.png", tmp_path / "held" / "001.png")
+    for name in ("some", "held"):
+        record = json.loads((tmp_path / f"{name}.json").read_text())
+        record["categories"].append({"id": 3, "name": "green"})
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    data, val = (f"coco:{tmp_path / name}.json,{tmp_path / name}" for name in ("some", "held"))
+    words = (
+        "--data",
+        data,
+        "--val",
+        val,
+        "--init",
+        folder / "pre",
+        *replaced(FINETUNE, "--trainer.steps", "1"),
+    )
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "warning: no box to train on of green" in done.stderr
+    same = tmp_path / "held" / "001.png"
+    assert f"warning: 1 validation images are training images, too, such as {same}: scores" in done.stderr
+    rows = json.loads((tmp_path / "run" / "scores.json").read_text())["classes"]
+    assert [(row["class"], row["boxes"], row["AP"]) for row in rows][2] == ("green", 0, "n/a")
+    assert "no box to train on" not in tuned.stderr
+    assert "are training images, too" not in tuned.stderr
 
 
 def test_a_broken_image_is_said_listed_and_left_out(work, tmp_path):
