@@ -192,6 +192,25 @@ def test_finetuning_starts_from_the_pretrained_weights_and_keeps_the_best_valida
     assert torch.equal(old[stem], new[stem])  # the stem is frozen
 
 
+def test_finetuning_starts_from_a_detector_of_transformers_by_its_name(work, tmp_path):
+    folder, sides, *_ = work
+    plain = tmp_path / "detector"
+    done = call_cli("updetr", "export", "hf", "--model", folder / "tuned", "--out", plain)
+    assert done.returncode == 0, done.stderr
+    assert not (plain / "updetr.json").exists()
+    words = replaced(
+        (*sides, *FINETUNE), "--init", f"hf:{plain}", "--trainer.steps", "1", "--rates.lr", "1e-9"
+    )
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "random weights" not in done.stderr
+    theirs, ours = load_model(plain), load_model(tmp_path / "run")
+    assert ours.config.labels == theirs.config.labels == ("red", "blue")  # the classes' head is kept
+    for name in ("class_embed.weight", "query_embed.weight", "input_proj.weight"):
+        torch.testing.assert_close(ours.state_dict()[name], theirs.state_dict()[name], atol=1e-6, rtol=0)
+    assert "hf:NAME" in call_cli("updetr", "finetune", "--help").stdout
+
+
 def test_evaluate_says_what_the_run_said(work, tmp_path):
     folder, (_, _, _, val, *_), *_ = work
     words = ("--model", folder / "tuned", "--data", val, "--device", "cpu", "--out", tmp_path / "scored")

@@ -16,8 +16,8 @@ class Options(ModelOptions, LengthOptions):
     val: str | None = None
     """labelled images to validate on, likewise; none: nothing is validated, the last weights are kept"""
     init: str | None = None
-    """model to start from: a pre-trained or fine-tuned one of ours, or a detector of transformers; none: a
-    new one"""
+    """model to start from: a pre-trained or fine-tuned one of ours, or hf:NAME, a detector of transformers by
+    its folder or hub name, such as hf:facebook/detr-resnet-50; none: a new one"""
     resize_queries: bool = False
     """take size.queries queries where `init` has another number: cut them off, or repeat them"""
     fraction: float | None = None
