@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from safetensors.torch import load_file
 
 from nonet.data.batching import RandomBatches
 from nonet.data.images import find_images
-from nonet.errors import UserError
+from nonet.errors import RunFailed, UserError
 from nonet.report import Page
 from nonet.runs import Run, read_metrics
-from nonet.testing import call_cli, numbers, one_thread, plain_pages
+from nonet.testing import call_cli, numbers, one_thread, plain_pages, replaced
 from nonet.testing_ranks import two_processes
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
@@ -29,8 +30,10 @@ from updetr.commands.pretrain import Options
 from updetr.detections import Detections
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
+from updetr.file_notes import FileNotes
 from updetr.finetune_data import TrainingImages, collate
 from updetr.finetune_run import ApJudge
+from updetr.image_rows import Note
 from updetr.labelled_data import read_labelled
 from updetr.loading import load_model
 from updetr.losses import SetLoss
@@ -98,13 +101,13 @@ def same_weights(one, two, *names):
         assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def interrupted_at(step, module, monkeypatch):
-    """Let a training end as if by Ctrl-C when so many steps are done."""
+def ends_at(step, module, monkeypatch, error=KeyboardInterrupt):
+    """Let a training end when so many steps are done, as if by Ctrl-C unless another error is given."""
     whole = module.training_step
 
     def training_step(self, batch, number):
         if self.global_step == step:
-            raise KeyboardInterrupt
+            raise error
         return whole(self, batch, number)
 
     monkeypatch.setattr(module, "training_step", training_step)
@@ -145,11 +148,22 @@ def test_pretraining_leaves_the_frozen_backbone_alone_and_trains_the_rest(work):
     assert {"patch2query.weight", "detector.query_embed.weight", "detector.input_proj.weight"} <= changed
 
 
+@pytest.mark.parametrize(("rate", "trained"), [(0.0, False), (1e-5, True)])
+def test_a_backbone_that_is_trained_in_pretraining_is_warned_of(tmp_path, rate, trained):
+    options = Options(
+        images=tmp_path, backbone="resnet-tiny", num_patches=4, size=SIZE, rates=RateOptions(backbone_lr=rate)
+    )
+    said = []
+    model = new_patch_detector(options, said.append)
+    assert [line for line in said if "62.0 to 74.0 AP50" in line] == [pretrain_run.UNFROZEN] * trained
+    assert any(weight.requires_grad for weight in model.detector.backbone.parameters()) is trained
+
+
 def test_an_interrupted_pretraining_goes_on_bit_for_bit(work, tmp_path, monkeypatch):
     folder, *_ = work
     words = ("pretrain", "--images", folder / "train", *PRETRAIN)
     with monkeypatch.context() as patch:
-        interrupted_at(3, PretrainModule, patch)
+        ends_at(3, PretrainModule, patch)
         assert call_cli("updetr", *words, "--out", tmp_path / "run").returncode == 130
     assert not (tmp_path / "run" / "model").exists()
     again = call_cli("updetr", *words, "--resume", tmp_path / "run")
@@ -178,6 +192,25 @@ def test_finetuning_starts_from_the_pretrained_weights_and_keeps_the_best_valida
     assert torch.equal(old[stem], new[stem])  # the stem is frozen
 
 
+def test_finetuning_starts_from_a_detector_of_transformers_by_its_name(work, tmp_path):
+    folder, sides, *_ = work
+    plain = tmp_path / "detector"
+    done = call_cli("updetr", "export", "hf", "--model", folder / "tuned", "--out", plain)
+    assert done.returncode == 0, done.stderr
+    assert not (plain / "updetr.json").exists()
+    words = replaced(
+        (*sides, *FINETUNE), "--init", f"hf:{plain}", "--trainer.steps", "1", "--rates.lr", "1e-9"
+    )
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "random weights" not in done.stderr
+    theirs, ours = load_model(plain), load_model(tmp_path / "run")
+    assert ours.config.labels == theirs.config.labels == ("red", "blue")  # the classes' head is kept
+    for name in ("class_embed.weight", "query_embed.weight", "input_proj.weight"):
+        torch.testing.assert_close(ours.state_dict()[name], theirs.state_dict()[name], atol=1e-6, rtol=0)
+    assert "hf:NAME" in call_cli("updetr", "finetune", "--help").stdout
+
+
 def test_evaluate_says_what_the_run_said(work, tmp_path):
     folder, (_, _, _, val, *_), *_ = work
     words = ("--model", folder / "tuned", "--data", val, "--device", "cpu", "--out", tmp_path / "scored")
@@ -199,9 +232,30 @@ def test_evaluate_says_what_the_run_said(work, tmp_path):
 def test_an_interrupted_finetuning_goes_on_bit_for_bit(work, tmp_path, monkeypatch):
     folder, sides, *_ = work
     with monkeypatch.context() as patch:
-        interrupted_at(3, FinetuneModule, patch)
+        ends_at(3, FinetuneModule, patch)
         first = call_cli("updetr", "finetune", *sides, *FINETUNE, "--out", tmp_path / "run")
         assert first.returncode == 130
+    again = call_cli("updetr", "finetune", *sides, *FINETUNE, "--resume", tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+    assert numbers(tmp_path / "run") == numbers(folder / "tuned")
+    same_weights(tmp_path / "run", folder / "tuned", "model.safetensors")
+
+
+def test_a_lack_of_memory_names_what_to_lower_and_the_run_goes_on_from_its_last_checkpoint(
+    work, tmp_path, monkeypatch
+):
+    folder, sides, *_ = work
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    with monkeypatch.context() as patch:
+        ends_at(3, FinetuneModule, patch, error)
+        first = call_cli("updetr", "finetune", *sides, *FINETUNE, "--out", tmp_path / "run")
+    assert first.returncode == 1
+    last = first.stderr.strip().splitlines()[-1]
+    assert "memory does not suffice: lower batch (and raise trainer.accumulate), scales or longest" in last
+    assert "last.ckpt" in last
+    assert not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "scores.json").exists()
+    assert not list((tmp_path / "run").rglob("*.part"))
     again = call_cli("updetr", "finetune", *sides, *FINETUNE, "--resume", tmp_path / "run")
     assert again.returncode == 0, again.stderr
     assert numbers(tmp_path / "run") == numbers(folder / "tuned")
@@ -253,6 +307,36 @@ def test_sizes_that_the_model_to_start_from_does_not_have_are_refused(work, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_class_without_boxes_and_training_images_among_those_to_validate_on_are_warned_of(work, tmp_path):
+    folder, _, _, tuned = work
+    write_rectangles(tmp_path / "some", 3)
+    write_rectangles(tmp_path / "held", 2, seed=1)
+    shutil.copy(tmp_path / "some" / "002.png", tmp_path / "held" / "001.png")
+    for name in ("some", "held"):
+        record = json.loads((tmp_path / f"{name}.json").read_text())
+        record["categories"].append({"id": 3, "name": "green"})
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    data, val = (f"coco:{tmp_path / name}.json,{tmp_path / name}" for name in ("some", "held"))
+    words = (
+        "--data",
+        data,
+        "--val",
+        val,
+        "--init",
+        folder / "pre",
+        *replaced(FINETUNE, "--trainer.steps", "1"),
+    )
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "warning: no box to train on of green" in done.stderr
+    same = tmp_path / "held" / "001.png"
+    assert f"warning: 1 validation images are training images, too, such as {same}: scores" in done.stderr
+    rows = json.loads((tmp_path / "run" / "scores.json").read_text())["classes"]
+    assert [(row["class"], row["boxes"], row["AP"]) for row in rows][2] == ("green", 0, "n/a")
+    assert "no box to train on" not in tuned.stderr
+    assert "are training images, too" not in tuned.stderr
+
+
 def test_a_broken_image_is_said_listed_and_left_out(work, tmp_path):
     folder, *_ = work
     data = write_rectangles(tmp_path / "some", 3)
@@ -267,7 +351,69 @@ def test_a_broken_image_is_said_listed_and_left_out(work, tmp_path):
         (tmp_path / "some" / name).write_bytes(b"nothing")
     none = call_cli("updetr", "finetune", *words, "--out", tmp_path / "none")
     assert none.returncode == 1
-    assert "no image of a batch of 3 can be read" in none.stderr
+    assert "and 32 other images cannot be used" in none.stderr
+
+
+def test_a_broken_image_that_is_alone_in_its_batch_does_not_end_a_run(work, tmp_path):
+    folder, *_ = work
+    data = write_rectangles(tmp_path / "some", 3)
+    broken = tmp_path / "some" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    words = ("--data", data, "--init", folder / "pre", *replaced(FINETUNE, "--batch", "1"))
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "skipped.txt").read_text().startswith(f"{broken}: ")
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_broken_images_to_validate_on_are_said_and_listed_and_not_scored(work, tmp_path):
+    folder, *_ = work
+    val = write_rectangles(tmp_path / "held", 4)
+    broken = tmp_path / "held" / "002.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    words = (
+        "--data",
+        write_rectangles(tmp_path / "some", 3),
+        "--val",
+        val,
+        "--init",
+        folder / "pre",
+        *FINETUNE,
+    )
+    words = replaced(words, "--batch", "1")  # the broken one is alone in its batch
+    done = call_cli("updetr", "finetune", *words, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"{broken}: cannot be decoded") == 1
+    (line,) = (tmp_path / "run" / "skipped.txt").read_text().splitlines()
+    assert line.startswith(f"{broken}: ")
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["unreadable"] == [line]
+    assert len([line for line in read_metrics(tmp_path / "run") if "val/AP" in line]) == 2
+    for name in ("000.png", "001.png"):
+        (tmp_path / "held" / name).write_bytes(b"nothing")
+    most = call_cli("updetr", "finetune", *words, "--out", tmp_path / "most")
+    assert most.returncode == 1
+    assert "3 of 4 images cannot be used" in most.stderr
+    assert len((tmp_path / "most" / "skipped.txt").read_text().splitlines()) == 3
+    assert not (tmp_path / "most" / "model").exists()
+
+
+def test_what_only_the_scoring_at_the_end_could_not_read_is_said_once(tmp_path):
+    said = []
+    run = SimpleNamespace(say=said.append, folder=tmp_path, writes=True)
+    files = FileNotes(run, 4, 20)
+    files.on_train_batch_end(None, None, None, {"notes": [Note("a", "broken", True)]}, 0)
+    files.on_validation_batch_end(None, None, None, {"notes": [Note("b", "broken", True)]}, 0)
+    gone = [f"{number}: gone" for number in range(7)]
+    files.scored(["b: broken", *gone])
+    left_out = [f"{line} (left out)" for line in ["a: broken", "b: broken", *gone[:5]]]
+    assert said == [*left_out, "more files are left out"]
+    listed = (tmp_path / "skipped.txt").read_text().splitlines()
+    assert listed == ["a: broken", "b: broken", *gone]
+    part = FileNotes(run, 4)  # what is held out is a part of the data: one account
+    part.on_train_batch_end(None, None, None, {"notes": [Note("a", "broken", True)]}, 0)
+    part.on_validation_batch_end(None, None, None, {"notes": [Note("b", "broken", True)]}, 0)
+    with pytest.raises(RunFailed, match="3 of 4 images cannot be used"):
+        part.on_validation_batch_end(None, None, None, {"notes": [Note("c", "broken", True)]}, 1)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_images(work, tmp_path):

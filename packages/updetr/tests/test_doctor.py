@@ -17,6 +17,7 @@ from updetr.doctor import _easiest
 from updetr.doctor_answers import _labels, answer_findings
 from updetr.doctor_data import data_findings
 from updetr.doctor_training import metric_findings, option_findings
+from updetr.finetune_run import read_sides
 from updetr.labelled_data import read_labelled
 from updetr.loading import new_detector, save_model
 from updetr.overfitting import ENOUGH, overfit
@@ -93,8 +94,15 @@ def test_each_fault_of_the_labels_is_named(squares):
     ("options", "about", "level", "says"),
     [
         ({"epochs": 1, "batch": 16}, "length", "wrong", "7 steps of 16, 1 passes over 100 images"),
-        ({"epochs": 0, "batch": 16, "trainer": {"steps": 1000, "clip": 0.1}}, "length", "look", "160 passes"),
-        ({"epochs": 300, "batch": 16}, "length", "fine", "1875 steps"),
+        ({"epochs": 0, "batch": 16, "trainer": {"steps": 1000, "clip": 0.1}}, "length", "look", "143 passes"),
+        ({"epochs": 300, "batch": 16}, "length", "fine", "2100 steps of 16, 300 passes"),
+        (
+            {"epochs": 300, "batch": 16, "trainer": {"accumulate": 4}},
+            "length",
+            "look",
+            "525 steps of 4 x 16, 300 ",
+        ),
+        ({"trainer": {"steps": 700, "accumulate": 2}, "batch": 20}, "length", "look", "280 passes"),
         ({"rates": {"lr": 1e-2}}, "rates.lr", "look", "0.01, outside 1e-05..0.001"),
         ({"rates": {"backbone_lr": 5e-4}}, "rates.backbone_lr", "wrong", "0.0005 wrecks the backbone"),
         ({"trainer": {"clip": None}}, "trainer.clip", "look", "DETR is trained with 0.1"),
@@ -102,6 +110,8 @@ def test_each_fault_of_the_labels_is_named(squares):
         ({}, "start", "wrong", "random weights"),
         ({"backbone_weights": "swav.pth"}, "start", "fine", "a new transformer on swav.pth"),
         ({"init": "pre"}, "start", "fine", "from pre"),
+        ({"backbone": "resnet50"}, "start", "wrong", "random weights"),
+        ({"backbone": "dinov2"}, "start", "fine", "a new transformer on dinov2, which brings its weights"),
     ],
 )
 def test_options_that_wreck_or_end_a_training_are_named(options, about, level, says):
@@ -219,6 +229,21 @@ def test_doctor_reads_a_run_and_says_what_is_wrong_with_it(squares, tmp_path):
     ]  # fmt: skip
     assert "wrong length: 6 steps of 2, 2 passes over 6 images" in done.stdout
     assert "by heart: step 4, loss" in done.stderr
+
+
+@pytest.mark.parametrize(("exact", "boxes"), [(False, "dark (4), light (3)"), (True, "dark (3), light (3)")])
+def test_doctor_looks_at_the_shots_that_the_run_was_trained_on(squares, tmp_path, exact, boxes):
+    data = f"{squares.images[0].path.parent}/train.json"
+    options = Options(data=data, shots=3, shots_exact=exact, subset_seed=7)
+    train, _ = read_sides(options, list[str]().append)
+    with Run.create("updetr", "finetune", options, folder=tmp_path / "run", seed=0) as run:
+        run.log(1, **{"train/loss": 9.0})
+    done = call_cli("updetr", "doctor", "--run", run.folder)
+    assert f"few of {boxes}:" in done.stdout, done.stderr
+    told = ", ".join(
+        f"{name} ({count})" for name, count in zip(train.names, train.boxes_a_class(), strict=True)
+    )
+    assert told == boxes  # of what `finetune` reads
 
 
 def test_doctor_refuses_what_it_cannot_look_at(squares, tmp_path):

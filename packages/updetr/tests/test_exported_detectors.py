@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from nonet.errors import RunFailed, UserError
 from nonet.testing import call_cli, run_cli
 from updetr import exporting
 from updetr.exporting import export, padded_images
-from updetr.loading import save_model
+from updetr.loading import new_detector, save_model
 from updetr.query_patches import PatchDetector
 
 SHUT_OUT = ("torchvision", "timm", "cv2", "torchmetrics")
@@ -177,6 +178,22 @@ def test_an_export_is_converted_back(exported, tmp_path):
     assert note["sizes"] == [64, 96]
     refused = call_cli("updetr", "convert", exported[0], "--out", tmp_path / "no", "--heads", "2")
     assert (refused.returncode, "--heads is for checkpoint files" in refused.stderr) == (2, True)
+
+
+def test_a_folder_of_ours_is_not_converted_and_the_error_names_what_to_do(folder, tmp_path):
+    torch.manual_seed(0)
+    config = replace(small().config, arch="deformable-detr", width=32)
+    found = tmp_path / "found"
+    save_model(found / "model", PatchDetector(new_detector(config)))
+    (found / "run.json").write_text("{}")
+    for source in (folder, found):
+        done = call_cli("updetr", "convert", source, "--out", tmp_path / "out")
+        assert done.returncode == 2
+        (line,) = done.stderr.strip().splitlines()
+        assert "is a model folder of this package already" in line
+        assert f"`updetr export hf --model {source} --out FOLDER`" in line
+        assert f"`updetr finetune --init {source}`" in line
+    assert not (tmp_path / "out").exists()
 
 
 def imported(path):

@@ -58,8 +58,8 @@ def test_what_is_kept_in_memory_changes_no_bit(labelled):
             one, two = kept[epoch, index], fresh[epoch, index]
             assert torch.equal(one["pixels"], two["pixels"])
             assert torch.equal(one["boxes"], two["boxes"])
-    assert len(kept._kept) > 4
-    assert not fresh._kept
+    assert len(kept._sizes) > 4
+    assert not fresh._sizes
 
 
 def test_draws_are_a_function_of_seed_epoch_and_index(labelled):
@@ -97,6 +97,29 @@ def test_a_broken_file_is_left_out_and_named_and_only_broken_ones_are_an_error(l
     assert "48 x 64 pixels, but its boxes were drawn in 64 x 48" in batch["notes"][1].text
     with pytest.raises(RunFailed, match=r"no image of a batch of 1 can be read.*bad\.png"):
         collate([data[0, 0]])
+
+
+def test_another_image_is_trained_on_in_the_place_of_one_that_cannot_be_read(labelled, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    images = [replace(labelled.images[0], path=bad), *labelled.images[1:]]
+    data, again = (TrainingImages(replace(labelled, images=images), PLAIN, seed=7) for _ in range(2))
+    taken = set()
+    for epoch in range(12):
+        batch = collate([data[epoch, 0]])  # alone in its batch
+        assert {(note.file, note.skipped) for note in batch["notes"]} == {(str(bad), True)}
+        other = collate([again[epoch, 0]])
+        assert batch["ids"] == other["ids"]
+        assert torch.equal(batch["pixels"], other["pixels"])
+        number = batch["ids"][0] - 1
+        assert batch["keys"][0][0] == number  # kept features are those of the image that is there
+        assert len(batch["boxes"]) == len(images[number].labels)
+        taken.add(number)
+    assert taken == {1, 2, 3}
+    assert collate([data[0, 1]])["notes"] == []
+    none = replace(labelled, images=[replace(image, path=bad) for image in labelled.images])
+    with pytest.raises(RunFailed, match=r"bad\.png and 32 other images cannot be used"):
+        TrainingImages(none, PLAIN, seed=7)[0, 0]
 
 
 def test_crowd_regions_are_not_learnt(labelled):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -150,6 +151,24 @@ def test_an_item_has_all_boxes_of_one_class_and_a_crop_of_it_from_another_image(
     assert collate([data[(0, 0)], data[(0, 1)]])["patches"].shape == (2, 3, 12, 12)
 
 
+def test_another_crop_is_shown_in_the_place_of_one_that_cannot_be_read(labelled, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"nothing")
+    images = [labelled.images[0], replace(labelled.images[1], path=bad), *labelled.images[2:]]
+    broken = replace(labelled, images=images)
+    augment = Augmentation(scales=(60,), longest=80, crop=0, flip=0)
+    data = OneShotImages(broken, augment, crops_of(broken, 8, broken), patch_size=12, seed=3)
+    noted = []
+    for epoch in range(12):
+        batch = collate([data[(epoch, 3)]])  # the last image has red alone, and is shown the first one's
+        assert batch["patches"].float().mean((0, 2, 3)).tolist() == list(COLOURS["red"])
+        noted.append([note.file for note in batch["notes"]])
+    assert 0 < noted.count([str(bad)]) == 12 - noted.count([]) < 12
+    one = collate([data[(0, 1)]])  # an image that cannot be read, alone in its batch
+    assert one["notes"][0].file == str(bad)
+    assert one["ids"] != [2]
+
+
 def test_an_image_is_asked_with_crops_of_others_in_an_order_that_its_id_decides(labelled):
     crops = Crops(labelled, least=8)
     image = labelled.images[0]
@@ -200,6 +219,7 @@ def test_training_begins_with_what_has_learnt_to_ask(tmp_path):
     from updetr.loading import save_model
     from updetr.oneshot_run import start_model
     from updetr.query_patches import PatchDetector
+    from updetr.train_options import SizeOptions
 
     torch.manual_seed(0)
     sizes = {"backbone": "resnet-tiny", "width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 1}
@@ -215,6 +235,14 @@ def test_training_begins_with_what_has_learnt_to_ask(tmp_path):
     assert model.detector.config.labels == ("object",)
     assert not torch.equal(model.detector.class_embed.weight, pretrained.detector.class_embed.weight)
     assert any("heads of patches are taken, too, but for the one that reconstructs" in line for line in said)
+    for change, text in (
+        ({"arch": "detr"}, "arch is detr, but that of .*model is detr-prenorm: leave it out"),
+        ({"size": SizeOptions(queries=12)}, "queries is 12, but that of .*model is 8: leave it out"),
+    ):
+        with pytest.raises(UserError, match=text):
+            start_model(replace(options, **change), said.append)
+    thinned = start_model(replace(options, size=SizeOptions(dropout=0.3)), said.append)
+    assert thinned.detector.config.dropout == 0.3
 
 
 def test_training_and_scoring_on_the_command_line(files):

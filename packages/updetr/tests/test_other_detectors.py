@@ -224,6 +224,11 @@ def test_the_original_initial_weights_and_not_those_of_transformers():
     ("arch", "changes", "error"),
     [
         ("deformable-detr", {"width": 48}, "width is 48; that of deformable-detr is divisible by 32"),
+        (
+            "deformable-detr",
+            {"decoder_layers": 1},
+            r"decoder_layers is 1; deformable-detr has 2 or more: raise size\.decoder_layers",
+        ),
         ("rt-detr", {"dilation": True}, "rt-detr uses several maps and no dilation; leave it out"),
     ],
 )

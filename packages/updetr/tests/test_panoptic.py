@@ -249,6 +249,20 @@ def test_items_have_the_masks_of_all_segments_but_crowds(files):
     np.testing.assert_array_equal(mirrored["segments"].flip(1) > 0, items[0]["segments"] > 0)
 
 
+def test_another_image_is_trained_on_in_the_place_of_one_whose_segments_cannot_be_read(files, tmp_path):
+    data = read_panoptic(files / "truth.json")
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"nothing")
+    broken = data._replace(images=[data.images[0]._replace(path=bad), *data.images[1:]])
+    images = SegmentedImages(broken, scales=(24,), longest=32, flip=0.0, seed=0)
+    for epoch in range(6):
+        held = collate([images[(epoch, 0)]])  # alone in its batch
+        assert {(note.file, note.skipped) for note in held["notes"]} == {(str(bad), True)}
+        assert held["ids"][0] in (2, 3)
+        assert held["counts"] == [4 if held["ids"] == [2] else 3]
+    assert collate([images[(0, 1)]])["notes"] == []
+
+
 def test_queries_that_are_unsure_or_see_nothing_are_left_out():
     logits = torch.tensor([[9.0, 0, 0], [1.0, 0, 0], [0, 0, 9.0], [0, 9.0, 0]])
     sure = sure_queries(logits, 0.85)

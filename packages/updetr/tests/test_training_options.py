@@ -35,6 +35,7 @@ def test_pretraining_refuses(change, text):
         ({"fraction": 0.5, "shots": 3}, "exclude each other"),
         ({"fraction": 1.5}, r"fraction is 1\.5"),
         ({"shots": 0}, "shots is 0"),
+        ({"shots_exact": True}, "give shots, too, or leave it out"),
         ({"crop": 2.0}, "crop is 2"),
         ({"crop_sides": (10, 5)}, "a least side up to the greatest"),
         ({"val_scale": 2000}, "val_scale is 2000 pixels, above longest"),

@@ -370,6 +370,26 @@ def test_boxes_survive_every_format_within_a_hundredth_of_a_pixel(tmp_path):
     assert yaml.safe_load((tmp_path / "data.yaml").read_text())["val"] == "images/val"
 
 
+def test_a_voc_file_whose_writing_breaks_off_is_as_it_was(tmp_path, monkeypatch):
+    rows = BoxRows()
+    rows.add((1, 2, 11, 22), 0, "")
+    image, file = rows.image(picture(tmp_path / "a.png"), 40, 30, 1, []), tmp_path / "new" / "a.xml"
+    write_voc(image, ("cat",), file)
+    before = file.read_bytes()
+    assert before.endswith(b"</annotation>\n")
+
+    def write_half(self, text, **_):
+        with open(self, "w") as stream:
+            stream.write(text[: len(text) // 2])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(OSError, match="no space left"):
+        write_voc(image, ("dog",), file)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == ["a.xml"]
+
+
 def test_results_are_a_coco_list_of_boxes_with_category_ids(tmp_path):
     found = [
         (7, np.array([[1, 2, 11, 22]], np.float32), np.array([0.25], np.float32), np.array([1])),

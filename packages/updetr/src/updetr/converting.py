@@ -6,7 +6,7 @@ from pathlib import Path
 from nonet.errors import UserError
 from updetr.hf_configs import CLASSES, SIZES
 from updetr.loading import build, load_model, put, save_model
-from updetr.model_folders import Source, read_source
+from updetr.model_folders import NOTE, Source, model_folder, read_source
 from updetr.original_weights import convert_original
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt", ".safetensors")
@@ -41,7 +41,7 @@ def convert(
         What was found or assumed, for a reader, name -> text.
 
     Raises:
-        UserError: no such source, or one that is not read.
+        UserError: no such source, one that is not read, or a model folder of ours.
     """
     path = Path(source)
     if path.suffix in _SUFFIXES and not path.is_dir():
@@ -50,6 +50,11 @@ def convert(
         )
         wide = SIZES
     else:
+        if (model_folder(source) / NOTE).is_file():
+            raise UserError(
+                f"{source}: is a model folder of this package already; `updetr export hf --model {source} "
+                f"--out FOLDER` writes one for transformers, `updetr finetune --init {source}` starts from it"
+            )
         given = {"labels": labels, "heads": heads, "patches": patches, "dilation": dilation}
         useless = [name for name, value in given.items() if value is not None]
         if useless:

@@ -48,7 +48,7 @@ def examine(options: "Options") -> Iterator[Finding]:
     )
     seed = ran.get("subset_seed")
     labelled = subset(
-        labelled, fraction=ran.get("fraction"), shots=ran.get("shots"),
+        labelled, fraction=ran.get("fraction"), shots=ran.get("shots"), exact=bool(ran.get("shots_exact")),
         seed=int(ran.get("trainer", {}).get("seed", 0) if seed is None else seed),
     )  # fmt: skip
     detector, sizes = (None, (800, 1333)) if model is None else _load(model)

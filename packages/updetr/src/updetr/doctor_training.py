@@ -8,7 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from updetr.backbones import RESNETS
 from updetr.doctor_data import Finding
+from updetr.train_options import ModelOptions
 
 SHORT, VERY_SHORT = 1500, 300  # steps; after 100 to 600 our small pilots had AP50 of 15 to 24
 LR, BACKBONE_LR = (1e-5, 1e-3), 2e-4
@@ -59,11 +61,14 @@ def metric_findings(metrics: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
 
 def _length(options: Mapping[str, Any], images: int) -> Finding:
-    batch = min(int(options.get("batch", 1)), images)
+    trainer = options.get("trainer", {})
+    batch, accumulate = min(int(options.get("batch", 1)), images), int(trainer.get("accumulate", 1))
     epochs = float(options.get("epochs") or 0)
-    steps = math.ceil(epochs * images / batch) if epochs else int(options.get("trainer", {}).get("steps", 0))
-    passes = steps * batch / images
-    text = f"{steps} steps of {batch}, {passes:.0f} passes over {images} images"
+    batches = -(-images // batch)  # of a pass
+    steps = max(1, round(epochs * batches / accumulate)) if epochs else int(trainer.get("steps", 0))
+    passes = steps * accumulate / batches
+    each = f"{batch}" if accumulate == 1 else f"{accumulate} x {batch}"
+    text = f"{steps} steps of {each}, {passes:.0f} passes over {images} images"
     if steps < VERY_SHORT:
         return Finding(
             "wrong", "length", f"{text}: a detection transformer finds nothing before some hundred steps"
@@ -97,6 +102,9 @@ def _start(options: Mapping[str, Any]) -> Finding:
         return Finding("fine", "start", f"from {options['init']}")
     if options.get("backbone_weights"):
         return Finding("fine", "start", f"a new transformer on {options['backbone_weights']}")
+    backbone = options.get("backbone", ModelOptions().backbone)
+    if backbone not in RESNETS:
+        return Finding("fine", "start", f"a new transformer on {backbone}, which brings its weights")
     return Finding(
         "wrong", "start",
         "a backbone with random weights: give backbone_weights, or init (`updetr backbone` trains one)",

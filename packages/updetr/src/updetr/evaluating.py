@@ -23,7 +23,7 @@ from nonet.report import Page
 from nonet.training.devices import pick_device
 from updetr.detections import Detections, from_outputs
 from updetr.detector import Detector
-from updetr.finetune_data import Batch, EvaluationImages, collate, images_of
+from updetr.finetune_data import EvaluationImages, collate_readable, images_of
 from updetr.labelled_data import read_labelled
 from updetr.loading import load_model
 from updetr.model_folders import read_source
@@ -141,7 +141,9 @@ def detect_all(
     """The detections of each image, and a line for each that could not be read; see `evaluate`."""
     data = EvaluationImages(labelled, scale=scale, longest=longest)
     batches = OrderedBatches(len(data), batch)
-    batches_read = loader(data, StepSampler(batches, steps=batches.steps(0)), _readable, workers=workers)
+    batches_read = loader(
+        data, StepSampler(batches, steps=batches.steps(0)), collate_readable, workers=workers
+    )
     detector.eval().to(device)
     found: list[Detections] = []
     unreadable: list[str] = []
@@ -207,10 +209,3 @@ def add_scores(page: Page, done: Evaluation) -> None:
         [{"number": name, "x 100": value} for name, value in shown.items()], "COCO's and VOC's numbers"
     )
     page.table(done.classes(), "By class, x 100")
-
-
-def _readable(items: list[Batch]) -> Batch:
-    """A batch of those that can be read, which may be none of them."""
-    if all("note" in item for item in items):
-        return {"notes": [item["note"] for item in items]}
-    return collate(items)

@@ -1,7 +1,8 @@
 """Labelled images as a detector is trained and scored on them (ours).
 
-Pixels travel as bytes and are normalised on the device. An image that cannot be read is left out of its batch
-and named there, so that one broken file neither ends a run nor goes unseen.
+Pixels travel as bytes and are normalised on the device. An image that cannot be read is named in its batch;
+in training another takes its place, in scoring it is left out. So one broken file neither ends a run nor goes
+unseen.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from nonet.data.labelled_boxes import LabelledImage, LabelledImages
 from nonet.errors import RunFailed, UserError
 from updetr.batches import Images, Targets, padded
 from updetr.box_transforms import Augmentation, Sample, resized, shares, turned
-from updetr.image_rows import Note
+from updetr.image_rows import ImageRows, Note
 
 # Shapes: B images, H x W pixels with padding, T true boxes over the whole batch, n boxes of an image.
 
@@ -26,10 +27,11 @@ Batch = dict[str, Any]
 MIB = 2**20  # bytes
 
 
-class TrainingImages:
+class TrainingImages(ImageRows[Batch]):
     """Images with their boxes, augmented anew in each epoch; `self[(epoch, index)]` is an item.
 
-    Crowd regions are left out. EXIF orientation is not applied, as boxes are drawn on stored pixels.
+    Where an image cannot be read, another one, drawn for (seed, epoch, index), takes its place. Crowd regions
+    are left out. EXIF orientation is not applied, as boxes are drawn on stored pixels.
 
     Args:
         labelled: the data set.
@@ -39,45 +41,40 @@ class TrainingImages:
     """
 
     def __init__(self, labelled: LabelledImages, augment: Augmentation, *, seed: int, keep: int = 0) -> None:
-        self.labelled, self.augment, self.seed = labelled, augment, seed
-        self.keep = keep
+        super().__init__([image.path for image in labelled.images], seed=seed, orient=False)
+        self.labelled, self.augment = labelled, augment
+        self.room = keep * MIB
         self._bytes = 0
-        self._kept: dict[tuple[int, int], Sample] = {}
+        self._sizes: dict[tuple[int, int], Sample] = {}
 
-    def __len__(self) -> int:
-        return len(self.labelled)
-
-    def __getitem__(self, item: Pair) -> Batch:
-        """One image: `id`, `pixels` (3, h, w) uint8, `boxes` (n, 4), `labels` (n,); or a `note`.
+    def item(self, number: int, row: Pair, key: Pair, notes: list[Note]) -> Batch:
+        """One image: `id`, `pixels` (3, h, w) uint8, `boxes` (n, 4), `labels` (n,), `notes`.
 
         Where nothing is cropped, `key` tells its pixels from those of all other items.
         """
-        epoch, index = item
-        image, random = self.labelled.images[index], generator(self.seed, "augment", epoch, index)
-        key: tuple[int | bool, ...] = ()
-        try:
-            if self.augment.crop:
-                sample = self.augment(open_labelled(image), random)
-            else:
-                scale = self.augment.drawn_scale(random)
-                sized, turns = self._sized(index, scale), self.augment.drawn_turns(random)
-                sample, key = turned(sized, turns), (index, scale, *turns)
-        except UserError as error:
-            return _unusable(image, error)
+        image, random = self.labelled.images[number], generator(self.seed, "augment", *key)
+        same: tuple[int | bool, ...] = ()
+        if self.augment.crop:
+            sample = self.augment(open_labelled(image), random)
+        else:
+            scale = self.augment.drawn_scale(random)
+            sized, turns = self._sized(number, scale), self.augment.drawn_turns(random)
+            sample, same = turned(sized, turns), (number, scale, *turns)
         found = {"boxes": torch.from_numpy(shares(sample)), "labels": torch.from_numpy(sample.labels)}
         pixels = to_uint8(sample.image)
-        return found | {"id": image.id, "pixels": pixels, "size": sample.image.size, "key": key}
+        about = {"id": image.id, "size": sample.image.size, "key": same, "notes": notes}
+        return found | about | {"pixels": pixels}
 
-    def _sized(self, index: int, scale: int) -> Sample:
+    def _sized(self, number: int, scale: int) -> Sample:
         """The image at a scale; kept while there is room."""
-        if (index, scale) in self._kept:
-            return self._kept[index, scale]
-        sample = resized(open_labelled(self.labelled.images[index]), scale, self.augment.longest)
+        if (number, scale) in self._sizes:
+            return self._sizes[number, scale]
+        sample = resized(open_labelled(self.labelled.images[number]), scale, self.augment.longest)
         width, height = sample.image.size
         worker = get_worker_info()  # each process that loads has a share of the room
-        if self._bytes + 3 * width * height <= self.keep * MIB // (worker.num_workers if worker else 1):
+        if self._bytes + 3 * width * height <= self.room // (worker.num_workers if worker else 1):
             self._bytes += 3 * width * height
-            self._kept[index, scale] = sample
+            self._sizes[number, scale] = sample
         return sample
 
 
@@ -97,12 +94,15 @@ class EvaluationImages:
         return len(self.labelled)
 
     def __getitem__(self, item: Pair) -> Batch:
-        """One image, as in `TrainingImages`; `size` is that of the stored one, (width, height)."""
+        """One image, as in `TrainingImages`; `size` is that of the stored one, (width, height).
+
+        One that cannot be read is a `note` and nothing else.
+        """
         image = self.labelled.images[item[1]]
         try:
             sample = resized(open_labelled(image), self.scale, self.longest)
         except UserError as error:
-            return _unusable(image, error)
+            return {"note": Note(str(image.path), str(error).removeprefix(f"{image.path}: "), True)}
         found = {"boxes": torch.from_numpy(shares(sample)), "labels": torch.from_numpy(sample.labels)}
         size = (image.width, image.height)
         key = (item[1], self.scale)
@@ -125,10 +125,6 @@ def open_labelled(image: LabelledImage) -> Sample:
     return Sample(picture, image.boxes[single], image.labels[single])
 
 
-def _unusable(image: LabelledImage, error: UserError) -> Batch:
-    return {"note": Note(str(image.path), str(error).removeprefix(f"{image.path}: "), True)}
-
-
 def collate(items: Sequence[Batch]) -> Batch:
     """A batch of the items that could be read.
 
@@ -141,8 +137,8 @@ def collate(items: Sequence[Batch]) -> Batch:
     Raises:
         RunFailed: none could be read.
     """
-    notes = [item["note"] for item in items if "note" in item]
     good = [item for item in items if "note" not in item]
+    notes = [note for item in items for note in item.get("notes", [item["note"]] if "note" in item else [])]
     if not good:
         first = f"{notes[0].file}: {notes[0].text}"
         raise RunFailed(f"no image of a batch of {len(items)} can be read; the first: {first}")
@@ -158,6 +154,13 @@ def collate(items: Sequence[Batch]) -> Batch:
         "keys": [item.get("key", ()) for item in good],
         "notes": notes,
     }
+
+
+def collate_readable(items: Sequence[Batch]) -> Batch:
+    """As `collate`; a batch of which no image could be read has its `notes` alone."""
+    if all("note" in item for item in items):
+        return {"notes": [item["note"] for item in items]}
+    return collate(items)
 
 
 def images_of(batch: Batch) -> Images:

@@ -22,7 +22,7 @@ from updetr.detections import Detections
 from updetr.detector import Detector, parameter_count
 from updetr.evaluating import Evaluation, add_scores, evaluate
 from updetr.file_notes import FileNotes
-from updetr.finetune_data import EvaluationImages, TrainingImages, collate, crowded
+from updetr.finetune_data import Batch, EvaluationImages, TrainingImages, collate, collate_readable, crowded
 from updetr.labelled_data import overlap, read_labelled
 from updetr.loading import load_into, new_detector, save_model
 from updetr.low_data import subset
@@ -74,7 +74,7 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
     if not trainer.validate_every and val is not None:
         every = round(options.validate_epochs * batches.steps(0) / trainer.accumulate)
         trainer = replace(trainer, validate_every=min(every, trainer.steps))
-    module = FinetuneModule(
+    module = ReadableModule(
         detector, set_loss(detector, options.loss), options.rates, steps=trainer.steps, ema=options.ema,
         judge=None if val is None else ApJudge(val), keep=options.keep_features,
     )  # fmt: skip
@@ -95,16 +95,26 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
             "backbone_lr": options.rates.backbone_lr, "queries": detector.config.queries,
             "keep_features": bool(options.keep_features),
         }  # fmt: skip
+        files = FileNotes(run, len(train), 0 if val is None else len(val))
         last = fit(
             module, step_data(options, train, val, batches, trainer), run, trainer, state=state,
-            monitor=None if val is None else "val/AP", callbacks=[FileNotes(run, len(train))],
+            monitor=None if val is None else "val/AP", callbacks=[files],
         )  # fmt: skip
         if run.writes:
             detector.to("cpu").load_state_dict(
                 read_weights(last, prefix="model." if options.ema is None else "average.")
             )
-            _finish(options, run, detector, train, val, overwrite=resumed is not None)
+            _finish(options, run, detector, train, val, files, overwrite=resumed is not None)
     return run.folder
+
+
+class ReadableModule(FinetuneModule):
+    """Passes over batches of validation of which no image can be read."""
+
+    def validation_step(self, batch: Batch, number: int) -> None:
+        """The loss and the detections of a batch."""
+        if "pixels" in batch:
+            super().validation_step(batch, number)
 
 
 class ApJudge:
@@ -146,7 +156,9 @@ def read_sides(options: "Options", say: Say) -> tuple[LabelledImages, LabelledIm
                 "scores will be too good"
             )
     seed = options.trainer.seed if options.subset_seed is None else options.subset_seed
-    part = subset(train, fraction=options.fraction, shots=options.shots, seed=seed)
+    part = subset(
+        train, fraction=options.fraction, shots=options.shots, exact=options.shots_exact, seed=seed
+    )  # fmt: skip
     lacking = [
         name for name, count in zip(part.names, part.boxes_a_class(), strict=True) if not count
     ]  # fmt: skip
@@ -207,13 +219,14 @@ def step_data(
         held = (images, OrderedBatches(len(val), options.batch))
     return StepData(
         TrainingImages(train, augment, seed=trainer.seed, keep=options.keep_images), batches, collate, *held,
-        workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
+        val_collate=collate_readable, workers=trainer.workers, steps=trainer.steps,
+        accumulate=trainer.accumulate,
     )  # fmt: skip
 
 
 def _finish(
-    options: "Options", run: Run, detector: Detector, train: LabelledImages, val: LabelledImages | None, *,
-    overwrite: bool,
+    options: "Options", run: Run, detector: Detector, train: LabelledImages, val: LabelledImages | None,
+    files: FileNotes, *, overwrite: bool,
 ) -> None:  # fmt: skip
     """Score the weights that were kept, save the model, draw the page."""
     sizes = (options.scored_scale, options.longest)
@@ -223,7 +236,9 @@ def _finish(
             detector, val, scale=sizes[0], longest=sizes[1], batch=options.batch,
             device=choose_accelerator(options.trainer),
         )  # fmt: skip
-        write_json(run.folder / SCORES, {"scores": done.scores(), "classes": done.classes()})
+        files.scored(done.unreadable)
+        record = {"scores": done.scores(), "classes": done.classes(), "unreadable": done.unreadable}
+        write_json(run.folder / SCORES, record)
         facts["scores"] = done.scores()
         add_scores(page, done)
         run.say("validation:\n" + done.text())

@@ -21,11 +21,16 @@ def deformable_config(config: DetectorConfig, backbone: Backbone) -> DeformableD
     """The config of `DeformableDetrForObjectDetection`: four levels, one stage, no box refinement.
 
     Raises:
-        UserError: a width or dilation that it cannot have.
+        UserError: a width, a dilation or a number of decoder layers that it cannot have.
     """
     _refuse_dilation(config)
     if config.width % NORM_GROUPS:
         raise UserError(f"width is {config.width}; that of deformable-detr is divisible by {NORM_GROUPS}")
+    if config.decoder_layers < 2:  # transformers ties the heads of the second layer and up to the first one's
+        raise UserError(
+            f"decoder_layers is {config.decoder_layers}; deformable-detr has 2 or more: raise "
+            "size.decoder_layers"
+        )
     return DeformableDetrConfig(
         backbone_config=_backbone_config(config, backbone),
         d_model=config.width,

@@ -12,9 +12,21 @@ from nonet.errors import UserError
 
 
 def subset(
-    data: LabelledImages, *, fraction: float | None = None, shots: int | None = None, seed: int = 0
+    data: LabelledImages,
+    *,
+    fraction: float | None = None,
+    shots: int | None = None,
+    exact: bool = False,
+    seed: int = 0,
 ) -> LabelledImages:
-    """A part of the data set, or all of it where neither is given.
+    """A part of the data set, or all of it where neither a fraction nor shots are given.
+
+    Args:
+        data: the data set.
+        fraction: see `fraction_of`.
+        shots: see `shots_of`, as is `exact`.
+        exact: without shots it means nothing.
+        seed: of the draw.
 
     Raises:
         UserError: both are given, or what `fraction_of` and `shots_of` refuse.
@@ -23,7 +35,7 @@ def subset(
         raise UserError("give a fraction or shots, not both")
     if fraction is not None:
         return fraction_of(data, fraction, seed)
-    return data if shots is None else shots_of(data, shots, seed)
+    return data if shots is None else shots_of(data, shots, seed, exact=exact)
 
 
 def fraction_of(data: LabelledImages, share: float, seed: int) -> LabelledImages:

@@ -106,32 +106,38 @@ class OneShotImages(TrainingImages):
         super().__init__(labelled, augment, seed=seed, keep=keep)
         self.crops, self.patch_size = crops, patch_size
 
-    def __getitem__(self, item: Pair) -> Batch:
+    def item(self, number: int, row: Pair, key: Pair, notes: list[Note]) -> Batch:
         """As in `TrainingImages`, its labels all 0; besides `patch` (3, P, P) uint8 and its `name`."""
-        found = super().__getitem__(item)
-        if "note" in found:
-            return found
-        epoch, index = item
-        random = generator(self.seed, "one-shot", epoch, index)
+        found = super().item(number, row, key, notes)
+        random = generator(self.seed, "one-shot", *key)
         there = found["labels"].unique().tolist()
         shown = [label for label in there if self.crops.of_class[label]]
         label = int(random.choice(shown))
-        choices = self.crops.others(label, index)
-        crop = choices[int(random.integers(len(choices)))]
-        path = self.labelled.images[crop.image].path
-        try:
-            patch = self.crops.pixels(crop, self.patch_size)
-        except UserError as error:
-            return {"note": Note(str(path), str(error).removeprefix(f"{path}: "), True)}
+        crop, patch = self._shown(self.crops.others(label, number), random, notes)
         chosen = found["labels"] == label
         own = {"boxes": found["boxes"][chosen], "labels": torch.zeros_like(found["labels"][chosen])}
         return found | own | {"patch": patch, "name": self.crops.name(crop)}
+
+    def _shown(
+        self, choices: list[Crop], random: np.random.Generator, notes: list[Note]
+    ) -> tuple[Crop, Tensor]:
+        """One of the crops, and its pixels; those of images that cannot be read are noted and passed over."""
+        while True:
+            crop = choices[int(random.integers(len(choices)))]
+            try:
+                return crop, self.crops.pixels(crop, self.patch_size)
+            except UserError as error:
+                path = self.labelled.images[crop.image].path
+                choices = [other for other in choices if other.image != crop.image]
+                if not choices:
+                    raise
+                notes.append(Note(str(path), str(error).removeprefix(f"{path}: "), True))
 
 
 def collate(items: Sequence[Batch]) -> Batch:
     """As in fine-tuning, and `patches` (B, 3, P, P) uint8."""
     batch = finetune_data.collate(items)
-    return batch | {"patches": torch.stack([item["patch"] for item in items if "patch" in item])}
+    return batch | {"patches": torch.stack([item["patch"] for item in items])}
 
 
 def patches_of(batch: Batch) -> Tensor:

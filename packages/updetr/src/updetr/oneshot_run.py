@@ -30,7 +30,7 @@ from updetr.model_folders import read_source
 from updetr.module import SetModule
 from updetr.oneshot_data import OneShotImages, collate, crops_of, only_classes, patches_of, seen_and_unseen
 from updetr.query_patches import PatchDetector
-from updetr.training import Say, fit, length, set_loss, start_backbone, suitable
+from updetr.training import Say, config_of, fit, length, set_loss, start_backbone, suitable
 
 if TYPE_CHECKING:
     from updetr.commands.oneshot import Options
@@ -123,7 +123,8 @@ def start_model(options: "Options", say: Say) -> PatchDetector:
         model = PatchDetector(new_detector(options.config(**own)))  # type: ignore[arg-type]
     else:
         source = read_source(options.init)
-        model = PatchDetector(new_detector(replace(source.config, **own), source.backbone))  # type: ignore[arg-type]
+        config = config_of(options, source.config, options.init)
+        model = PatchDetector(new_detector(replace(config, **own), source.backbone))  # type: ignore[arg-type]
         load_into(model, options.init, say=say)
     if model.detector.sigmoid:
         model.detector.freeze_choice()

@@ -1,7 +1,8 @@
 """Images and their segments as a mask head is trained on them (ours).
 
 The segments of an image travel as one map of numbers, and become masks where the loss is computed. Crowds
-are left out. Segments that have no pixel left at the size of the training image are dropped.
+are left out. Segments that have no pixel left at the size of the training image are dropped. Where an image
+or its segments cannot be read, another one takes its place.
 """
 
 from collections.abc import Sequence
@@ -12,17 +13,17 @@ from torch import Tensor
 
 from nonet.data.batching import Pair, generator
 from nonet.data.images import fitted, open_image, to_uint8
-from nonet.errors import RunFailed, UserError
+from nonet.errors import UserError
 from nonet.metrics.panoptic import SegmentMap
 from updetr.batches import padded
 from updetr.finetune_data import Batch
-from updetr.image_rows import Note
+from updetr.image_rows import ImageRows, Note
 from updetr.panoptic_files import PanopticData, boxes_of
 
 # Shapes: B images, H x W pixels with padding, T segments over the whole batch.
 
 
-class SegmentedImages:
+class SegmentedImages(ImageRows[Batch]):
     """`self[(epoch, index)]` is an image and its segments, at a scale drawn anew in each epoch.
 
     Args:
@@ -36,33 +37,28 @@ class SegmentedImages:
     def __init__(
         self, data: PanopticData, *, scales: Sequence[int], longest: int, flip: float, seed: int
     ) -> None:
-        self.data, self.scales, self.longest, self.flip, self.seed = data, scales, longest, flip, seed
+        super().__init__([image.path for image in data.images], seed=seed, orient=False)
+        self.data, self.scales, self.longest, self.flip = data, scales, longest, flip
 
-    def __len__(self) -> int:
-        return len(self.data.images)
-
-    def __getitem__(self, item: Pair) -> Batch:
+    def item(self, number: int, row: Pair, key: Pair, notes: list[Note]) -> Batch:
         """`id`, `pixels` (3, h, w) uint8, `segments` (h, w) int16: 1 + the place of its segment, 0 for none;
-        `boxes` (n, 4) float32 cxcywh in 0..1 and `labels` (n,); or a `note`."""
+        `boxes` (n, 4) float32 cxcywh in 0..1 and `labels` (n,); `notes`."""
         from PIL import Image
         from PIL.Image import Resampling, Transpose
 
-        image = self.data.images[item[1]]
-        random = generator(self.seed, "panoptic", *item)
-        try:
-            picture = open_image(image.path, orient=False)
-            segments = image.segments()
-            if picture.size != (image.width, image.height):
-                raise UserError(
-                    f"{image.path}: {picture.size[0]} x {picture.size[1]} pixels, and its segments are of "
-                    f"{image.width} x {image.height}"
-                )
-        except UserError as error:
-            return {"note": Note(str(image.path), str(error).removeprefix(f"{image.path}: "), True)}
-        kept = [number for number in segments.categories if number not in segments.crowd]
+        image = self.data.images[number]
+        random = generator(self.seed, "panoptic", *key)
+        picture = open_image(image.path, orient=False)
+        segments = image.segments()
+        if picture.size != (image.width, image.height):
+            raise UserError(
+                f"{image.path}: {picture.size[0]} x {picture.size[1]} pixels, and its segments are of "
+                f"{image.width} x {image.height}"
+            )
+        kept = [segment for segment in segments.categories if segment not in segments.crowd]
         places = np.zeros(segments.ids.shape, np.int32)
-        for place, number in enumerate(kept, 1):
-            places[segments.ids == number] = place
+        for place, segment in enumerate(kept, 1):
+            places[segments.ids == segment] = place
         picture = fitted(picture, int(random.choice(list(self.scales))), self.longest)
         # Pillow keeps every 32-bit number where the nearest pixel is taken.
         small = np.asarray(Image.fromarray(places).resize(picture.size, Resampling.NEAREST))
@@ -80,38 +76,31 @@ class SegmentedImages:
             "segments": torch.from_numpy(small.copy()),
             "boxes": _shares(list(edges.values()), picture.size),
             "labels": torch.tensor(labels, dtype=torch.int64),
+            "notes": notes,
         }
 
 
 def collate(items: Sequence[Batch]) -> Batch:
-    """A batch of the items that could be read, padded at the right and the bottom.
+    """A batch, padded at the right and the bottom.
 
     Returns:
         `pixels` (B, 3, H, W) uint8, `mask` (B, H, W) bool, `segments` (B, H, W) int16, `boxes` (T, 4) and
         `labels` (T,) of all images, `counts` of each, `ids`, and `notes` of those that could not be read.
-
-    Raises:
-        RunFailed: none could be read.
     """
-    notes = [item["note"] for item in items if "note" in item]
-    good = [item for item in items if "note" not in item]
-    if not good:
-        first = f"{notes[0].file}: {notes[0].text}"
-        raise RunFailed(f"no image of a batch of {len(items)} can be read; the first: {first}")
-    pixels, mask = padded([item["pixels"] for item in good])
+    pixels, mask = padded([item["pixels"] for item in items])
     segments = torch.zeros(mask.shape, dtype=torch.int16)
-    for row, item in enumerate(good):
+    for row, item in enumerate(items):
         height, width = item["segments"].shape
         segments[row, :height, :width] = item["segments"]
     return {
         "pixels": pixels,
         "mask": mask,
         "segments": segments,
-        "boxes": torch.cat([item["boxes"] for item in good]),
-        "labels": torch.cat([item["labels"] for item in good]),
-        "counts": [len(item["labels"]) for item in good],
-        "ids": [item["id"] for item in good],
-        "notes": notes,
+        "boxes": torch.cat([item["boxes"] for item in items]),
+        "labels": torch.cat([item["labels"] for item in items]),
+        "counts": [len(item["labels"]) for item in items],
+        "ids": [item["id"] for item in items],
+        "notes": [note for item in items for note in item["notes"]],
     }
 
 

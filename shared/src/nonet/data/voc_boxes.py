@@ -15,6 +15,7 @@ from nonet.data.image_index import ImageIndex, stem
 from nonet.data.images import image_size
 from nonet.data.labelled_boxes import BoxRows, LabelledImage, LabelledImages, listed
 from nonet.errors import UserError
+from nonet.files import write_text
 
 VOC_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -148,8 +149,7 @@ def write_voc(image: LabelledImage, names: tuple[str, ...], file: Path, *, offse
         for name, side in zip(_SIDES, sides, strict=True):
             _say(box, name, f"{side:.2f}".rstrip("0").rstrip("."))
     ElementTree.indent(page, "\t")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(ElementTree.tostring(page, encoding="unicode") + "\n", encoding="utf-8", newline="\n")
+    write_text(file, ElementTree.tostring(page, encoding="unicode") + "\n")
 
 
 def _layout(root: Path, split: str | None) -> _Layout:

@@ -16,14 +16,18 @@ class Options(ModelOptions, LengthOptions):
     val: str | None = None
     """labelled images to validate on, likewise; none: nothing is validated, the last weights are kept"""
     init: str | None = None
-    """model to start from: a pre-trained or fine-tuned one of ours, or a detector of transformers; none: a
-    new one"""
+    """model to start from: a pre-trained or fine-tuned one of ours, or hf:NAME, a detector of transformers by
+    its folder or hub name, such as hf:facebook/detr-resnet-50; none: a new one"""
     resize_queries: bool = False
     """take size.queries queries where `init` has another number: cut them off, or repeat them"""
     fraction: float | None = None
     """train on this share of the images alone, in (0, 1]"""
     shots: int | None = None
-    """train on so many boxes of each class alone"""
+    """train on random images until each class has so many boxes; images keep all their boxes, so that common
+    classes have more"""
+    shots_exact: bool = False
+    """with shots: on exactly so many boxes of each class; the other boxes of these images are taken out and
+    count as background, as in the few-shot protocol of TFA"""
     subset_seed: int | None = None
     """which images a subset has; none: the seed of the run, so that several seeds have several subsets"""
     seeds: int = 1
@@ -73,6 +77,8 @@ class Options(ModelOptions, LengthOptions):
         check_sides(self.scales, self.longest)
         if self.fraction is not None and self.shots is not None:
             raise UserError("fraction and shots exclude each other: give one")
+        if self.shots_exact and self.shots is None:
+            raise UserError("shots_exact says what shots take: give shots, too, or leave it out")
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise UserError(f"fraction is {self.fraction:g}; it lies in (0, 1]")
         for name in ("shots", "val_scale", "seeds"):
