@@ -166,6 +166,11 @@ def test_an_interrupted_pretraining_goes_on_bit_for_bit(work, tmp_path, monkeypa
         ends_at(3, PretrainModule, patch)
         assert call_cli("updetr", *words, "--out", tmp_path / "run").returncode == 130
     assert not (tmp_path / "run" / "model").exists()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    refused = call_cli("updetr", *words, "--match", "group", "--resume", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "match is group here but global in the checkpoint" in refused.stderr
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     again = call_cli("updetr", *words, "--resume", tmp_path / "run")
     assert again.returncode == 0, again.stderr
     assert numbers(tmp_path / "run") == numbers(folder / "pre")

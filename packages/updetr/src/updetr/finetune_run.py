@@ -29,7 +29,7 @@ from updetr.low_data import subset
 from updetr.model_folders import read_source
 from updetr.module import FinetuneModule
 from updetr.seed_summary import finetune_seeds
-from updetr.training import Say, config_of, fit, length, set_loss, start_backbone, suitable
+from updetr.training import Say, config_of, fit, length, open_run, set_loss, start_backbone, suitable
 
 if TYPE_CHECKING:
     from updetr.commands.finetune import Options
@@ -78,23 +78,18 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
         detector, set_loss(detector, options.loss), options.rates, steps=trainer.steps, ema=options.ema,
         judge=None if val is None else ApJudge(val), keep=options.keep_features,
     )  # fmt: skip
-    run = (
-        Run.resume(resumed, options)
-        if resumed
-        else Run.create("updetr", "finetune", options, seed=trainer.seed, folder=options.out)
-    )
-    with run:
+    state = {
+        "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr,
+        "backbone_lr": options.rates.backbone_lr, "queries": detector.config.queries,
+        "keep_features": bool(options.keep_features),
+    }  # fmt: skip
+    with open_run("finetune", options, resumed=resumed, seed=trainer.seed, state=state) as run:
         for note in notes:
             run.say(note)
         run.say(
             f"{len(train):,} images, {int(train.boxes_a_class().sum()):,} boxes of {len(train.names)} "
             f"classes; {trainer.steps:,} steps; {parameter_count(detector, trainable=True):,} weights learn"
         )
-        state = {
-            "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr,
-            "backbone_lr": options.rates.backbone_lr, "queries": detector.config.queries,
-            "keep_features": bool(options.keep_features),
-        }  # fmt: skip
         files = FileNotes(run, len(train), 0 if val is None else len(val))
         last = fit(
             module, step_data(options, train, val, batches, trainer), run, trainer, state=state,

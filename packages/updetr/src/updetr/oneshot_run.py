@@ -16,7 +16,7 @@ from nonet.data.labelled_boxes import listed
 from nonet.errors import UserError
 from nonet.options import dump
 from nonet.report.run_page import run_page
-from nonet.runs import Run, folder_of
+from nonet.runs import folder_of
 from nonet.training.checkpoints import read_weights
 from nonet.training.data import StepData
 from nonet.training.seeds import seed_all
@@ -30,7 +30,7 @@ from updetr.model_folders import read_source
 from updetr.module import SetModule
 from updetr.oneshot_data import OneShotImages, collate, crops_of, only_classes, patches_of, seen_and_unseen
 from updetr.query_patches import PatchDetector
-from updetr.training import Say, config_of, fit, length, set_loss, start_backbone, suitable
+from updetr.training import Say, config_of, fit, length, open_run, set_loss, start_backbone, suitable
 
 if TYPE_CHECKING:
     from updetr.commands.oneshot import Options
@@ -69,16 +69,15 @@ def train_oneshot(options: "Options") -> Path:
     seed_all(options.trainer.seed)
     model = start_model(options, notes.append)
     trainer = suitable(options.trainer, notes.append)
-    run = (
-        Run.resume(resumed, options)
-        if resumed
-        else Run.create("updetr", "oneshot train", options, seed=trainer.seed, folder=options.out)
-    )
-    with run:
+    batches = RandomBatches(len(train), min(options.batch, len(train)), trainer.seed)
+    trainer = length(trainer, options.epochs, batches)
+    state = {
+        "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr,
+        "backbone_lr": options.rates.backbone_lr, "unseen": list(unseen),
+    }  # fmt: skip
+    with open_run("oneshot train", options, resumed=resumed, seed=trainer.seed, state=state) as run:
         for note in notes:
             run.say(note)
-        batches = RandomBatches(len(train), min(options.batch, len(train)), trainer.seed)
-        trainer = length(trainer, options.epochs, batches)
         run.say(
             f"{len(train):,} images, {sum(map(len, crops.of_class)):,} crops of {len(seen)} classes; "
             f"never seen: {listed(unseen) or 'none'}; {trainer.steps:,} steps; "
@@ -95,10 +94,6 @@ def train_oneshot(options: "Options") -> Path:
         module = OneShotModule(
             model, set_loss(model.detector, options.loss), options.rates, steps=trainer.steps, ema=options.ema
         )
-        state = {
-            "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr,
-            "backbone_lr": options.rates.backbone_lr, "unseen": list(unseen),
-        }  # fmt: skip
         last = fit(module, data, run, trainer, state=state, callbacks=[FileNotes(run, len(train))])
         if run.writes:
             prefix = "model." if options.ema is None else "average."

@@ -14,7 +14,7 @@ from nonet.data.batching import RandomBatches
 from nonet.errors import UserError
 from nonet.options import dump
 from nonet.report.run_page import run_page
-from nonet.runs import Run, folder_of
+from nonet.runs import folder_of
 from nonet.training.checkpoints import read_weights
 from nonet.training.data import StepData
 from nonet.training.seeds import seed_all
@@ -32,7 +32,7 @@ from updetr.module import SetModule
 from updetr.panoptic_data import SegmentedImages, collate, masks_of
 from updetr.panoptic_files import PanopticData, read_panoptic
 from updetr.query_patches import PatchDetector
-from updetr.training import fit, length, suitable
+from updetr.training import fit, length, open_run, suitable
 
 if TYPE_CHECKING:
     from updetr.commands.panoptic import Options
@@ -74,19 +74,15 @@ def train_masks(options: "Options") -> Path:
     seed_all(options.trainer.seed)
     model = Segmenter(finetuned(options.model))
     trainer = suitable(options.trainer, notes.append)
-    run = (
-        Run.resume(resumed, options)
-        if resumed
-        else Run.create("updetr", "panoptic train", options, seed=trainer.seed, folder=options.out)
+    images = SegmentedImages(
+        data, scales=options.scales, longest=options.longest, flip=options.flip, seed=trainer.seed
     )
-    with run:
+    batches = RandomBatches(len(images), min(options.batch, len(images)), trainer.seed)
+    trainer = length(trainer, options.epochs, batches)
+    state = {"batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr}
+    with open_run("panoptic train", options, resumed=resumed, seed=trainer.seed, state=state) as run:
         for note in notes:
             run.say(note)
-        images = SegmentedImages(
-            data, scales=options.scales, longest=options.longest, flip=options.flip, seed=trainer.seed
-        )
-        batches = RandomBatches(len(images), min(options.batch, len(images)), trainer.seed)
-        trainer = length(trainer, options.epochs, batches)
         run.say(
             f"{len(images):,} images of {sum(data.things)} things and {len(data.things) - sum(data.things)} "
             f"kinds of stuff; {trainer.steps:,} steps; {parameter_count(model.head):,} weights learn"
@@ -96,7 +92,6 @@ def train_masks(options: "Options") -> Path:
             accumulate=trainer.accumulate,
         )  # fmt: skip
         module = MaskModule(model, options.rates, steps=trainer.steps)
-        state = {"batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr}
         last = fit(module, step_data, run, trainer, state=state, callbacks=[FileNotes(run, len(images))])
         if run.writes:
             model.to("cpu").load_state_dict(read_weights(last, prefix="model."))

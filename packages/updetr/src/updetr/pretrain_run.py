@@ -22,7 +22,17 @@ from updetr.model_folders import read_source
 from updetr.pretext_files import build_pretext
 from updetr.pretrain_module import PretrainModule
 from updetr.query_patches import PatchDetector
-from updetr.training import Say, config_of, fit, held_out, length, set_loss, start_backbone, suitable
+from updetr.training import (
+    Say,
+    config_of,
+    fit,
+    held_out,
+    length,
+    open_run,
+    set_loss,
+    start_backbone,
+    suitable,
+)
 
 if TYPE_CHECKING:
     from updetr.commands.pretrain import Options
@@ -60,12 +70,11 @@ def pretrain(options: "Options") -> Path:
         model.detector, options.loss, group=model.detector.config.group, match=options.match,
         features=options.loss.features if reconstructs(options) else 0.0,
     )  # fmt: skip
-    run = (
-        Run.resume(resumed, options)
-        if resumed
-        else Run.create("updetr", "pretrain", options, seed=trainer.seed, folder=options.out)
-    )
-    with run:
+    state: dict[str, Any] = {
+        "batch": options.batch, "lr": options.rates.lr, "match": options.match,
+        "num_patches": options.num_patches, "patch_size": options.patch_size,
+    }  # fmt: skip
+    with open_run("pretrain", options, resumed=resumed, seed=trainer.seed, state=state) as run:
         for note in notes:
             run.say(note)
         if data is None:
@@ -98,10 +107,7 @@ def pretrain(options: "Options") -> Path:
             data.subset(train), batches, data.collate, *held,
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
-        state = {
-            "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr, "match": options.match,
-            "num_patches": options.num_patches, "patch_size": options.patch_size,
-        }  # fmt: skip
+        state |= {"steps": trainer.steps}
         last = fit(module, step_data, run, trainer, state=state, callbacks=[FileNotes(run, len(data))])
         if run.writes:
             _finish(options, run, module, last, len(train), resumed is not None)

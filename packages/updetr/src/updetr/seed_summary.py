@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from nonet.files import write_json
 from nonet.report import Page
-from nonet.runs import Run
 from nonet.training.hub import MANIFEST
-from updetr.training import mean_and_deviation
+from updetr.training import mean_and_deviation, open_run
 
 if TYPE_CHECKING:
     from updetr.commands.finetune import Options
@@ -36,12 +35,7 @@ def finetune_seeds(
     Returns:
         The folder above the runs.
     """
-    parent = (
-        Run.resume(resumed, options)
-        if resumed
-        else Run.create("updetr", "finetune", options, seed=options.trainer.seed, folder=options.out)
-    )
-    with parent:
+    with open_run("finetune", options, resumed=resumed, seed=options.trainer.seed, state={}) as parent:
         found: dict[int, dict[str, Any]] = {}
         for seed in range(options.trainer.seed, options.trainer.seed + options.seeds):
             folder = parent.folder / f"seed-{seed}"

@@ -29,7 +29,7 @@ from updetr.backbone_weights import load_backbone_weights
 from updetr.backbones import build_backbone
 from updetr.file_notes import FileNotes
 from updetr.pretext_files import usable_images
-from updetr.training import fit, held_out, length, suitable
+from updetr.training import fit, held_out, length, open_run, suitable
 from updetr.view_contrast import Views, contrast
 from updetr.view_data import LEAST_SIDE, ViewData, views_of
 
@@ -126,12 +126,11 @@ def train_backbone(options: "Options") -> Path:
         Views(backbone), options.optimizer, steps=trainer.steps, size=options.size,
         temperature=options.temperature,
     )  # fmt: skip
-    run = (
-        Run.resume(resumed, options)
-        if resumed
-        else Run.create("updetr", "backbone", options, seed=trainer.seed, folder=options.out)
-    )
-    with run:
+    state = {
+        "backbone": options.backbone, "batch": options.batch, "size": options.size,
+        "temperature": options.temperature, "lr": options.optimizer.lr, "steps": trainer.steps,
+    }  # fmt: skip
+    with open_run("backbone", options, resumed=resumed, seed=trainer.seed, state=state) as run:
         for note in notes:
             run.say(note)
         run.say(f"{len(train):,} images, {len(kept)} to validate on; {trainer.steps:,} steps")
@@ -142,10 +141,6 @@ def train_backbone(options: "Options") -> Path:
             data.subset(train), batches, data.collate, *held,
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
-        state = {
-            "backbone": options.backbone, "batch": options.batch, "size": options.size,
-            "temperature": options.temperature, "lr": options.optimizer.lr, "steps": trainer.steps,
-        }  # fmt: skip
         last = fit(module, step_data, run, trainer, state=state, callbacks=[FileNotes(run, len(data))])
         if run.writes:
             _finish(options, run, last, len(train))

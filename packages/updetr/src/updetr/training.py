@@ -15,7 +15,7 @@ from nonet.data.batching import Batches, generator
 from nonet.errors import RunFailed, UserError
 from nonet.runs import Run
 from nonet.training.callbacks import last_good
-from nonet.training.checkpoints import StateOfRun
+from nonet.training.checkpoints import StateOfRun, refuse_other_run
 from nonet.training.data import StepData
 from nonet.training.options import TrainerOptions
 from nonet.training.trainer import build_trainer
@@ -50,6 +50,27 @@ def suitable(trainer: TrainerOptions, say: Say) -> TrainerOptions:
         return trainer
     say("precision is bf16, which this processor computes several times slower than fp32: fp32 is taken")
     return replace(trainer, precision="fp32")
+
+
+def open_run(
+    verb: str, options: Any, *, resumed: Path | None, seed: int, state: Mapping[str, Any]
+) -> Run:  # fmt: skip
+    """A new run, or one to go on with.
+
+    Args:
+        verb: what is done.
+        options: of the verb; `out` is the new run's folder, or None.
+        resumed: the run to go on with.
+        seed: for the record.
+        state: what is known by now of what a checkpoint must share with this call.
+
+    Raises:
+        UserError: the run had other settings, of which nothing is left in it; or the new folder is not empty.
+    """
+    refuse_other_run(resumed, state)
+    if resumed is not None:
+        return Run.resume(resumed, options)
+    return Run.create("updetr", verb, options, seed=seed, folder=options.out)
 
 
 def held_out(count: int, size: int, seed: int) -> tuple[list[int], list[int]]:
