@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 
 sys.path.insert(0, str(Path(__file__).parent / "support_updetr"))
 from small_detectors import answers, batch, same, shake, small
@@ -25,6 +26,7 @@ from updetr.loading import new_detector, save_model
 from updetr.query_patches import PatchDetector
 
 SHUT_OUT = ("torchvision", "timm", "cv2", "torchmetrics")
+transformers.TableTransformerForObjectDetection  # noqa: B018 - it looks for torchvision itself, and only once
 
 
 @contextlib.contextmanager
