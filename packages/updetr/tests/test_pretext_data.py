@@ -217,6 +217,19 @@ def test_over_half_of_unusable_images_end_a_run(tmp_path):
         skipped.add([Note("d", "broken", True)])
 
 
+def test_what_was_left_out_before_counts_too(tmp_path, images):
+    for number, path in enumerate(images):
+        (tmp_path / f"{number}.png").write_bytes(path.read_bytes())
+    Image.new("RGB", (6, 6)).save(tmp_path / "small.png")
+    data = build_pretext(PretextOptions(images=tmp_path), seed=0, say=lambda _: None)
+    assert (len(data), data.left_out) == (6, 1)
+    assert data.subset([0, 1]).left_out == 1
+    skipped = SkippedImages(7, lambda _: None, before=1)
+    skipped.add([Note("a", "broken", True), Note("b", "broken", True)])
+    with pytest.raises(RunFailed, match=r"4 of 7 images cannot be used, such as a: broken"):
+        skipped.add([Note("c", "broken", True)])
+
+
 def test_only_the_first_few_files_are_named_one_by_one():
     said = []
     SkippedImages(100, said.append).add([Note(str(number), "broken", True) for number in range(20)])

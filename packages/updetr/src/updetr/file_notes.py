@@ -22,11 +22,12 @@ class FileNotes(L.Callback):  # type: ignore[misc]
         total: images of the data set.
         held: images that are validated on, where these are a data set of their own; None: they are a part of
             the one that is trained on.
+        before: files that were left out already, beside `total`.
     """
 
-    def __init__(self, run: Run, total: int, held: int | None = None) -> None:
+    def __init__(self, run: Run, total: int, held: int | None = None, *, before: int = 0) -> None:
         self.run = run
-        self.trained = SkippedImages(total, run.say)
+        self.trained = SkippedImages(total + before, run.say, before=before)
         self.held = self.trained if held is None else SkippedImages(held, run.say)
         self._scored: list[str] = []
 

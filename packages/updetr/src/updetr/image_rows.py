@@ -41,6 +41,7 @@ class ImageRows(ABC, Generic[T]):
 
     Attributes:
         numbers: which of the images these rows are of.
+        left_out: files beside them that could not be used from the first.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ImageRows(ABC, Generic[T]):
         self.images, self.seed, self.orient = list(images), seed, orient
         self.max_pixels, self.keep = max_pixels, keep
         self.numbers: Sequence[int] = range(len(self.images))
+        self.left_out = 0
         self._kept = _Kept()
 
     def __len__(self) -> int:

@@ -48,22 +48,20 @@ def build_pretext(
         UserError: no images, or a file of targets that is broken or names none of them.
         RunFailed: more than half of the images cannot be used.
     """
-    images = usable_images(
-        find_images(options.images, remark=say)[:limit],
-        least=options.min_patch,
-        max_pixels=max_pixels,
-        say=say,
-    )
+    files = find_images(options.images, remark=say)[:limit]
+    images = usable_images(files, least=options.min_patch, max_pixels=max_pixels, say=say)
     targets = None
     if options.targets == "file" and options.targets_file is not None:
         targets = read_targets(options.targets_file, images, say=say)
     elif options.targets == "proposals":
         targets = propose_targets(images, folder, writes=writes, say=say)
-    return PretextData(
+    data = PretextData(
         images, seed=seed, num_patches=options.num_patches, patch_size=options.patch_size,
         min_patch=options.min_patch, targets=targets, scales=options.scales, longest=options.longest,
         max_pixels=max_pixels, keep=keep,
     )  # fmt: skip
+    data.left_out = len(files) - len(images)
+    return data
 
 
 def usable_images(
@@ -111,10 +109,11 @@ class SkippedImages:
         count: of the images.
         say: gets a line for each of the first ones.
         file: list of all that were left out, kept as they come; None: none is kept.
+        before: of the images, how many were left out already.
     """
 
-    def __init__(self, count: int, say: Say, file: Path | None = None) -> None:
-        self.count, self.say, self.file = count, say, file
+    def __init__(self, count: int, say: Say, file: Path | None = None, before: int = 0) -> None:
+        self.count, self.say, self.file, self.before = count, say, file, before
         self.files: dict[str, str] = {}
         self.remarks: dict[str, str] = {}
 
@@ -149,8 +148,7 @@ class SkippedImages:
         Raises:
             RunFailed: more than half of the images cannot be used.
         """
-        if len(self.files) > MOST * self.count:
+        found = self.before + len(self.files)
+        if found > MOST * self.count:
             name, text = next(iter(self.files.items()))
-            raise RunFailed(
-                f"{len(self.files):,} of {self.count:,} images cannot be used, such as {name}: {text}"
-            )
+            raise RunFailed(f"{found:,} of {self.count:,} images cannot be used, such as {name}: {text}")

@@ -108,7 +108,8 @@ def pretrain(options: "Options") -> Path:
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
         state |= {"steps": trainer.steps}
-        last = fit(module, step_data, run, trainer, state=state, callbacks=[FileNotes(run, len(data))])
+        files = FileNotes(run, len(data), before=data.left_out)
+        last = fit(module, step_data, run, trainer, state=state, callbacks=[files])
         if run.writes:
             _finish(options, run, module, last, len(train), resumed is not None)
     return run.folder

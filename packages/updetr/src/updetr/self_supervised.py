@@ -104,9 +104,8 @@ def train_backbone(options: "Options") -> Path:
         RunFailed: a loss is not finite, or over half of the images are unusable.
     """
     resumed, notes = folder_of(options.resume), list[str]()
-    images = usable_images(
-        find_images(options.images, remark=notes.append), least=LEAST_SIDE - 8, say=notes.append
-    )
+    paths = find_images(options.images, remark=notes.append)
+    images = usable_images(paths, least=LEAST_SIDE - 8, say=notes.append)
     data = ViewData(
         images, seed=options.trainer.seed, size=options.size, least_area=options.least_area,
         keep=options.keep_images,
@@ -141,7 +140,8 @@ def train_backbone(options: "Options") -> Path:
             data.subset(train), batches, data.collate, *held,
             workers=trainer.workers, steps=trainer.steps, accumulate=trainer.accumulate,
         )  # fmt: skip
-        last = fit(module, step_data, run, trainer, state=state, callbacks=[FileNotes(run, len(data))])
+        files = FileNotes(run, len(data), before=len(paths) - len(images))
+        last = fit(module, step_data, run, trainer, state=state, callbacks=[files])
         if run.writes:
             _finish(options, run, last, len(train))
     return run.folder

@@ -59,7 +59,8 @@ class Options(ModelOptions, LengthOptions):
 
     def __post_init__(self) -> None:
         LengthOptions.__post_init__(self)
-        check_sides(self.scales, self.longest)
+        if self.action == "train":
+            check_sides(self.scales, self.longest)
         if (self.action == "evaluate") != (self.model is not None):
             raise UserError("model belongs to evaluate, which needs it; train starts from init")
         if self.queries_per_image < 1:
