@@ -3,6 +3,7 @@
 Classes are numbered from 0, and no object is none of them, whatever a format's ids are.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from nonet.errors import UserError
 from nonet.files import sha256
 
 FORMS = "coco:FILE.json[,IMAGES], voc:FOLDER[:SPLIT] or yolo:data.yaml[:SPLIT]"
+_LEFT_OUT = (r"; left out$", r": image .* is not below ", r" names .*, which has no XML file$")
+"""how the readers end a line on a whole image that they leave out"""
 
 
 def read_labelled(
@@ -67,6 +70,24 @@ def read_labelled(
     if not empty:
         not_empty(data, source)
     return data if names is None else data.with_names(names)
+
+
+def nothing_left_out(data: LabelledImages, source: str) -> None:
+    """Refuse to score a data set without whole images: numbers without their boxes are too high.
+
+    Args:
+        data: as it was read.
+        source: what the user calls it.
+
+    Raises:
+        UserError: files that its labels name are not there, or cannot be read at all.
+    """
+    lost = [line for line in data.defects if any(re.search(pattern, line) for pattern in _LEFT_OUT)]
+    if lost:
+        raise UserError(
+            f"{source}: {len(lost)} of {len(lost) + len(data)} images cannot be scored ({lost[0]}): without "
+            "their boxes the numbers would be too high; put the files there, or take them out of the labels"
+        )
 
 
 def overlap(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path, Path]]:
