@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from nonet.testing import call_cli, one_thread
+from updetr import pretext_picture
 from updetr.batches import Images, Targets
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
@@ -17,6 +18,7 @@ from updetr.loading import save_model
 from updetr.pretext_data import Pretext
 from updetr.pretext_picture import GAP, THUMBNAIL, pictures
 from updetr.query_patches import PatchDetector
+from updetr.training_facts import pretext_sizes
 
 sys.path.insert(0, str(Path(__file__).parent / "support_updetr"))
 from rectangles import write_rectangles
@@ -39,6 +41,8 @@ def work(tmp_path_factory):
     detector = Detector(DetectorConfig(backbone="resnet-tiny", patches=4, **sizes))
     save_model(folder / "detector", detector)
     save_model(folder / "model", PatchDetector(detector))
+    facts = {"options": "num_patches: 4\npatch_size: 24\nscales: [40]\nlongest: 48\n"}
+    save_model(folder / "trained", PatchDetector(detector), facts)
     return folder
 
 
@@ -85,6 +89,33 @@ def test_a_model_s_answers_are_drawn_and_compared_with_a_constant_box(work, tmp_
     assert ended.returncode == 0, ended.stderr
     assert "overlap of patches and answers 0." in ended.stdout
     assert "of a constant box 0." in ended.stdout
+
+
+def test_what_is_not_given_is_as_the_model_was_trained(work, tmp_path, monkeypatch):
+    drawn = []
+
+    def noted(pretext, answers=None, **more):
+        drawn.append((pretext, answers))
+        return pictures(pretext, answers, **more)
+
+    monkeypatch.setattr(pretext_picture, "pictures", noted)
+    words = ("updetr", "show-pretext", "--images", work / "pictures", "--out", tmp_path / "a.png")
+    ended = call_cli(*words, "--model", work / "trained")
+    assert ended.returncode == 0, ended.stderr
+    (pretext, answers), = drawn  # fmt: skip
+    assert pretext.patches.shape == (5, 4, 3, 24, 24)  # the model's 4 patches of 24 px, not 10 of 128
+    assert pretext.images.pixels.shape == (5, 3, 36, 48)  # stored as 48 x 64: 40 px fit 53, longest is 48
+    assert answers.shape == (5, 4, 4)
+    ended = call_cli(*words, "--model", work / "trained", *WORDS, "--num-patches", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert drawn[1][0].patches.shape == (3, 2, 3, 32, 32)
+    assert drawn[1][0].images.pixels.shape == (3, 3, 48, 64)
+
+
+def test_a_converted_model_says_nothing_of_its_training(work):
+    sizes = pretext_sizes(DetectorConfig(queries=8, patches=4), {"tensors": "9 read"})
+    assert sizes == (4, 128, tuple(range(320, 481, 16)), 600)
+    assert pretext_sizes(DetectorConfig(), {"options": ": no yaml ["})[:2] == (10, 128)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,13 @@ from nonet.files import replacing
 from nonet.kernels.set_cost import corners
 from updetr.drawing import COLOURS, Marks, beside, draw
 from updetr.loading import load_model
+from updetr.model_folders import PRETEXT, model_folder, read_config_of, read_note
 from updetr.pretext_data import Pretext, prepare
 from updetr.pretext_files import build_pretext
 from updetr.pretrain_module import floor_overlap, found_overlap, surest_boxes
 from updetr.query_patches import PatchDetector
+from updetr.train_options import PretextOptions
+from updetr.training_facts import pretext_sizes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 64  # pixels of a patch's side in the picture
 GAP = 4
+_DEAF = "a detector that is told no patches; give a pre-trained one"
 
 
 def show_pretext(options: "Options") -> list[str]:
@@ -41,30 +45,46 @@ def show_pretext(options: "Options") -> list[str]:
         UserError: no images, a model without patches, or one of fewer patches.
     """
     said: list[str] = []
-    data = build_pretext(options, seed=options.seed, say=said.append, limit=options.count)
+    task = task_of(options)
+    data = build_pretext(task, seed=options.seed, say=said.append, limit=options.count)
     batch = data.collate([data[(options.epoch, index)] for index in range(len(data))])
-    pretext = prepare(batch, options.patch_size, augment=options.augment)
+    pretext = prepare(batch, task.patch_size, augment=options.augment)
     answers = None
     if options.model is not None:
         model = load_model(options.model)
         if not isinstance(model, PatchDetector):
-            raise UserError(f"{options.model}: a detector that is told no patches; give a pre-trained one")
-        if options.num_patches > model.detector.config.patches:
-            raise UserError(
-                f"{options.model} takes {model.detector.config.patches} patches, and num_patches is "
-                f"{options.num_patches}"
-            )
+            raise UserError(f"{options.model}: {_DEAF}")
         with torch.inference_mode():
             outputs = model(pretext.images, model.patch_features(pretext.patches))
-        answers = surest_boxes(outputs, options.num_patches)
+        answers = surest_boxes(outputs, task.num_patches)
         found = found_overlap(outputs, pretext.targets).mean()
         floor = floor_overlap(pretext.targets).mean()
         said.append(f"overlap of patches and answers {found:.2f}; of a constant box {floor:.2f}")
     sheet = beside(pictures(pretext, answers), columns=options.columns, gap=4 * GAP)
     with replacing(options.out) as part:
         sheet.save(part, format="PNG")
-    said.append(f"{options.out}: {len(data)} images, each with {options.num_patches} patches")
+    said.append(f"{options.out}: {len(data)} images, each with {task.num_patches} patches")
     return said
+
+
+def task_of(options: "Options") -> PretextOptions:
+    """The task that is drawn: what the options do not say is as the model was trained.
+
+    Raises:
+        UserError: no model, one without patches, or one of fewer patches.
+    """
+    if options.model is None:
+        return options.pretext()
+    folder = model_folder(options.model)
+    config, _ = read_config_of(folder)
+    if not (folder / PRETEXT).is_file():
+        raise UserError(f"{options.model}: {_DEAF}")
+    if options.num_patches is not None and options.num_patches > config.patches:
+        raise UserError(
+            f"{options.model} takes {config.patches} patches, and num_patches is {options.num_patches}"
+        )
+    note = read_note(folder)
+    return options.pretext(pretext_sizes(config, note[2] if note else {}))
 
 
 def pictures(pretext: Pretext, answers: Tensor | None = None) -> "list[Image]":
