@@ -1,5 +1,6 @@
 """The picture of the pretext: its boxes lie where the patches are, and what cannot be drawn is refused."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from updetr import pretext_picture
 from updetr.batches import Images, Targets
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
-from updetr.drawing import COLOURS
+from updetr.drawing import COLOURS, TITLE, titled
+from updetr.image_rows import Note
 from updetr.loading import save_model
-from updetr.pretext_data import Pretext
-from updetr.pretext_picture import GAP, THUMBNAIL, pictures
+from updetr.pretext_data import Pretext, PretextItem
+from updetr.pretext_picture import GAP, THUMBNAIL, notes_of, pictures
 from updetr.query_patches import PatchDetector
 from updetr.training_facts import pretext_sizes
 
@@ -81,6 +83,30 @@ def test_the_command_writes_a_picture_and_says_what_is_on_it(work, tmp_path):
     assert (np.asarray(Image.open(tmp_path / "b.png")) == first).all()
     call_cli(*words, "--out", tmp_path / "b.png", "--epoch", "1")
     assert (np.asarray(Image.open(tmp_path / "b.png")) != first).any()
+
+
+def test_what_stands_in_the_place_of_a_broken_file_is_said(tmp_path):
+    write_rectangles(tmp_path / "pictures", 3)
+    broken = tmp_path / "pictures" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:-60])  # its header is there, its pixels are not
+    words = ("updetr", "show-pretext", "--images", tmp_path / "pictures", *WORDS)
+    ended = call_cli(*words, "--out", tmp_path / "a.png")
+    assert ended.returncode == 0, ended.stderr
+    note, last = ended.stdout.splitlines()
+    assert note.startswith(f"{broken}: cannot be decoded")
+    assert re.search(rf"\(left out: {tmp_path}/pictures/00[02]\.png is in its place\)$", note)
+    assert last == f"{tmp_path}/a.png: 3 images, each with 4 patches"
+    heard = PretextItem("b.png", *[None] * 8, (Note("b.png", "is turned", False),) * 2)
+    assert notes_of([heard]) == ["b.png: is turned"]
+
+
+def test_the_name_of_the_file_stands_below_its_picture():
+    plain = Image.new("RGB", (90, 30), "grey")
+    one, other = (np.asarray(titled(plain, name)) for name in ("000.png", "001.png"))
+    assert one.shape == (30 + 2 * TITLE, 90, 3)
+    assert (one[:30] == np.asarray(plain)).all()
+    assert (one[30:] < 128).any()
+    assert (one != other).any()
 
 
 def test_a_model_s_answers_are_drawn_and_compared_with_a_constant_box(work, tmp_path):
