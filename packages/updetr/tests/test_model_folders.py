@@ -226,6 +226,25 @@ def test_info_says_what_folders_hold(folder, pretrained, tmp_path):
     assert (done.returncode, "neither a model" in done.stderr) == (2, True)
 
 
+def test_the_folder_of_several_seeds_names_their_runs_and_info_tells_their_numbers(folder, tmp_path):
+    (tmp_path / "run.json").write_text('{"package": "updetr", "verb": "finetune", "sessions": []}')
+    for seed in (2, 10):
+        shutil.copytree(folder, tmp_path / f"seed-{seed}" / "model")
+    (tmp_path / "seed-11").mkdir()  # was interrupted: has no model yet
+    with pytest.raises(UserError) as caught:
+        load_model(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: 2 runs with different seeds; name {tmp_path}/seed-2 or {tmp_path}/seed-10"
+    )
+    shown = call_cli("updetr", "info", "--path", tmp_path).stdout
+    assert "seed-2, seed-10" in shown
+    assert "not written yet" not in shown
+    scores = {"AP": {"mean": 12.345, "sd": 1.5, "values": [13.4, 11.3]}}
+    (tmp_path / "summary.json").write_text(json.dumps({"seeds": [2, 10], "scores": scores}))
+    shown = json.loads(call_cli("updetr", "info", "--path", tmp_path, "--json").stdout)
+    assert shown["scores, x 100: mean +- deviation"] == {"AP": "12.35 +- 1.50"}
+
+
 def test_a_dilated_detector_is_read_back_without_timm(tmp_path):
     detector = small(backbone="resnet18", dilation=True)
     save_model(tmp_path / "dilated", detector)

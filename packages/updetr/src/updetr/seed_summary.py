@@ -13,13 +13,12 @@ from nonet.files import write_json
 from nonet.report import Page
 from nonet.runs import Run
 from nonet.training.hub import MANIFEST
+from updetr.model_folders import SUMMARY
 from updetr.training import mean_and_deviation
 
 if TYPE_CHECKING:
     from updetr.commands.finetune import Options
 
-SUMMARY = "summary.json"
-"""in the folder of several seeds, the numbers of each, their mean and deviation"""
 MAIN = ("AP", "AP50", "AP75")
 
 
