@@ -154,6 +154,59 @@ def test_check_says_nothing_of_good_data_and_ends_with_one_of_bad_ones(made, tmp
         assert words in done.stdout
 
 
+def test_check_lists_every_label_for_which_a_file_is_refused(made, tmp_path):
+    call_cli(
+        "updetr",
+        "data",
+        "convert",
+        "--data",
+        f"{tmp_path}/train.json",
+        "--to",
+        "yolo",
+        "--out",
+        tmp_path / "y",
+    )
+    labels = tmp_path / "y" / "labels" / "train"
+    good = "1 0.5 0.5 0.2 0.2\n"
+    (labels / "1.txt").write_text(good + "7 0.5 0.5 0.2 0.2\n\n0.5 0.5 0.5 0.2 0.2\n")
+    (labels / "2.txt").write_text("0 30 20 10 10\n0 one 0.5 0.2 0.2\n" + good)
+    (labels / "3.txt").write_text("0 0.5 0.5 0.2\n-1 0.5 0.5 0.2 0.2\n")
+    (labels / "5.txt").write_bytes(b"\xff\xfe")
+    done = call_cli("updetr", "data", "check", "--data", f"{tmp_path}/y/data.yaml", f"{tmp_path}/train.json")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    said = done.stdout.splitlines()
+    for number, text in (
+        ("1.txt:2", "class 7, but data.yaml has 3 names, 0 to 2"),
+        ("1.txt:4", "the class is 0.5; it is a whole number, and comes first"),
+        ("2.txt:1", "30 is beyond 1; YOLO's numbers are shares of the image"),
+        ("2.txt:2", "'0 one 0.5 0.2 0.2' is not a row of numbers"),
+        ("3.txt:1", "4 numbers are neither a box nor a polygon"),
+        ("3.txt:2", "class -1, but data.yaml has 3 names, 0 to 2"),
+    ):
+        assert f"{labels}/{number}: {text}" in said
+    assert sum(line.startswith(f"{labels}/5.txt: cannot be read") for line in said) == 1
+    assert said[-1] == f"6 images, 7 defects, 3 remarks; not read: {tmp_path}/y/data.yaml"
+
+    broken = json.loads((tmp_path / "train.json").read_text())
+    first = broken["annotations"][0]
+    broken["annotations"] += [first | {"id": 100 + i, "category_id": 40 + i} for i in range(25)]
+    (tmp_path / "broken.json").write_text(json.dumps(broken))
+    done = call_cli("updetr", "data", "check", "--data", f"coco:{tmp_path}/broken.json,{tmp_path}/images")
+    assert done.returncode == 1
+    said = done.stdout.splitlines()
+    assert said[0].startswith(f"{tmp_path}/broken.json: 25 annotations have a category_id")
+    where = f"{tmp_path}/broken.json: annotation 118 of 1.png: "
+    assert said[19] == f"{where}category_id is 58; there are 1, 2, 3"
+    assert said[20:] == [
+        "... and 6 more like these",
+        f"0 images, 26 defects, 0 remarks; not read: coco:{tmp_path}/broken.json,{tmp_path}/images",
+    ]
+    (tmp_path / "broken.json").write_text("[]")  # what is no list of labels is refused as ever
+    done = call_cli("updetr", "data", "check", "--data", f"{tmp_path}/broken.json")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
 def test_check_finds_the_two_bad_boxes_of_bccd_and_no_overlap_of_its_splits():
     root = data_folder("bccd", "BCCD")
     data = {part: read_labelled(f"voc:{root}:{part}") for part in ("val", "test")}

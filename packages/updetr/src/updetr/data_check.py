@@ -1,12 +1,14 @@
 """What is wrong with labelled images: labels, files that do not decode, splits that overlap (ours)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from nonet.data.images import open_image
 from nonet.data.labelled_boxes import LabelledImage, LabelledImages, listed
 from nonet.errors import UserError
 from updetr.labelled_data import overlap
+
+MOST = 20  # labels that are named one by one
 
 
 class Findings(NamedTuple):
@@ -40,6 +42,12 @@ def check(sources: Mapping[str, LabelledImages]) -> Findings:
         for second in names[place + 1 :]:
             _pair(first, second, sources, found)
     return found
+
+
+def bounded(lines: Sequence[str], most: int = MOST) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = [f"... and {len(lines) - most} more like these"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def _classes(source: str, data: LabelledImages, found: Findings) -> None:

@@ -44,7 +44,7 @@ def read_labelled(
         UserError: another form, a missing file, data without a box, classes that `names` lacks, and what the
             readers refuse.
     """
-    kind, rest = _kind(source)
+    kind, rest = format_of(source)
     if kind == "coco":
         file, comma, folder = rest.partition(",")
         _there(source, file)
@@ -58,11 +58,11 @@ def read_labelled(
                 defects=data.defects,
             )
     elif kind == "voc":
-        where, split = _split(rest)
+        where, split = split_of(rest)
         _there(source, where)
         data = read_voc(Path(where), split, offset=voc_offset, drop_difficult=drop_difficult, mend=mend)
     else:
-        where, split = _split(rest)
+        where, split = split_of(rest)
         _there(source, where)
         data = read_yolo(Path(where), split or "train", mend=mend)
     if voc_offset is not None and kind != "voc":
@@ -112,7 +112,7 @@ def _there(source: str, path: str) -> None:
         raise UserError(f"{source}: no file or folder {path}; data are {FORMS}")
 
 
-def _kind(source: str) -> tuple[str, str]:
+def format_of(source: str) -> tuple[str, str]:
     """Format and the rest of an option's value."""
     kind, colon, rest = source.partition(":")
     if colon and kind.lower() in ("coco", "voc", "yolo"):
@@ -122,14 +122,14 @@ def _kind(source: str) -> tuple[str, str]:
     file = source.partition(",")[0]
     if file.endswith(".json"):
         return "coco", source
-    if file.endswith((".yaml", ".yml")) or _split(source)[0].endswith((".yaml", ".yml")):
+    if file.endswith((".yaml", ".yml")) or split_of(source)[0].endswith((".yaml", ".yml")):
         return "yolo", source
-    if Path(_split(source)[0]).is_dir():
+    if Path(split_of(source)[0]).is_dir():
         return "voc", source
     raise UserError(f"labelled data are {FORMS}, not {source!r}")
 
 
-def _split(rest: str) -> tuple[str, str | None]:
+def split_of(rest: str) -> tuple[str, str | None]:
     """A path and the split after its last colon, if there is one."""
     where, colon, split = rest.rpartition(":")
     if Path(rest).exists() or not colon or not where or "/" in split or "\\" in split:
