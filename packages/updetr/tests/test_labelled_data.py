@@ -11,7 +11,7 @@ from nonet.data.coco_boxes import write_coco
 from nonet.data.labelled_boxes import BoxRows, LabelledImages
 from nonet.errors import UserError
 from nonet.testing import call_cli, data_folder
-from updetr.data_convert import split
+from updetr.data_convert import convert, split
 from updetr.data_stats import counts
 from updetr.drawing import COLOURS, Marks, beside, draw
 from updetr.labelled_data import overlap, read_labelled
@@ -149,9 +149,46 @@ def test_check_says_nothing_of_good_data_and_ends_with_one_of_bad_ones(made, tmp
         "annotation 1 of 1.png: box 1 1 1 6 (xyxy) has no area; dropped",
         "1.png: 60 x 40 pixels, but its annotation says 40 x 60 (turned?)",
         "2.png: cannot be decoded",
-        "5.png: the same bytes as",
+        "4.png = ",
     ):
         assert words in done.stdout
+
+
+def test_check_counts_what_two_splits_share_and_names_five(tmp_path):
+    for count, name in ((7, "many"), (5, "few")):
+        for part in ("one", "two"):
+            write_coco(made_up(tmp_path / name / part, count), tmp_path / name / f"{part}.json")
+    for name, words in (("many", "7 images are in both, by their bytes, such as "),
+                        ("few", "5 images are in both, by their bytes: ")):  # fmt: skip
+        folder = tmp_path / name
+        done = call_cli("updetr", "data", "check", "--data", f"{folder}/one.json", f"{folder}/two.json")
+        (line,) = (line for line in done.stdout.splitlines() if "in both" in line)
+        pairs = [f"{folder}/two/{i}.png = {folder}/one/{i}.png" for i in range(5)]
+        assert line == f"{folder}/one.json and {folder}/two.json: {words}{', '.join(pairs)}"
+        assert done.stdout.splitlines()[-1].split(", ")[1] == "1 defects"
+
+
+@pytest.mark.parametrize("form", ["coco", "voc"])
+def test_boxes_beyond_a_size_that_is_wrong_itself_are_counted_in_its_line(tmp_path, form):
+    data = made_up(tmp_path / "images", 4)
+    images = [replace(image, width=9, height=15) if image.id == 4 else image for image in data.images]
+    rows = BoxRows()
+    rows.add((1, 1, 70, 20), 0, "")
+    images[1] = replace(rows.image(images[1].path, 90, 40, 2, []), width=60)
+    data = replace(data, images=images)
+    source = f"coco:{tmp_path}/a.json,{tmp_path}/images"
+    if form == "coco":
+        write_coco(data, tmp_path / "a.json")
+    else:
+        source, _ = convert(data, "voc", tmp_path / "v", "train")
+    done = call_cli("updetr", "data", "check", "--data", source)
+    defects = [line for line in done.stdout.splitlines() if "pixels, but" in line or ": box " in line]
+    assert len(defects) == 2
+    assert defects[0].endswith(
+        "3.png: 60 x 40 pixels, but its annotation says 9 x 15; 3 of its boxes go beyond that"
+    )
+    assert defects[1].endswith(": box 1 1 70 20 (xyxy) leaves the image of 60 x 40; clipped")
+    assert done.stdout.splitlines()[-1].split(", ")[1] == "2 defects"
 
 
 def test_check_lists_every_label_for_which_a_file_is_refused(made, tmp_path):
