@@ -151,7 +151,7 @@ def test_a_converted_model_says_nothing_of_its_training(work):
         (("--model", "{work}/model", "--num-patches", "5"), "takes 4 patches, and num_patches is 5"),
         (("--model", "{work}/nowhere"), "nowhere"),
         (("--count", "0"), "count and columns are at least 1"),
-        (("--targets", "file"), "targets file and targets_file come together"),
+        (("--targets", "file"), "--targets file and --targets-file FILE come together"),
         (("--out", "{work}"), "is a folder"),
     ],
 )
