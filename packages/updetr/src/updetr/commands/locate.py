@@ -15,7 +15,8 @@ class Options:
     model: str
     """folder or hub name of a pre-trained model, or folder of a `pretrain` run"""
     patch: tuple[str, ...] = ()
-    """crops of the image itself: x,y,width,height in pixels, any number of them"""
+    """crops of the image itself: x,y,width,height in pixels, any number of them; the boxes that are found are
+    printed as xyxy: left, top, right, bottom"""
     patch_file: tuple[Path, ...] = ()
     """pictures to look for, any number of them"""
     top: int = 1
@@ -72,6 +73,9 @@ def run(options: Options) -> int:
     found = locate(model, image, patches, short=short, longest=max(short, longest), patch_size=patch_size)
     found = [Found(*(part[: options.top][places.scores[: options.top] >= options.score] for part in places))
              for places in found]  # fmt: skip
+    each = config.queries // config.patches
+    if options.top > each:
+        print(f"top is {options.top}, and {options.model} has {each} boxes for each patch", file=sys.stderr)
     names = [*options.patch, *map(str, options.patch_file)]
     rows = []
     for number, (name, places) in enumerate(zip(names, found, strict=True)):
