@@ -153,6 +153,7 @@ def test_a_converted_model_says_nothing_of_its_training(work):
         (("--count", "0"), "count and columns are at least 1"),
         (("--targets", "file"), "--targets file and --targets-file FILE come together"),
         (("--out", "{work}"), "is a folder"),
+        (("--out", "{work}/new.jpg"), "new.jpg: the picture is a PNG file; let its name end in .png"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(work, tmp_path, words, text):

@@ -53,6 +53,8 @@ class Options:
             raise UserError("count and columns are at least 1, epoch and seed 0 or more")
         if self.out.is_dir():
             raise UserError(f"{self.out}: is a folder; name the PNG file in it")
+        if self.out.suffix.lower() != ".png":
+            raise UserError(f"{self.out}: the picture is a PNG file; let its name end in .png")
 
     def pretext(self, sizes: "PretextSizes | None" = None) -> PretextOptions:
         """The options of the task that is drawn.
