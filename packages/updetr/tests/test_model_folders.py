@@ -93,6 +93,14 @@ def test_a_checkpoint_file_is_named_with_its_converter(tmp_path):
     (tmp_path / "up.pth").write_bytes(b"")
     with pytest.raises(UserError, match=r"is a checkpoint file; `updetr convert \S+up\.pth --out FOLDER`"):
         load_model(tmp_path / "up.pth")
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    done = call_cli("updetr", "convert", tmp_path / "photo.jpg", "--out", tmp_path / "model")
+    assert done.returncode == 2
+    assert (
+        "photo.jpg: is no model: that is a folder, or for `updetr convert` a checkpoint file" in done.stderr
+    )
+    assert ".pth, .pt, .bin, .tar, .ckpt or .safetensors" in done.stderr
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_folder_of_transformers_is_read_without_our_note(folder, tmp_path):

@@ -26,7 +26,7 @@ PRETEXT = "pretext.safetensors"
 SUMMARY = "summary.json"
 """in the folder of several seeds, the numbers of each, their mean and deviation"""
 FORMAT = 1
-_CHECKPOINTS = (".pth", ".pt", ".bin", ".tar", ".ckpt")
+_CHECKPOINTS = (".pth", ".pt", ".bin", ".tar", ".ckpt", ".safetensors")
 
 
 class Source(NamedTuple):
@@ -91,6 +91,11 @@ def model_folder(name: str | Path) -> Path:
     path = Path(text)
     if path.is_file() and path.suffix in _CHECKPOINTS:
         raise UserError(f"{name}: is a checkpoint file; `updetr convert {name} --out FOLDER` reads it")
+    if path.is_file():
+        raise UserError(
+            f"{name}: is no model: that is a folder, or for `updetr convert` a checkpoint file that ends in "
+            f"{', '.join(_CHECKPOINTS[:-1])} or {_CHECKPOINTS[-1]}"
+        )
     if (path / "run.json").is_file():
         seeds = seed_runs(path)
         if seeds:
