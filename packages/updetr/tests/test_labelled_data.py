@@ -105,6 +105,7 @@ def test_converted_data_hold_the_same_boxes_and_images(made, tmp_path, form, pla
     assert done.returncode == 0, done.stderr
     back = read_labelled(done.stdout.strip())
     assert ("crowd regions are left out" in done.stderr) == (form != "coco")
+    assert ("the new files count pixels from 0; " in done.stderr) == (form == "voc")
     for before, after in zip(made.images, back.images, strict=True):
         before = before if form == "coco" else before.keep(~before.crowd)
         np.testing.assert_allclose(after.boxes, before.boxes, atol=0.01)
