@@ -240,14 +240,14 @@ def test_info_says_what_folders_hold(folder, pretrained, tmp_path):
 
 def test_the_card_shows_options_as_nested_yaml_names_for_paths_and_percents(tmp_path):
     options = Options(
-        data="coco:/home/me/train.json,/home/me/my images", val="voc:../VOCdevkit/VOC2007:val",
-        init="me/model", backbone_weights=Path("/home/me/swav.pth"), out=Path("runs/here"),
+        data="coco:/disk/me/train.json,/disk/me/my images", val="voc:../VOCdevkit/VOC2007:val",
+        init="me/model", backbone_weights=Path("/disk/me/swav.pth"), out=Path("runs/here"),
         scales=(48, 64), size=SizeOptions(width=16),
     )  # fmt: skip
     facts = {"verb": "finetune", "images": 7, "options": dump(options), "scores": {"AP": 41.5, "APl": None}}
     save_model(tmp_path / "model", small(), facts)
     text = (tmp_path / "model" / "README.md").read_text()
-    assert "/home" not in text
+    assert "/disk" not in text
     assert "\\n" not in text
     assert "\n  scales: [48, 64]\n" in text
     block = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
