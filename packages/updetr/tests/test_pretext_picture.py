@@ -120,9 +120,9 @@ def test_a_model_s_answers_are_drawn_and_compared_with_a_constant_box(work, tmp_
 def test_what_is_not_given_is_as_the_model_was_trained(work, tmp_path, monkeypatch):
     drawn = []
 
-    def noted(pretext, answers=None, **more):
+    def noted(pretext, answers, names):
         drawn.append((pretext, answers))
-        return pictures(pretext, answers, **more)
+        return pictures(pretext, answers, names)
 
     monkeypatch.setattr(pretext_picture, "pictures", noted)
     words = ("updetr", "show-pretext", "--images", work / "pictures", "--out", tmp_path / "a.png")
