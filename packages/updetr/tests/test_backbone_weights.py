@@ -88,9 +88,27 @@ def test_weights_of_another_resnet_are_refused_and_nothing_is_loaded(source, tmp
     torch.save(source, tmp_path / "tiny.pth")
     other = build_backbone("resnet18")
     before = other.conv1.weight.clone()
-    with pytest.raises(UserError, match="the weights do not fit the model"):
+    state = torch.get_rng_state()
+    with pytest.raises(UserError, match="the weights do not fit the model") as caught:
         load_backbone_weights(other, tmp_path / "tiny.pth", lambda _: None)
     assert torch.equal(other.conv1.weight, before)
+    assert str(caught.value).startswith(f"{tmp_path}/tiny.pth: ")
+    assert str(caught.value).endswith("? It fits --backbone resnet-tiny")
+    assert torch.equal(torch.get_rng_state(), state)  # finding that out costs no random numbers
+    torch.save(
+        {name: tensor for name, tensor in source.items() if "layer3" not in name}, tmp_path / "cut.pth"
+    )
+    with pytest.raises(UserError, match=r"cut\.pth: .* another model, or other names\?$"):
+        load_backbone_weights(other, tmp_path / "cut.pth", lambda _: None)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet26", "resnet34", "resnet50", "resnet101"])
+def test_a_file_is_told_to_fit_the_resnet_that_it_is_of(name, source, tmp_path):
+    with torch.device("meta"):
+        shapes = {key: tensor.shape for key, tensor in build_backbone(name).state_dict().items()}
+    torch.save({key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=rf"other\.pth: .* It fits --backbone {name}$"):
+        load_backbone_weights(build_backbone(NAME), tmp_path / "other.pth", lambda _: None)
 
 
 def test_files_without_a_resnet_and_files_with_code_are_refused(tmp_path):

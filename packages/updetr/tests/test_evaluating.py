@@ -8,16 +8,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from nonet.errors import UserError
+from nonet.testing import call_cli
 from updetr.batches import Outputs, Targets
+from updetr.data_convert import convert
 from updetr.evaluating import evaluate, write_evaluation
 from updetr.labelled_data import read_labelled
+from updetr.loading import save_model
 from updetr.pretrain_module import floor_overlap, found_overlap
 
 sys.path.insert(0, str(Path(__file__).parent / "support_updetr"))
 from rectangles import write_rectangles
+from small_detectors import small
 
 
 class Oracle(nn.Module):
@@ -80,6 +85,44 @@ def test_the_boxes_of_an_unreadable_image_count_as_not_found(labelled, tmp_path)
     shares = counts[1:].sum(0) / counts.sum(0)
     assert done.scores()["AR100"] == pytest.approx(100 * float(shares.mean()), abs=0.01)
     assert sum(done.boxes) == total
+    assert (
+        done.said()[-1] == f"{len(images[0].labels)} boxes of 1 images that cannot be read count as not found"
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A folder of a small detector of the rectangles' two classes."""
+    return save_model(
+        tmp_path_factory.mktemp("model") / "model", small(labels=("red", "blue")), sizes=(48, 64)
+    )
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
+def test_a_missing_image_cannot_raise_the_scores_as_its_labels_are_refused(form, model, tmp_path):
+    source = write_rectangles(tmp_path / "pictures", 5)
+    file = tmp_path / "pictures" / "002.png"
+    if form != "coco":
+        source, _ = convert(read_labelled(source), form, tmp_path / form, "mine", placing="copy")
+        file = next(path for path in (tmp_path / form).rglob("002.png"))
+    if form == "yolo":  # of a folder the images are those that are there; a list may name others
+        data = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
+        (tmp_path / "yolo" / "mine.txt").write_text("".join(f"images/mine/{i:03}.png\n" for i in range(5)))
+        (tmp_path / "yolo" / "data.yaml").write_text(yaml.safe_dump(data | {"val": "mine.txt"}))
+        source = source.removesuffix("mine") + "val"
+    words = ("updetr", "evaluate", "--model", model, "--data", source, "--device", "cpu")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-60])  # its header is there, its pixels are not
+    done = call_cli(*words)
+    assert done.returncode == 0, done.stderr
+    boxes = len(read_labelled(source).images[2].labels)
+    assert f"{boxes} boxes of 1 images that cannot be read count as not found\n" in done.stdout
+    file.unlink()
+    done = call_cli(*words, "--out", tmp_path / "out")
+    assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (2, 1, "")
+    assert f"{source}: 1 of 5 images cannot be scored (" in done.stderr
+    assert "002" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_classes_are_refused(labelled):

@@ -127,6 +127,11 @@ def test_onnx_takes_images_of_any_number_and_size(folder, tmp_path):
     done = call_cli("updetr", "export", "onnx", "--model", folder, "--out", tmp_path / "onnx")
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
+    axes = {each.name: each.shape for each in [*session.get_inputs(), *session.get_outputs()]}
+    assert axes == {
+        "pixel_values": ["batch", 3, "height", "width"], "pixel_mask": ["batch", "height", "width"],
+        "logits": ["batch", 12, 4], "pred_boxes": ["batch", 12, 4],
+    }  # fmt: skip
     for shape in ((1, 64, 64), (2, 97, 130), (4, 240, 32)):
         images = padded_images(*shape)
         inputs = {"pixel_values": images.pixels.numpy(), "pixel_mask": images.mask.long().numpy()}

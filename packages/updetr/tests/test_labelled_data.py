@@ -11,7 +11,7 @@ from nonet.data.coco_boxes import write_coco
 from nonet.data.labelled_boxes import BoxRows, LabelledImages
 from nonet.errors import UserError
 from nonet.testing import call_cli, data_folder
-from updetr.data_convert import split
+from updetr.data_convert import convert, split
 from updetr.data_stats import counts
 from updetr.drawing import COLOURS, Marks, beside, draw
 from updetr.labelled_data import overlap, read_labelled
@@ -105,6 +105,7 @@ def test_converted_data_hold_the_same_boxes_and_images(made, tmp_path, form, pla
     assert done.returncode == 0, done.stderr
     back = read_labelled(done.stdout.strip())
     assert ("crowd regions are left out" in done.stderr) == (form != "coco")
+    assert ("the new files count pixels from 0; " in done.stderr) == (form == "voc")
     for before, after in zip(made.images, back.images, strict=True):
         before = before if form == "coco" else before.keep(~before.crowd)
         np.testing.assert_allclose(after.boxes, before.boxes, atol=0.01)
@@ -149,9 +150,99 @@ def test_check_says_nothing_of_good_data_and_ends_with_one_of_bad_ones(made, tmp
         "annotation 1 of 1.png: box 1 1 1 6 (xyxy) has no area; dropped",
         "1.png: 60 x 40 pixels, but its annotation says 40 x 60 (turned?)",
         "2.png: cannot be decoded",
-        "5.png: the same bytes as",
+        "4.png = ",
     ):
         assert words in done.stdout
+
+
+def test_check_counts_what_two_splits_share_and_names_five(tmp_path):
+    for count, name in ((7, "many"), (5, "few")):
+        for part in ("one", "two"):
+            write_coco(made_up(tmp_path / name / part, count), tmp_path / name / f"{part}.json")
+    for name, words in (("many", "7 images are in both, by their bytes, such as "),
+                        ("few", "5 images are in both, by their bytes: ")):  # fmt: skip
+        folder = tmp_path / name
+        done = call_cli("updetr", "data", "check", "--data", f"{folder}/one.json", f"{folder}/two.json")
+        (line,) = (line for line in done.stdout.splitlines() if "in both" in line)
+        pairs = [f"{folder}/two/{i}.png = {folder}/one/{i}.png" for i in range(5)]
+        assert line == f"{folder}/one.json and {folder}/two.json: {words}{', '.join(pairs)}"
+        assert done.stdout.splitlines()[-1].split(", ")[1] == "1 defects"
+
+
+@pytest.mark.parametrize("form", ["coco", "voc"])
+def test_boxes_beyond_a_size_that_is_wrong_itself_are_counted_in_its_line(tmp_path, form):
+    data = made_up(tmp_path / "images", 4)
+    images = [replace(image, width=9, height=15) if image.id == 4 else image for image in data.images]
+    rows = BoxRows()
+    rows.add((1, 1, 70, 20), 0, "")
+    images[1] = replace(rows.image(images[1].path, 90, 40, 2, []), width=60)
+    data = replace(data, images=images)
+    source = f"coco:{tmp_path}/a.json,{tmp_path}/images"
+    if form == "coco":
+        write_coco(data, tmp_path / "a.json")
+    else:
+        source, _ = convert(data, "voc", tmp_path / "v", "train")
+    done = call_cli("updetr", "data", "check", "--data", source)
+    defects = [line for line in done.stdout.splitlines() if "pixels, but" in line or ": box " in line]
+    assert len(defects) == 2
+    assert defects[0].endswith(
+        "3.png: 60 x 40 pixels, but its annotation says 9 x 15; 3 of its boxes go beyond that"
+    )
+    assert defects[1].endswith(": box 1 1 70 20 (xyxy) leaves the image of 60 x 40; clipped")
+    assert done.stdout.splitlines()[-1].split(", ")[1] == "2 defects"
+
+
+def test_check_lists_every_label_for_which_a_file_is_refused(made, tmp_path):
+    call_cli(
+        "updetr",
+        "data",
+        "convert",
+        "--data",
+        f"{tmp_path}/train.json",
+        "--to",
+        "yolo",
+        "--out",
+        tmp_path / "y",
+    )
+    labels = tmp_path / "y" / "labels" / "train"
+    good = "1 0.5 0.5 0.2 0.2\n"
+    (labels / "1.txt").write_text(good + "7 0.5 0.5 0.2 0.2\n\n0.5 0.5 0.5 0.2 0.2\n")
+    (labels / "2.txt").write_text("0 30 20 10 10\n0 one 0.5 0.2 0.2\n" + good)
+    (labels / "3.txt").write_text("0 0.5 0.5 0.2\n-1 0.5 0.5 0.2 0.2\n")
+    (labels / "5.txt").write_bytes(b"\xff\xfe")
+    done = call_cli("updetr", "data", "check", "--data", f"{tmp_path}/y/data.yaml", f"{tmp_path}/train.json")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    said = done.stdout.splitlines()
+    for number, text in (
+        ("1.txt:2", "class 7, but data.yaml has 3 names, 0 to 2"),
+        ("1.txt:4", "the class is 0.5; it is a whole number, and comes first"),
+        ("2.txt:1", "30 is beyond 1; YOLO's numbers are shares of the image"),
+        ("2.txt:2", "'0 one 0.5 0.2 0.2' is not a row of numbers"),
+        ("3.txt:1", "4 numbers are neither a box nor a polygon"),
+        ("3.txt:2", "class -1, but data.yaml has 3 names, 0 to 2"),
+    ):
+        assert f"{labels}/{number}: {text}" in said
+    assert sum(line.startswith(f"{labels}/5.txt: cannot be read") for line in said) == 1
+    assert said[-1] == f"6 images, 7 defects, 3 remarks; not read: {tmp_path}/y/data.yaml"
+
+    broken = json.loads((tmp_path / "train.json").read_text())
+    first = broken["annotations"][0]
+    broken["annotations"] += [first | {"id": 100 + i, "category_id": 40 + i} for i in range(25)]
+    (tmp_path / "broken.json").write_text(json.dumps(broken))
+    done = call_cli("updetr", "data", "check", "--data", f"coco:{tmp_path}/broken.json,{tmp_path}/images")
+    assert done.returncode == 1
+    said = done.stdout.splitlines()
+    assert said[0].startswith(f"{tmp_path}/broken.json: 25 annotations have a category_id")
+    where = f"{tmp_path}/broken.json: annotation 118 of 1.png: "
+    assert said[19] == f"{where}category_id is 58; there are 1, 2, 3"
+    assert said[20:] == [
+        "... and 6 more like these",
+        f"0 images, 26 defects, 0 remarks; not read: coco:{tmp_path}/broken.json,{tmp_path}/images",
+    ]
+    (tmp_path / "broken.json").write_text("[]")  # what is no list of labels is refused as ever
+    done = call_cli("updetr", "data", "check", "--data", f"{tmp_path}/broken.json")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 
 def test_check_finds_the_two_bad_boxes_of_bccd_and_no_overlap_of_its_splits():

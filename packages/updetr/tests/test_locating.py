@@ -7,6 +7,7 @@ from PIL import Image
 
 from nonet.errors import UserError
 from nonet.testing import call_cli
+from updetr import locating
 from updetr.batches import Images, Outputs
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
@@ -136,6 +137,7 @@ def test_locate_prints_a_line_for_each_box_and_writes_them_with_a_picture(folder
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 6
+    assert done.stderr == ""
     report = json.loads((folder / "out" / "located.json").read_text())
     assert [row["patch"] for row in report["found"][::2]] == [
         "10,20,30,24",
@@ -150,6 +152,42 @@ def test_locate_prints_a_line_for_each_box_and_writes_them_with_a_picture(folder
     with Image.open(folder / "out" / "located.png") as page:
         assert page.width == 112  # room for one thumbnail of 96 and its margins
         assert page.height > 60
+
+
+def test_a_patch_is_as_large_as_the_model_was_trained_with_unless_another_size_is_given(
+    model, folder, monkeypatch
+):
+    seen = []
+
+    def noted(picture, size):
+        seen.append(size)
+        return as_patch(picture, size)
+
+    monkeypatch.setattr(locating, "as_patch", noted)
+    save_model(folder / "trained", model, {"options": "patch_size: 48\n"}, sizes=(64, 96))
+    for name, words in (("trained", ()), ("trained", ("--patch-size", "32")), ("model", ())):
+        done = call_cli(
+            "updetr", "locate", folder / "image.png", "--model", folder / name, "--patch", "10,20,30,24",
+            "--device", "cpu", *words,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert seen == [48, 32, 128]  # the last one does not say
+
+
+def test_more_boxes_than_a_patch_has_are_said_to_be_too_many(folder):
+    done = call_cli(
+        "updetr", "locate", folder / "image.png", "--model", folder / "model", "--patch", "1,1,9,9", "--top",
+        "50", "--patch-size", "32", "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr == f"top is 50, and {folder}/model has 4 boxes for each patch\n"
+    assert len(done.stdout.splitlines()) == 4
+
+
+def test_the_help_of_locate_tells_the_two_forms_of_boxes_apart():
+    shown = " ".join(call_cli("updetr", "locate", "--help").stdout.split())
+    assert "x,y,width,height in pixels" in shown
+    assert "xyxy: left, top, right, bottom" in shown
 
 
 def test_locate_ends_with_1_where_nothing_is_sure_enough_and_refuses_models_without_patches(folder):

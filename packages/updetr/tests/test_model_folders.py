@@ -8,17 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent / "support_updetr"))
 from small_detectors import SIZES, answers, same, shake, small
 
 from nonet.errors import UserError
+from nonet.options import dump
 from nonet.testing import call_cli, normal
+from updetr.commands.finetune import Options
 from updetr.detector import Detector
 from updetr.detector_config import DetectorConfig
 from updetr.loading import load_into, load_model, new_detector, save_model
 from updetr.model_folders import read_source
 from updetr.query_patches import PatchDetector
+from updetr.train_options import SizeOptions
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,14 @@ def test_a_checkpoint_file_is_named_with_its_converter(tmp_path):
     (tmp_path / "up.pth").write_bytes(b"")
     with pytest.raises(UserError, match=r"is a checkpoint file; `updetr convert \S+up\.pth --out FOLDER`"):
         load_model(tmp_path / "up.pth")
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    done = call_cli("updetr", "convert", tmp_path / "photo.jpg", "--out", tmp_path / "model")
+    assert done.returncode == 2
+    assert (
+        "photo.jpg: is no model: that is a folder, or for `updetr convert` a checkpoint file" in done.stderr
+    )
+    assert ".pth, .pt, .bin, .tar, .ckpt or .safetensors" in done.stderr
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_folder_of_transformers_is_read_without_our_note(folder, tmp_path):
@@ -224,6 +236,53 @@ def test_info_says_what_folders_hold(folder, pretrained, tmp_path):
     (tmp_path / "empty").mkdir()
     done = call_cli("updetr", "info", "--path", tmp_path / "empty")
     assert (done.returncode, "neither a model" in done.stderr) == (2, True)
+
+
+def test_the_card_shows_options_as_nested_yaml_names_for_paths_and_percents(tmp_path):
+    options = Options(
+        data="coco:/disk/me/train.json,/disk/me/my images", val="voc:../VOCdevkit/VOC2007:val",
+        init="me/model", backbone_weights=Path("/disk/me/swav.pth"), out=Path("runs/here"),
+        scales=(48, 64), size=SizeOptions(width=16),
+    )  # fmt: skip
+    facts = {"verb": "finetune", "images": 7, "options": dump(options), "scores": {"AP": 41.5, "APl": None}}
+    save_model(tmp_path / "model", small(), facts)
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert "/disk" not in text
+    assert "\\n" not in text
+    assert "\n  scales: [48, 64]\n" in text
+    block = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert (block["verb"], block["images"]) == ("finetune", 7)
+    assert block["scores in percent"] == {"AP": 41.5, "APl": None}
+    shown = block["options"]
+    assert shown["size"]["width"] == 16
+    names = ("data", "val", "init", "backbone_weights", "out")
+    assert [shown[name] for name in names] == [
+        "coco:train.json,my images", "voc:VOC2007:val", "me/model", "swav.pth", "here"
+    ]  # fmt: skip
+    assert shown.keys() == yaml.safe_load(facts["options"]).keys()
+    save_model(tmp_path / "other", small(), {"options": "by hand", "scores": {"val/loss": 0.5}})
+    text = (tmp_path / "other" / "README.md").read_text()
+    assert "options: by hand\n" in text
+    assert "percent" not in text
+
+
+def test_the_folder_of_several_seeds_names_their_runs_and_info_tells_their_numbers(folder, tmp_path):
+    (tmp_path / "run.json").write_text('{"package": "updetr", "verb": "finetune", "sessions": []}')
+    for seed in (2, 10):
+        shutil.copytree(folder, tmp_path / f"seed-{seed}" / "model")
+    (tmp_path / "seed-11").mkdir()  # was interrupted: has no model yet
+    with pytest.raises(UserError) as caught:
+        load_model(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: 2 runs with different seeds; name {tmp_path}/seed-2 or {tmp_path}/seed-10"
+    )
+    shown = call_cli("updetr", "info", "--path", tmp_path).stdout
+    assert "seed-2, seed-10" in shown
+    assert "not written yet" not in shown
+    scores = {"AP": {"mean": 12.345, "sd": 1.5, "values": [13.4, 11.3]}}
+    (tmp_path / "summary.json").write_text(json.dumps({"seeds": [2, 10], "scores": scores}))
+    shown = json.loads(call_cli("updetr", "info", "--path", tmp_path, "--json").stdout)
+    assert shown["scores, x 100: mean +- deviation"] == {"AP": "12.35 +- 1.50"}
 
 
 def test_a_dilated_detector_is_read_back_without_timm(tmp_path):

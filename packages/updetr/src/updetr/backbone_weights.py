@@ -6,6 +6,7 @@ They name a ResNet's weights alike, behind various prefixes and beside various h
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from nonet.errors import UserError
@@ -45,15 +46,37 @@ def load_backbone_weights(
         name: tensor for name, tensor in weights.items() if name in own and tensor.shape == own[name].shape
     }
     say(f"backbone from {file.name}" + (f", behind {prefix}" if prefix else ""))
-    account = load_account(
-        [name for name in own if name not in weights and not name.endswith("num_batches_tracked")],
-        [name for name in weights if name not in own],
-        [name for name in weights if name in own and name not in fits],
-        sum(not name.endswith("num_batches_tracked") for name in own),
-        say=say,
-    )
+    try:
+        account = load_account(
+            [name for name in own if name not in weights and not name.endswith("num_batches_tracked")],
+            [name for name in weights if name not in own],
+            [name for name in weights if name in own and name not in fits],
+            sum(not name.endswith("num_batches_tracked") for name in own),
+            say=say,
+        )
+    except UserError as error:
+        other = _resnet_of(weights)
+        raise UserError(f"{file}: {error}" + (f" It fits --backbone {other}" if other else "")) from None
     backbone.load_state_dict(fits, strict=False)
     return account
+
+
+def _resnet_of(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of the largest ResNet all of whose weights are there, in its shapes; None where none is."""
+    from updetr.backbones import RESNETS, build_backbone  # which imports this module
+
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    found: dict[str, int] = {}  # the blocks of a ResNet are those of a deeper one, too
+    for name in RESNETS:
+        with torch.device("meta"):  # shapes alone
+            own = build_backbone(name).state_dict()
+        if all(
+            shapes.get(key) == tensor.shape
+            for key, tensor in own.items()
+            if not key.endswith("num_batches_tracked")
+        ):
+            found[name] = len(own)
+    return max(found, key=found.__getitem__) if found else None
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -78,7 +78,9 @@ def convert(
         write_voc(image, placed.names, folder / "Annotations" / f"{image.path.stem}.xml", offset=offset)
     write_text(listing, "".join(f"{name}\n" for name in placed.names))
     write_text(mark, "".join(f"{image.path.stem}\n" for image in placed.images))
-    remarks.append(f"pixels are counted from {offset}; only folders of VOC's own name are read from 1")
+    remarks.append(
+        f"the new files count pixels from {offset}; only folders of VOC's own name are read from 1"
+    )
     return f"voc:{folder}:{split}", remarks
 
 

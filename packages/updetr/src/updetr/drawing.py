@@ -15,6 +15,8 @@ COLOURS = (
     (204, 121, 167), (150, 90, 0), (160, 220, 255), (0, 100, 70), (250, 170, 140), (120, 60, 100),
 )  # fmt: skip
 
+TITLE = 11  # pixels of a title's letters
+
 
 class Marks(NamedTuple):
     """Boxes of one kind.
@@ -78,6 +80,21 @@ def beside(pictures: Sequence["Image"], *, columns: int, gap: int = 6) -> "Image
     for place, picture in enumerate(pictures):
         sheet.paste(picture, (place % columns * (width + gap), place // columns * (height + gap)))
     return sheet
+
+
+def titled(picture: "Image", text: str) -> "Image":
+    """A picture with a text below it, which is cut where it is wider."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(TITLE)
+    page = Image.new("RGB", (picture.width, picture.height + 2 * TITLE), "white")
+    page.paste(picture)
+    try:
+        font.getbbox(text)
+    except UnicodeEncodeError:  # Pillow without FreeType has Latin letters alone
+        text = text.encode("ascii", "replace").decode()
+    ImageDraw.Draw(page).text((0, picture.height + TITLE // 2), text, font=font, fill="black")
+    return page
 
 
 def _dashes(

@@ -24,7 +24,7 @@ from nonet.training.devices import pick_device
 from updetr.detections import Detections, from_outputs
 from updetr.detector import Detector
 from updetr.finetune_data import EvaluationImages, collate_readable, images_of
-from updetr.labelled_data import read_labelled
+from updetr.labelled_data import nothing_left_out, read_labelled
 from updetr.loading import load_model
 from updetr.model_folders import read_source
 from updetr.query_patches import PatchDetector
@@ -44,6 +44,7 @@ class Evaluation:
         voc: VOC's.
         detections: one entry for each image that could be read.
         unreadable: a line for each image that could not; its boxes count as not found.
+        unread: true boxes of these, crowd regions left out.
     """
 
     names: tuple[str, ...]
@@ -52,6 +53,16 @@ class Evaluation:
     voc: VocScores
     detections: list[Detections]
     unreadable: list[str]
+    unread: int = 0
+
+    def said(self) -> list[str]:
+        """Lines on the images that could not be read; none where all could."""
+        if not self.unreadable:
+            return []
+        return [
+            *self.unreadable,
+            f"{self.unread} boxes of {len(self.unreadable)} images that cannot be read count as not found",
+        ]
 
     def scores(self) -> dict[str, float | None]:
         """The numbers times 100, by name: COCO's twelve, `VOC07` (11 points) and `VOC` (area); None: n/a."""
@@ -117,6 +128,7 @@ def evaluate(
         detector, labelled, scale=scale, longest=longest, batch=batch, workers=workers, device=device
     )
     classes = len(labelled.names)
+    read = {entry.image_id for entry in found}
     return Evaluation(
         labelled.names,
         labelled.boxes_a_class().tolist(),
@@ -124,6 +136,7 @@ def evaluate(
         voc_scores(labelled.images, found, classes),  # type: ignore[arg-type]
         found,
         unreadable,
+        sum(int((~image.crowd).sum()) for image in labelled.images if image.id not in read),
     )
 
 
@@ -164,7 +177,8 @@ def evaluate_model(options: "Options") -> Evaluation:
         options: of the verb `evaluate`.
 
     Raises:
-        UserError: no such model or data, classes that the model lacks, or a pre-trained model.
+        UserError: no such model or data, images that the labels name and that are not there, classes that the
+            model lacks, or a pre-trained model.
     """
     source = read_source(options.model)
     if options.out is not None and options.out.is_dir() and any(options.out.iterdir()):
@@ -177,13 +191,14 @@ def evaluate_model(options: "Options") -> Evaluation:
     labelled = read_labelled(
         options.data, names=source.config.labels, voc_offset=options.voc_offset, mend=False
     )
+    nothing_left_out(labelled, options.data)
     short, longest = source.sizes
     done = evaluate(
         detector, labelled, scale=options.scale or short, longest=options.longest or longest,
         batch=options.batch, workers=options.workers, device=pick_device(options.device),
         backend=options.backend,
     )  # fmt: skip
-    for line in [*labelled.said(), *done.unreadable]:
+    for line in [*labelled.said(), *done.said()]:
         print(line)
     print(done.text())
     if options.out is not None:
@@ -196,7 +211,7 @@ def write_evaluation(folder: Path, done: Evaluation, labelled: LabelledImages, t
     folder.mkdir(parents=True, exist_ok=True)
     write_coco_results(done.detections, labelled.category_ids, folder / "detections.json")
     record = {"what": title, "images": len(labelled), "scores": done.scores(), "classes": done.classes()}
-    write_json(folder / "scores.json", record | {"unreadable": done.unreadable})
+    write_json(folder / "scores.json", record | {"unreadable": done.unreadable, "boxes unread": done.unread})
     page = Page("updetr evaluate", title)
     add_scores(page, done)
     page.save(folder / "report.html")

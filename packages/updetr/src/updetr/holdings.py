@@ -1,13 +1,14 @@
 """What a folder holds, by its small files and the headers of its weights: nothing is loaded (ours)."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nonet.training.folder_holdings import Part, check_folder, refuse_other, run_parts, weights_part
+from nonet.training.weight_files import read_object
 from updetr.hf_configs import CLASSES
-from updetr.model_folders import NOTE, PRETEXT, read_config_of, read_note
+from updetr.model_folders import NOTE, PRETEXT, SUMMARY, read_config_of, read_note, seed_runs
 from updetr.onnx_export import ONNX
 
 _SHOWN = 12  # names of classes
@@ -20,7 +21,8 @@ def holdings(path: Path) -> dict[str, dict[str, Any]]:
         path: the folder.
 
     Returns:
-        Part -> name -> value: `run` of a run; `model`, `classes`, `training`, `weights` of a model.
+        Part -> name -> value: `run` of a run; `seeds` and their scores of several runs; `model`, `classes`,
+        `training`, `weights` of a model.
 
     Raises:
         UserError: no such folder, one of something else, or a damaged file; the text names it.
@@ -39,8 +41,21 @@ def _run(path: Path) -> Iterator[Part]:
         yield from _model(path / "model")
     elif any((path / "model").glob("*.safetensors")):  # a backbone
         yield weights_part(path / "model")
+    elif seeds := seed_runs(path):
+        yield from _seeds(path, seeds)
     else:
         yield "model", {"none": "not written yet"}
+
+
+def _seeds(path: Path, runs: Sequence[Path]) -> Iterator[Part]:
+    """The runs of several seeds, and the summary of their numbers where all have ended."""
+    yield "seeds", {"runs": ", ".join(run.name for run in runs)}
+    if (path / SUMMARY).is_file():
+        scores = read_object(path / SUMMARY).get("scores") or {}
+        yield (
+            "scores, x 100: mean +- deviation",
+            {name: f"{entry['mean']:.2f} +- {entry['sd']:.2f}" for name, entry in scores.items()},
+        )
 
 
 def _model(path: Path) -> Iterator[Part]:

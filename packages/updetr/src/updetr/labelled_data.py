@@ -3,6 +3,7 @@
 Classes are numbered from 0, and no object is none of them, whatever a format's ids are.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from nonet.errors import UserError
 from nonet.files import sha256
 
 FORMS = "coco:FILE.json[,IMAGES], voc:FOLDER[:SPLIT] or yolo:data.yaml[:SPLIT]"
+_LEFT_OUT = (r"; left out$", r": image .* is not below ", r" names .*, which has no XML file$")
+"""how the readers end a line on a whole image that they leave out"""
 
 
 def read_labelled(
@@ -41,7 +44,7 @@ def read_labelled(
         UserError: another form, a missing file, data without a box, classes that `names` lacks, and what the
             readers refuse.
     """
-    kind, rest = _kind(source)
+    kind, rest = format_of(source)
     if kind == "coco":
         file, comma, folder = rest.partition(",")
         _there(source, file)
@@ -55,11 +58,11 @@ def read_labelled(
                 defects=data.defects,
             )
     elif kind == "voc":
-        where, split = _split(rest)
+        where, split = split_of(rest)
         _there(source, where)
         data = read_voc(Path(where), split, offset=voc_offset, drop_difficult=drop_difficult, mend=mend)
     else:
-        where, split = _split(rest)
+        where, split = split_of(rest)
         _there(source, where)
         data = read_yolo(Path(where), split or "train", mend=mend)
     if voc_offset is not None and kind != "voc":
@@ -67,6 +70,24 @@ def read_labelled(
     if not empty:
         not_empty(data, source)
     return data if names is None else data.with_names(names)
+
+
+def nothing_left_out(data: LabelledImages, source: str) -> None:
+    """Refuse to score a data set without whole images: numbers without their boxes are too high.
+
+    Args:
+        data: as it was read.
+        source: what the user calls it.
+
+    Raises:
+        UserError: files that its labels name are not there, or cannot be read at all.
+    """
+    lost = [line for line in data.defects if any(re.search(pattern, line) for pattern in _LEFT_OUT)]
+    if lost:
+        raise UserError(
+            f"{source}: {len(lost)} of {len(lost) + len(data)} images cannot be scored ({lost[0]}): without "
+            "their boxes the numbers would be too high; put the files there, or take them out of the labels"
+        )
 
 
 def overlap(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path, Path]]:
@@ -91,7 +112,7 @@ def _there(source: str, path: str) -> None:
         raise UserError(f"{source}: no file or folder {path}; data are {FORMS}")
 
 
-def _kind(source: str) -> tuple[str, str]:
+def format_of(source: str) -> tuple[str, str]:
     """Format and the rest of an option's value."""
     kind, colon, rest = source.partition(":")
     if colon and kind.lower() in ("coco", "voc", "yolo"):
@@ -101,14 +122,14 @@ def _kind(source: str) -> tuple[str, str]:
     file = source.partition(",")[0]
     if file.endswith(".json"):
         return "coco", source
-    if file.endswith((".yaml", ".yml")) or _split(source)[0].endswith((".yaml", ".yml")):
+    if file.endswith((".yaml", ".yml")) or split_of(source)[0].endswith((".yaml", ".yml")):
         return "yolo", source
-    if Path(_split(source)[0]).is_dir():
+    if Path(split_of(source)[0]).is_dir():
         return "voc", source
     raise UserError(f"labelled data are {FORMS}, not {source!r}")
 
 
-def _split(rest: str) -> tuple[str, str | None]:
+def split_of(rest: str) -> tuple[str, str | None]:
     """A path and the split after its last colon, if there is one."""
     where, colon, split = rest.rpartition(":")
     if Path(rest).exists() or not colon or not where or "/" in split or "\\" in split:

@@ -1,11 +1,19 @@
 """README.md of a model folder (ours)."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nonet.training.hub import HUB_NAME
 from nonet.training.model_card import ModelCard
 from updetr.detector_config import DetectorConfig
+from updetr.training_facts import trained_options
 
+_MODELS = ("init", "model", "backbone")
+_FOLDERS = re.compile(r"(?:(?<=[:,])|^)(?:[A-Za-z]:(?=[/\\]))?[^:,]*[/\\]")
+"""what stands before the name of a file, in `coco:FILE,FOLDER` more than once"""
+_LIST = "tag:yaml.org,2002:seq"
 _WHAT = {
     "detr-prenorm": "A detection transformer with pre-norm layers (DETR as UP-DETR trains it).",
     "detr": "A detection transformer with post-norm layers (DETR).",
@@ -73,7 +81,44 @@ def card(
         language=(),
         tags=("object-detection", "updetr"),
         library="onnxruntime" if onnx else "transformers",
-        options=dict(facts),
+        options=_readable(facts) if facts else {},
         limits=limits,
         load=load.format(name=name),
     ).text()
+
+
+def _readable(facts: Mapping[str, Any]) -> str:
+    """The facts of a training as YAML: its options nested, paths by their last parts, lists on one line."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    Dumper.add_representer(list, lambda dumper, row: dumper.represent_sequence(_LIST, row, flow_style=True))
+    shown: dict[str, Any] = {}
+    for name, value in facts.items():
+        if name == "options":
+            options = trained_options(facts)
+            shown[name] = _without_folders(options) if options else value
+        elif name == "scores" and isinstance(value, Mapping) and "AP" in value:
+            shown["scores in percent"] = value
+        else:
+            shown[name] = value
+    plain = json.loads(json.dumps(shown, default=str))  # paths and tuples as YAML's own types
+    return str(yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options whose paths are names alone: readers have not the folders of the training's machine.
+
+    Models and backbones named `owner/name` stay as they are, as they may be of the hub.
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found[name] = _without_folders(value)
+        elif isinstance(value, str) and not (name in _MODELS and HUB_NAME.fullmatch(value)):
+            found[name] = _FOLDERS.sub("", value.rstrip("/\\"))
+        else:
+            found[name] = value
+    return found

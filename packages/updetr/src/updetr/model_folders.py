@@ -23,8 +23,10 @@ from updetr.hf_weights import class_of, from_hf
 
 NOTE = "updetr.json"
 PRETEXT = "pretext.safetensors"
+SUMMARY = "summary.json"
+"""in the folder of several seeds, the numbers of each, their mean and deviation"""
 FORMAT = 1
-_CHECKPOINTS = (".pth", ".pt", ".bin", ".tar", ".ckpt")
+_CHECKPOINTS = (".pth", ".pt", ".bin", ".tar", ".ckpt", ".safetensors")
 
 
 class Source(NamedTuple):
@@ -82,18 +84,35 @@ def model_folder(name: str | Path) -> Path:
     """The folder of a model, of a run's result, or of a model from the hub.
 
     Raises:
-        UserError: there is none; a checkpoint file is named with the command that converts it.
+        UserError: there is none, or one for each of several seeds, which are named; a checkpoint file is
+            named with the command that converts it.
     """
     text = str(name).removeprefix("hf:")
     path = Path(text)
     if path.is_file() and path.suffix in _CHECKPOINTS:
         raise UserError(f"{name}: is a checkpoint file; `updetr convert {name} --out FOLDER` reads it")
+    if path.is_file():
+        raise UserError(
+            f"{name}: is no model: that is a folder, or for `updetr convert` a checkpoint file that ends in "
+            f"{', '.join(_CHECKPOINTS[:-1])} or {_CHECKPOINTS[-1]}"
+        )
     if (path / "run.json").is_file():
+        seeds = seed_runs(path)
+        if seeds:
+            raise UserError(
+                f"{name}: {len(seeds)} runs with different seeds; name {' or '.join(map(str, seeds[:5]))}"
+            )
         if not (path / "model" / "config.json").is_file():
             raise UserError(f"{name}: a run without a model yet; resume it, or name another")
         path = path / "model"
         text = str(path)
     return local_folder(text)
+
+
+def seed_runs(path: Path) -> list[Path]:
+    """Runs below the folder of a fine-tuning with several seeds, those that have a model, by their seeds."""
+    found = [folder for folder in path.glob("seed-*") if (folder / "model" / "config.json").is_file()]
+    return sorted(found, key=lambda folder: (len(folder.name), folder.name))
 
 
 def read_note(folder: Path) -> tuple[DetectorConfig, tuple[int, int], dict[str, Any]] | None:

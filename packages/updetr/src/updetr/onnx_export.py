@@ -19,6 +19,8 @@ from updetr.batches import Images
 
 ONNX = "model.onnx"
 _TRACED = (2, 160, 192)  # images, height, width; not those that the file is checked with
+AXES = ("batch", "height", "width")
+"""what the axes of any length are called in the file"""
 _INSTALL = "updetr[onnx]"
 
 
@@ -48,7 +50,7 @@ def write_onnx(detector: Any, path: Path) -> None:
     needs("onnxscript", to="export ONNX", install=_INSTALL)
     count, height, width = _TRACED
     example = (torch.zeros(count, 3, height, width), torch.ones(count, height, width, dtype=torch.int64))
-    free = torch.export.Dim.DYNAMIC
+    images, high, wide = AXES
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)  # it warns of each absent package
@@ -56,10 +58,11 @@ def write_onnx(detector: Any, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own exporter
             warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name")  # of the mask, which are those of the pixels
             program = torch.onnx.export(
                 _Plain(detector).eval(), example, dynamo=True, input_names=["pixel_values", "pixel_mask"],
-                output_names=["logits", "pred_boxes"], dynamic_shapes=({0: free, 2: free, 3: free},
-                {0: free, 1: free, 2: free}), verbose=False, external_data=False,
+                output_names=["logits", "pred_boxes"], dynamic_shapes=({0: images, 2: high, 3: wide},
+                {0: images, 1: high, 2: wide}), verbose=False, external_data=False,
             )  # fmt: skip
         program.save(str(path))
     finally:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from nonet.files import write_json
 from nonet.report import Page
 from nonet.training.hub import MANIFEST
+from updetr.model_folders import SUMMARY
 from updetr.training import mean_and_deviation, open_run
 
 if TYPE_CHECKING:
     from updetr.commands.finetune import Options
 
-SUMMARY = "summary.json"
-"""in the folder of several seeds, the numbers of each, their mean and deviation"""
 MAIN = ("AP", "AP50", "AP75")
 
 

@@ -103,7 +103,7 @@ class PretextOptions:
         if not self.min_patch > 0:
             raise UserError(f"min_patch is {self.min_patch:g}; it is positive")
         if (self.targets == "file") != (self.targets_file is not None):
-            raise UserError("targets file and targets_file come together: give both, or neither")
+            raise UserError("--targets file and --targets-file FILE come together: give both, or neither")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nonet.errors import UserError
+
+if TYPE_CHECKING:
+    from nonet.data.labelled_boxes import LabelledImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,31 +55,51 @@ class Options:
             raise UserError(f"names are {', '.join(self.names)}; each is another")
 
 
+def _read(options: Options, source: str) -> "LabelledImages":
+    from updetr.labelled_data import read_labelled
+
+    return read_labelled(
+        source,
+        drop_difficult=options.drop_difficult,
+        voc_offset=options.voc_offset,
+        empty=options.action in ("check", "stats"),
+    )
+
+
+def _check(options: Options) -> int:
+    """Print what is wrong, and how much that is; 1 where anything is."""
+    from updetr.data_check import bounded, check
+    from updetr.label_faults import label_faults
+
+    read: dict[str, LabelledImages] = {}
+    faults: list[str] = []
+    for source in options.data:
+        try:
+            read[source] = _read(options, source)
+        except UserError as error:
+            found = label_faults(source)
+            if not found:
+                raise
+            faults += [line for line in (str(error),) if line not in found] + found
+    findings = check(read)
+    for line in (*findings.remarks, *findings.defects, *bounded(faults)):
+        print(line)
+    images, defects = sum(map(len, read.values())), len(findings.defects) + len(faults)
+    unread = (
+        f"; not read: {', '.join(source for source in options.data if source not in read)}" if faults else ""
+    )
+    print(f"{images} images, {defects} defects, {len(findings.remarks)} remarks{unread}")
+    return int(bool(defects))
+
+
 def run(options: Options) -> int:
     """Do it; findings go to standard output, remarks of the other actions to standard error."""
     import sys
 
-    from updetr.labelled_data import read_labelled
-
-    read = {
-        source: read_labelled(
-            source,
-            drop_difficult=options.drop_difficult,
-            voc_offset=options.voc_offset,
-            empty=options.action in ("check", "stats"),
-        )
-        for source in options.data
-    }
     if options.action == "check":
-        from updetr.data_check import check
-
-        found = check(read)
-        for line in (*found.remarks, *found.defects):
-            print(line)
-        images = sum(len(data) for data in read.values())
-        print(f"{images} images, {len(found.defects)} defects, {len(found.remarks)} remarks")
-        return int(bool(found.defects))
-    ((source, data),) = read.items()
+        return _check(options)
+    (source,) = options.data
+    data = _read(options, source)
     for line in data.said():
         print(line, file=sys.stderr)
     if options.action == "stats":

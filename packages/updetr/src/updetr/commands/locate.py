@@ -15,7 +15,8 @@ class Options:
     model: str
     """folder or hub name of a pre-trained model, or folder of a `pretrain` run"""
     patch: tuple[str, ...] = ()
-    """crops of the image itself: x,y,width,height in pixels, any number of them"""
+    """crops of the image itself: x,y,width,height in pixels, any number of them; the boxes that are found are
+    printed as xyxy: left, top, right, bottom"""
     patch_file: tuple[Path, ...] = ()
     """pictures to look for, any number of them"""
     top: int = 1
@@ -26,8 +27,8 @@ class Options:
     """shorter side of the image as the model sees it, pixels; none: as the model was trained"""
     longest: int | None = None
     """longer side at most, pixels; none: as the model was trained"""
-    patch_size: int = 128
-    """side of a patch as the model sees it, pixels"""
+    patch_size: int | None = None
+    """side of a patch as the model sees it, pixels; none: as the model was trained, else 128"""
     out: Path | None = None
     """folder for located.json and located.png; none: only lines"""
     device: str = "auto"
@@ -55,21 +56,26 @@ def run(options: Options) -> int:
     from nonet.training.devices import pick_device
     from updetr.located_picture import located
     from updetr.locating import Found, locate, locator, overlap, parse_box
-    from updetr.model_folders import model_folder, read_config_of
+    from updetr.model_folders import model_folder, read_config_of, read_note
+    from updetr.training_facts import pretext_sizes
 
     device = pick_device(options.device)
-    short, longest = read_config_of(model_folder(options.model))[1]
+    folder = model_folder(options.model)
+    config, (short, longest) = read_config_of(folder)
+    note = read_note(folder)
+    patch_size = options.patch_size or pretext_sizes(config, note[2] if note else {}).patch_size
     image = open_image(options.image, remark=lambda text: print(text, file=sys.stderr))
     cut = [parse_box(text, image.size) for text in options.patch]
     patches = [image.crop((x, y, x + width, y + height)) for x, y, width, height in cut]
     patches += [open_image(path) for path in options.patch_file]
     model = locator(options.model, device)
     short, longest = options.scale or short, options.longest or longest
-    found = locate(
-        model, image, patches, short=short, longest=max(short, longest), patch_size=options.patch_size
-    )
+    found = locate(model, image, patches, short=short, longest=max(short, longest), patch_size=patch_size)
     found = [Found(*(part[: options.top][places.scores[: options.top] >= options.score] for part in places))
              for places in found]  # fmt: skip
+    each = config.queries // config.patches
+    if options.top > each:
+        print(f"top is {options.top}, and {options.model} has {each} boxes for each patch", file=sys.stderr)
     names = [*options.patch, *map(str, options.patch_file)]
     rows = []
     for number, (name, places) in enumerate(zip(names, found, strict=True)):
