@@ -125,6 +125,7 @@ def test_options_that_wreck_or_end_a_training_are_named(options, about, level, s
         ([9, 5, 4], [0.0, 10.0, 12.0], {"loss": "fine", "AP50": "fine"}),
         ([9, 9, 9], [0.0, 0.0], {"loss": "wrong", "AP50": "wrong"}),
         ([9, float("nan"), 4], [float("nan"), 20.0, 5.0], {"loss": "wrong", "AP50": "look"}),
+        ([9], [], {"loss": "look"}),  # one number is no trend
         ([], [], {"loss": "look"}),
     ],
 )

@@ -40,6 +40,8 @@ def metric_findings(metrics: Sequence[Mapping[str, Any]]) -> list[Finding]:
         found.append(
             Finding("wrong", "loss", f"not finite at step {bad}: lower the rates, or use 32-bit numbers")
         )
+    elif len(losses) == 1:
+        found.append(Finding("look", "loss", f"{first[1]:.2f} at step {first[0]}; one number is no trend"))
     elif len(losses) > 2 and last[1] > 0.95 * first[1]:
         found.append(Finding("wrong", "loss", f"{text}: it does not fall; look at rates and labels"))
     else:

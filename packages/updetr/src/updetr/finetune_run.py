@@ -23,7 +23,7 @@ from updetr.detector import Detector, parameter_count
 from updetr.evaluating import Evaluation, add_scores, evaluate
 from updetr.file_notes import FileNotes
 from updetr.finetune_data import Batch, EvaluationImages, TrainingImages, collate, collate_readable, crowded
-from updetr.labelled_data import overlap, read_labelled
+from updetr.labelled_data import nothing_left_out, overlap, read_labelled
 from updetr.loading import load_into, new_detector, save_model
 from updetr.low_data import subset
 from updetr.model_folders import read_source
@@ -132,7 +132,8 @@ def read_sides(options: "Options", say: Say) -> tuple[LabelledImages, LabelledIm
     """The images to train on, cut down as the options ask, and those to validate on.
 
     Raises:
-        UserError: no data, or classes of the validation data that the training data lack.
+        UserError: no data, classes of the validation data that the training data lack, or images that it
+            names and that are not there.
     """
     names = None if options.init is None else read_source(options.init).config.labels
     train = read_labelled(options.data, drop_difficult=options.drop_difficult, voc_offset=options.voc_offset)
@@ -144,6 +145,7 @@ def read_sides(options: "Options", say: Say) -> tuple[LabelledImages, LabelledIm
     if options.val is not None:
         offset = options.voc_offset
         val = read_labelled(options.val, names=train.names, voc_offset=offset, mend=False)
+        nothing_left_out(val, options.val)
         shared = overlap([image.path for image in train.images], [image.path for image in val.images])
         if shared:
             say(

@@ -25,7 +25,7 @@ from updetr.batches import Images
 from updetr.box_transforms import resized
 from updetr.detections import Detections, from_outputs
 from updetr.finetune_data import open_labelled
-from updetr.labelled_data import read_labelled
+from updetr.labelled_data import nothing_left_out, read_labelled
 from updetr.locating import locator
 from updetr.model_folders import read_source
 from updetr.oneshot_data import Crop, Crops, crops_of
@@ -177,6 +177,7 @@ def evaluate_oneshot(options: "Options") -> dict[str, Any]:
         raise UserError(f"{options.out}: exists already and is not empty; name another folder")
     model = locator(options.model)
     labelled = read_labelled(options.data, voc_offset=options.voc_offset, mend=False)
+    nothing_left_out(labelled, options.data)
     pool = labelled
     if options.crops_from is not None:
         pool = read_labelled(options.crops_from, names=labelled.names, voc_offset=options.voc_offset)
