@@ -32,6 +32,12 @@ def made_up(folder, count=6, *, first=0, crowd=False):
     return LabelledImages(images=images, names=("a", "b", "c"), category_ids=(1, 2, 3))
 
 
+def written(folder, to, out):
+    """train.json in another layout, in a folder beside it."""
+    words = ("--data", f"{folder}/train.json", "--to", to, "--out", folder / out)
+    assert call_cli("updetr", "data", "convert", *words).returncode == 0
+
+
 @pytest.fixture
 def made(tmp_path):
     data = made_up(tmp_path / "images", crowd=True)
@@ -42,28 +48,8 @@ def made(tmp_path):
 def test_a_source_is_known_by_its_word_or_by_its_looks(made, tmp_path):
     for source in ("coco:{0}/train.json,{0}/images", "coco:{0}/train.json", "{0}/train.json,{0}/images"):
         assert len(read_labelled(source.format(tmp_path))) == 6
-    call_cli(
-        "updetr",
-        "data",
-        "convert",
-        "--data",
-        f"{tmp_path}/train.json",
-        "--to",
-        "voc",
-        "--out",
-        tmp_path / "v",
-    )
-    call_cli(
-        "updetr",
-        "data",
-        "convert",
-        "--data",
-        f"{tmp_path}/train.json",
-        "--to",
-        "yolo",
-        "--out",
-        tmp_path / "y",
-    )
+    written(tmp_path, "voc", "v")
+    written(tmp_path, "yolo", "y")
     for source in (
         "voc:{0}/v:train",
         "voc:{0}/v",
@@ -193,17 +179,7 @@ def test_boxes_beyond_a_size_that_is_wrong_itself_are_counted_in_its_line(tmp_pa
 
 
 def test_check_lists_every_label_for_which_a_file_is_refused(made, tmp_path):
-    call_cli(
-        "updetr",
-        "data",
-        "convert",
-        "--data",
-        f"{tmp_path}/train.json",
-        "--to",
-        "yolo",
-        "--out",
-        tmp_path / "y",
-    )
+    written(tmp_path, "yolo", "y")
     labels = tmp_path / "y" / "labels" / "train"
     good = "1 0.5 0.5 0.2 0.2\n"
     (labels / "1.txt").write_text(good + "7 0.5 0.5 0.2 0.2\n\n0.5 0.5 0.5 0.2 0.2\n")
