@@ -71,10 +71,13 @@ def test_a_run_keeps_its_options_its_circumstances_and_its_end(monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(KeyboardInterrupt, 130), (RunFailed, 1), (ZeroDivisionError, 1), (UserError, 2), (SystemExit, 0)],
-)
+    [
+        (KeyboardInterrupt(), 130), (RunFailed(), 1), (ZeroDivisionError(), 1), (UserError(), 2),
+        (SystemExit(), 0), (FileNotFoundError(2, "No such file", "a"), 2), (OSError(5, "Input error", "a"), 1),
+    ],
+)  # fmt: skip
 def test_the_way_a_run_ended_is_noted(error, code):
-    with pytest.raises(error), Run.create("nonet", "learn", Options()) as run:
+    with pytest.raises(type(error)), Run.create("nonet", "learn", Options()) as run:
         raise error
     assert read_record(run.folder)["sessions"][-1]["exit"] == code
 

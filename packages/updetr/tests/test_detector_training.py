@@ -290,6 +290,12 @@ def test_several_seeds_have_runs_of_their_own_and_a_mean(work, tmp_path):
     assert ar["mean"] == pytest.approx(sum(ar["values"]) / 2)
     assert ar["sd"] == pytest.approx(abs(ar["values"][0] - ar["values"][1]) / 2**0.5)
     shutil.rmtree(tmp_path / "both" / "seed-1")  # as if it had been interrupted before its second run
+    before = (tmp_path / "both" / "run.json").read_bytes()
+    for more, text in (("--rates.lr", "0.5"), "rates is "), (("--seeds", "1"), "give --seeds, too"):
+        refused = call_cli("updetr", *words, *more, "--resume", tmp_path / "both")
+        assert refused.returncode == 2
+        assert text in refused.stderr
+    assert (tmp_path / "both" / "run.json").read_bytes() == before
     again = call_cli("updetr", *words, "--resume", tmp_path / "both")
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "both" / "summary.json").read_text()) == found
@@ -414,6 +420,8 @@ def test_what_only_the_scoring_at_the_end_could_not_read_is_said_once(tmp_path):
     assert said == [*left_out, "more files are left out"]
     listed = (tmp_path / "skipped.txt").read_text().splitlines()
     assert listed == ["a: broken", "b: broken", *gone]
+    FileNotes(run, 4, 20).scored(["c: gone"])  # of a session that goes on
+    assert (tmp_path / "skipped.txt").read_text().splitlines() == [*listed, "c: gone"]
     part = FileNotes(run, 4)  # what is held out is a part of the data: one account
     part.on_train_batch_end(None, None, None, {"notes": [Note("a", "broken", True)]}, 0)
     part.on_validation_batch_end(None, None, None, {"notes": [Note("b", "broken", True)]}, 0)

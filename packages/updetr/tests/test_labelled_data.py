@@ -14,6 +14,7 @@ from nonet.testing import call_cli, data_folder
 from updetr.data_convert import convert, split
 from updetr.data_stats import counts
 from updetr.drawing import COLOURS, Marks, beside, draw
+from updetr.label_faults import label_faults
 from updetr.labelled_data import overlap, read_labelled
 from updetr.low_data import fraction_of, shots_of, subset
 
@@ -212,10 +213,14 @@ def test_check_lists_every_label_for_which_a_file_is_refused(made, tmp_path):
     assert said[0].startswith(f"{tmp_path}/broken.json: 25 annotations have a category_id")
     where = f"{tmp_path}/broken.json: annotation 118 of 1.png: "
     assert said[19] == f"{where}category_id is 58; there are 1, 2, 3"
-    assert said[20:] == [
-        "... and 6 more like these",
-        f"0 images, 26 defects, 0 remarks; not read: coco:{tmp_path}/broken.json,{tmp_path}/images",
+    assert said[21:] == [
+        "... and 5 more like these",
+        f"0 images, 25 defects, 0 remarks; not read: coco:{tmp_path}/broken.json,{tmp_path}/images",
     ]
+    broken["images"].append({"id": [1], "file_name": "odd.png"})  # of which the reader complains
+    broken["annotations"].append(first | {"id": 200, "image_id": {}})
+    (tmp_path / "broken.json").write_text(json.dumps(broken))
+    assert len(label_faults(f"coco:{tmp_path}/broken.json")) == 25
     (tmp_path / "broken.json").write_text("[]")  # what is no list of labels is refused as ever
     done = call_cli("updetr", "data", "check", "--data", f"{tmp_path}/broken.json")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

@@ -237,7 +237,17 @@ def shared_gradients(cases):
     if rank == 0:  # the other process computes its sums with this one all the same
         outputs.boxes.data.fill_(math.nan)
     loss = SetLoss(classes=3)(outputs, Targets(targets.labels[boxes], targets.boxes[boxes], counts[rank]))
-    return found, loss.total.isnan().item()
+    nan = loss.total.isnan().item()
+    for sigmoid in (False, True):  # one process has a batch of which nothing is left
+        loss = SetLoss(classes=3 + sigmoid, sigmoid=sigmoid)
+        if rank == 0:
+            loss.join(torch.device("cpu"))
+        else:
+            loss(outputs, Targets(targets.labels[boxes], targets.boxes[boxes], counts[rank]))
+        both = torch.ones(())
+        distributed.all_reduce(both)
+        assert both == 2
+    return found, nan
 
 
 @pytest.mark.slow

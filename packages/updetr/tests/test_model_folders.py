@@ -241,7 +241,7 @@ def test_info_says_what_folders_hold(folder, pretrained, tmp_path):
 def test_the_card_shows_options_as_nested_yaml_names_for_paths_and_percents(tmp_path):
     options = Options(
         data="coco:/disk/me/train.json,/disk/me/my images", val="voc:../VOCdevkit/VOC2007:val",
-        init="me/model", backbone_weights=Path("/disk/me/swav.pth"), out=Path("runs/here"),
+        init="hf:me/model", backbone_weights=Path("/disk/me/swav.pth"), out=Path("runs/here"),
         scales=(48, 64), size=SizeOptions(width=16),
     )  # fmt: skip
     facts = {"verb": "finetune", "images": 7, "options": dump(options), "scores": {"AP": 41.5, "APl": None}}
@@ -257,7 +257,7 @@ def test_the_card_shows_options_as_nested_yaml_names_for_paths_and_percents(tmp_
     assert shown["size"]["width"] == 16
     names = ("data", "val", "init", "backbone_weights", "out")
     assert [shown[name] for name in names] == [
-        "coco:train.json,my images", "voc:VOC2007:val", "me/model", "swav.pth", "here"
+        "coco:train.json,my images", "voc:VOC2007:val", "hf:me/model", "swav.pth", "here"
     ]  # fmt: skip
     assert shown.keys() == yaml.safe_load(facts["options"]).keys()
     save_model(tmp_path / "other", small(), {"options": "by hand", "scores": {"val/loss": 0.5}})

@@ -1,8 +1,10 @@
 """Images and the patches to find in them: pixels against Pillow, what random numbers depend on, bad files."""
 
 import json
+import os
 import pickle
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -206,12 +208,11 @@ def test_an_image_that_cannot_be_used_is_replaced_and_noted(images, tmp_path):
     assert notes[str(small)] == "16 x 200 px are too few for patches of 8 px"
 
 
-def test_over_half_of_unusable_images_end_a_run(tmp_path):
+def test_over_half_of_unusable_images_end_a_run():
     said = []
-    skipped = SkippedImages(4, said.append, tmp_path / "skipped.txt")
+    skipped = SkippedImages(4, said.append)
     skipped.add([Note("a", "broken", True), Note("b", "broken", True), Note("c", "turned", False)])
     skipped.add([Note("a", "broken", True)])
-    assert (tmp_path / "skipped.txt").read_text() == "a: broken\nb: broken\n"
     assert said == ["a: broken (left out)", "b: broken (left out)", "c: turned"]
     with pytest.raises(RunFailed, match=r"3 of 4 images cannot be used, such as a: broken"):
         skipped.add([Note("d", "broken", True)])
@@ -392,6 +393,26 @@ def test_another_process_may_write_a_cache_at_the_same_time_if_it_is_the_same(
     else:
         assert len(write_features(folder, images, backbone, (40,), 96)) == len(images)
     assert [path.name for path in tmp_path.iterdir()] == ["features"]
+
+
+def test_what_killed_processes_left_of_a_cache_is_removed_after_a_day(images, cached, tmp_path):
+    for name, age in (("old", 2 * feature_cache.OLD), ("new", 0)):
+        part = tmp_path / f".features.{name}.part"
+        part.mkdir()
+        (part / "features.bin").write_bytes(b"some")
+        for path in (part / "features.bin", part):
+            os.utime(path, (time.time() - age,) * 2)
+    write_features(tmp_path / "features", images, cached[0], (40,), 96)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".features.new.part", "features"]
+
+
+def test_a_folder_of_something_else_is_not_replaced_by_a_cache(images, cached, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").write_bytes(b"a photograph")
+    with pytest.raises(UserError, match=r"photos: holds something else, such as 1\.jpg"):
+        write_features(tmp_path / "photos", images, cached[0], (40,), 96)
+    assert (tmp_path / "photos" / "1.jpg").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 def test_what_is_no_whole_cache_is_refused(cached, tmp_path):

@@ -1,5 +1,6 @@
 """What goes wrong on the user's side, said in one line: what, where, what to do."""
 
+import errno
 import importlib
 from types import ModuleType
 
@@ -10,6 +11,18 @@ class UserError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run that cannot go on, as a loss is not finite. Commands print one line and exit with code 1."""
+
+
+OF_FILES = {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC,
+    errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+"""numbers of the errors of files and folders that say all there is to say"""
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether an error is the user's to mend: a UserError, or of a file that cannot be read or written."""
+    return isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in OF_FILES)
 
 
 def needs(module: str, *, to: str, install: str) -> ModuleType:

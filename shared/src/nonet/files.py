@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +41,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def let_read(*files: Path) -> None:
     """Give files the mode that other new files get: safetensors writes its own for their owner alone.
 
+    Where a file system has no modes they stay as they are.
+
     Args:
         files: of one folder.
     """
     if not files:
         return
     probe = files[0].with_name(f".{secrets.token_hex(4)}.part")
-    handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        mode = stat.S_IMODE(os.fstat(handle).st_mode)
-    finally:
-        os.close(handle)
-        probe.unlink()
-    for file in files:
-        file.chmod(mode)
+    with suppress(OSError):
+        handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        finally:
+            os.close(handle)
+            probe.unlink()
+        for file in files:
+            file.chmod(mode)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nonet.errors import UserError
+from nonet.errors import UserError, is_mistake
 from nonet.files import replacing, write_json, write_text
 from nonet.machine import commit, machine, versions
 
@@ -111,6 +111,7 @@ class Run:
             return run
         run._resumable = hasattr(options, "resume")
         os.environ[FOLDER] = str(folder.absolute())
+        run._end_page(record["sessions"][-1])  # of a session that was killed after it drew its page
         run.rewind(None)
         lines = read_metrics(folder)
         run._before = float(lines[-1].get("seconds", 0.0)) if lines else 0.0
@@ -179,7 +180,8 @@ class Run:
         page = self.folder / "report.html"
         text = page.read_text(encoding="utf-8") if page.exists() else ""
         if GOING_ON in text:
-            how = f"{ended(session['exit'])} after {session['seconds']:,.1f} s"
+            seconds = session["seconds"]
+            how = ended(session["exit"]) + (f" after {seconds:,.1f} s" if seconds is not None else "")
             write_text(page, text.replace(GOING_ON, how))
 
     def __enter__(self) -> "Run":
@@ -195,7 +197,7 @@ class Run:
         elif isinstance(error, SystemExit):
             self.finish(error.code if isinstance(error.code, int) else int(error.code is not None))
         else:
-            self.finish(0 if error is None else 2 if isinstance(error, UserError) else 1)
+            self.finish(0 if error is None else 2 if is_mistake(error) else 1)
 
     def _session(self, seed: int | None) -> dict[str, Any]:
         return {

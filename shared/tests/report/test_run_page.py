@@ -77,6 +77,17 @@ def test_a_page_that_a_run_drew_of_itself_says_how_it_ended(run, code, word):
     assert f"<td>{word} after " in text
 
 
+def test_a_killed_session_has_no_end_on_its_page_when_the_run_goes_on(run, monkeypatch):
+    page = run.folder / "report.html"
+    run_page(run.folder).save(page)
+    monkeypatch.delenv(FOLDER)  # as if its process had been killed then
+    Run.resume(run.folder, Options()).finish(2)
+    text = page.read_text()
+    assert "<td>no end noted</td>" in text
+    assert "was going on" not in text
+    assert "failed (2)" not in text
+
+
 def test_of_sessions_without_an_end_only_the_open_one_is_said_to_go_on(run, monkeypatch):
     monkeypatch.delenv(FOLDER)  # as if its process had been killed
     assert "<td>no end noted</td>" in run_page(run.folder).render()

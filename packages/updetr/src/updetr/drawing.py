@@ -91,7 +91,7 @@ def titled(picture: "Image", text: str) -> "Image":
     page.paste(picture)
     try:
         font.getbbox(text)
-    except UnicodeEncodeError:  # Pillow without FreeType has Latin letters alone
+    except UnicodeEncodeError:  # a file's name may hold bytes that are no letters
         text = text.encode("ascii", "replace").decode()
     ImageDraw.Draw(page).text((0, picture.height + TITLE // 2), text, font=font, fill="black")
     return page

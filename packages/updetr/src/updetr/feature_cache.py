@@ -10,7 +10,6 @@ network's own.
     features.bin    the maps one after the other, float16
 """
 
-import contextlib
 import hashlib
 import json
 import secrets
@@ -31,6 +30,7 @@ from nonet.files import write_json
 from nonet.progress import progress
 
 INDEX, SHAPES, FEATURES = "index.json", "shapes.npy", "features.bin"
+OLD = 86_400.0  # seconds
 
 
 class FeatureCache:
@@ -116,6 +116,7 @@ def write_features(
         if cache.fingerprint != wanted:
             raise UserError(f"{folder}: features of other weights, images or sizes; name another folder")
         return cache
+    _sweep(folder)
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     part.mkdir(parents=True)
     try:
@@ -163,10 +164,24 @@ def _write(
 
 def _put(part: Path, folder: Path) -> None:
     """Give a finished folder its name; if another process was faster, its folder stays."""
-    if not (folder / INDEX).exists():
+    if folder.exists() and not (folder / INDEX).exists():
+        others = sorted({path.name for path in folder.iterdir()} - {INDEX, SHAPES, FEATURES})
+        if others:
+            raise UserError(f"{folder}: holds something else, such as {others[0]}; name another folder")
         shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # it is there, and is not empty
+    try:
         part.replace(folder)
+    except OSError:
+        if not (folder / INDEX).exists():
+            raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote: nothing was added to it for a day."""
+    for part in folder.parent.glob(f".{folder.name}.*.part"):
+        newest = max((path.stat().st_mtime for path in (part, *part.iterdir())), default=0.0)
+        if time.time() - newest > OLD:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def fingerprint(

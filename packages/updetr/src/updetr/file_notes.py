@@ -30,6 +30,8 @@ class FileNotes(L.Callback):  # type: ignore[misc]
         self.trained = SkippedImages(total + before, run.say, before=before)
         self.held = self.trained if held is None else SkippedImages(held, run.say)
         self._scored: list[str] = []
+        kept = run.folder / LIST  # of the sessions before this one
+        self._before = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,4 +90,5 @@ class FileNotes(L.Callback):  # type: ignore[misc]
 
     def _write(self) -> None:
         if self.run.writes:
-            write_text(self.run.folder / LIST, "".join(f"{line}\n" for line in self._lines()))
+            lines = dict.fromkeys([*self._before, *self._lines()])
+            write_text(self.run.folder / LIST, "".join(f"{line}\n" for line in lines))

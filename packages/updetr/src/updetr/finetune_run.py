@@ -54,6 +54,8 @@ def finetune(options: "Options") -> Path:
     folder = folder_of(options.resume)
     if options.seeds > 1 and device_count(options.trainer, choose_accelerator(options.trainer)) > 1:
         raise UserError("several seeds run one after the other on one device: set trainer.devices to 1")
+    if options.seeds == 1 and folder is not None and any(folder.glob("seed-*/run.json")):
+        raise UserError(f"{folder}: the runs of several seeds; give --seeds, too")
     if options.seeds > 1:
         return finetune_seeds(options, finetune_once, folder)
     return finetune_once(options, folder)
@@ -110,6 +112,8 @@ class ReadableModule(FinetuneModule):
         """The loss and the detections of a batch."""
         if "pixels" in batch:
             super().validation_step(batch, number)
+        else:
+            self.loss.join(self.device)
 
 
 class ApJudge:

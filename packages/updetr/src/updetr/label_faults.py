@@ -84,13 +84,21 @@ def _coco(file: Path) -> list[str]:
         return []
     parts = {name: _objects(value, name) for name in ("images", "annotations", "categories")}
     known = [entry.get("id") for entry in parts["categories"]]
-    names = {entry.get("id"): entry.get("file_name") for entry in parts["images"]}
-    return [
-        f"{file}: annotation {entry.get('id', number)} of {names[entry.get('image_id')]}: category_id is "
-        f"{entry.get('category_id')!r}; there are {listed(known)}"
-        for number, entry in enumerate(parts["annotations"])
-        if entry.get("image_id") in names and entry.get("category_id") not in known
-    ]
+    names = {entry["id"]: entry.get("file_name") for entry in parts["images"] if _is_id(entry.get("id"))}
+    lines = []
+    for number, entry in enumerate(parts["annotations"]):
+        image, category = entry.get("image_id"), entry.get("category_id")
+        if _is_id(image) and image in names and category not in known:
+            lines.append(
+                f"{file}: annotation {entry.get('id', number)} of {names[image]}: category_id is "
+                f"{category!r}; there are {listed(known)}"
+            )
+    return lines
+
+
+def _is_id(value: Any) -> bool:
+    """Whether it can be looked up; of others the reader complains."""
+    return isinstance(value, int | str)
 
 
 def _objects(value: Any, name: str) -> list[dict[str, Any]]:

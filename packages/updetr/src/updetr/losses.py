@@ -158,6 +158,11 @@ class SetLoss(nn.Module):
         logged = {name: value[-1].detach().sum() / max(P, 1) for name, value in of_pair.items()}
         return SetLossResult(weighted, logged | self._counts(outputs.logits[-1], targets, pairs))
 
+    def join(self, device: torch.device) -> None:
+        """Take part in the sums of other processes with a batch of which nothing is left."""
+        for _ in range(1 if self.sigmoid else 2):
+            global_mean(torch.zeros((), device=device), 0.0)
+
     def _class_loss(
         self,
         logits: Tensor,

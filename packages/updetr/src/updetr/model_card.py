@@ -117,8 +117,10 @@ def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if isinstance(value, Mapping):
             found[name] = _without_folders(value)
-        elif isinstance(value, str) and not (name in _MODELS and HUB_NAME.fullmatch(value)):
-            found[name] = _FOLDERS.sub("", value.rstrip("/\\"))
-        else:
+        elif not isinstance(value, str) or (
+            name in _MODELS and HUB_NAME.fullmatch(value.removeprefix("hf:"))
+        ):
             found[name] = value
+        else:
+            found[name] = _FOLDERS.sub("", value.rstrip("/\\"))
     return found

@@ -128,10 +128,10 @@ class OneShotImages(TrainingImages):
                 return crop, self.crops.pixels(crop, self.patch_size)
             except UserError as error:
                 path = self.labelled.images[crop.image].path
+                notes.append(Note(str(path), str(error).removeprefix(f"{path}: "), True))
                 choices = [other for other in choices if other.image != crop.image]
                 if not choices:
                     raise
-                notes.append(Note(str(path), str(error).removeprefix(f"{path}: "), True))
 
 
 def collate(items: Sequence[Batch]) -> Batch:

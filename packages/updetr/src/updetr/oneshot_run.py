@@ -71,6 +71,9 @@ def train_oneshot(options: "Options") -> Path:
     trainer = suitable(options.trainer, notes.append)
     batches = RandomBatches(len(train), min(options.batch, len(train)), trainer.seed)
     trainer = length(trainer, options.epochs, batches)
+    module = OneShotModule(
+        model, set_loss(model.detector, options.loss), options.rates, steps=trainer.steps, ema=options.ema
+    )
     state = {
         "batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr,
         "backbone_lr": options.rates.backbone_lr, "unseen": list(unseen),
@@ -91,9 +94,6 @@ def train_oneshot(options: "Options") -> Path:
             images, batches, collate, workers=trainer.workers, steps=trainer.steps,
             accumulate=trainer.accumulate,
         )  # fmt: skip
-        module = OneShotModule(
-            model, set_loss(model.detector, options.loss), options.rates, steps=trainer.steps, ema=options.ema
-        )
         last = fit(module, data, run, trainer, state=state, callbacks=[FileNotes(run, len(train))])
         if run.writes:
             prefix = "model." if options.ema is None else "average."

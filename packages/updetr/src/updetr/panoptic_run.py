@@ -79,6 +79,7 @@ def train_masks(options: "Options") -> Path:
     )
     batches = RandomBatches(len(images), min(options.batch, len(images)), trainer.seed)
     trainer = length(trainer, options.epochs, batches)
+    module = MaskModule(model, options.rates, steps=trainer.steps)
     state = {"batch": options.batch, "steps": trainer.steps, "lr": options.rates.lr}
     with open_run("panoptic train", options, resumed=resumed, seed=trainer.seed, state=state) as run:
         for note in notes:
@@ -91,7 +92,6 @@ def train_masks(options: "Options") -> Path:
             images, batches, collate, workers=trainer.workers, steps=trainer.steps,
             accumulate=trainer.accumulate,
         )  # fmt: skip
-        module = MaskModule(model, options.rates, steps=trainer.steps)
         last = fit(module, step_data, run, trainer, state=state, callbacks=[FileNotes(run, len(images))])
         if run.writes:
             model.to("cpu").load_state_dict(read_weights(last, prefix="model."))

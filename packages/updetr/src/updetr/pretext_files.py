@@ -5,7 +5,6 @@ from pathlib import Path
 
 from nonet.data.images import MAX_PIXELS, find_images, image_size
 from nonet.errors import RunFailed, UserError
-from nonet.files import write_text
 from nonet.progress import progress
 from updetr.image_rows import Note
 from updetr.patch_sampling import has_patches
@@ -108,12 +107,11 @@ class SkippedImages:
     Args:
         count: of the images.
         say: gets a line for each of the first ones.
-        file: list of all that were left out, kept as they come; None: none is kept.
         before: of the images, how many were left out already.
     """
 
-    def __init__(self, count: int, say: Say, file: Path | None = None, before: int = 0) -> None:
-        self.count, self.say, self.file, self.before = count, say, file, before
+    def __init__(self, count: int, say: Say, before: int = 0) -> None:
+        self.count, self.say, self.before = count, say, before
         self.files: dict[str, str] = {}
         self.remarks: dict[str, str] = {}
 
@@ -127,8 +125,6 @@ class SkippedImages:
         for note in notes:
             self.note(Note(*note))
         if len(self.files) > before:
-            if self.file is not None:
-                write_text(self.file, "".join(f"{name}: {text}\n" for name, text in self.files.items()))
             self.check()
 
     def note(self, note: Note) -> None:

@@ -74,6 +74,8 @@ def pretrain(options: "Options") -> Path:
         "batch": options.batch, "lr": options.rates.lr, "match": options.match,
         "num_patches": options.num_patches, "patch_size": options.patch_size,
     }  # fmt: skip
+    if not options.epochs:
+        state |= {"steps": trainer.steps}
     with open_run("pretrain", options, resumed=resumed, seed=trainer.seed, state=state) as run:
         for note in notes:
             run.say(note)

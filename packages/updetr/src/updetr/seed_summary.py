@@ -9,7 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from nonet.errors import UserError
 from nonet.files import write_json
+from nonet.options import dump, read
 from nonet.report import Page
 from nonet.training.hub import MANIFEST
 from updetr.model_folders import SUMMARY
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from updetr.commands.finetune import Options
 
 MAIN = ("AP", "AP50", "AP75")
+FREE = {"keep_images", "out", "resume", "seeds", "trainer"}  # options that no number depends on, and those of
+TRAINER = ("seed", "steps", "accumulate", "clip")  # the trainer, of which these do
 
 
 def finetune_seeds(
@@ -33,7 +39,12 @@ def finetune_seeds(
 
     Returns:
         The folder above the runs.
+
+    Raises:
+        UserError: the interrupted call had other options, so that its seeds would be no repetitions.
     """
+    if resumed is not None:
+        _refuse_other_options(resumed, options)
     with open_run("finetune", options, resumed=resumed, seed=options.trainer.seed, state={}) as parent:
         found: dict[int, dict[str, Any]] = {}
         for seed in range(options.trainer.seed, options.trainer.seed + options.seeds):
@@ -54,6 +65,31 @@ def finetune_seeds(
         _page(table, found).save(parent.folder / "report.html")
         print(parent.folder)
     return parent.folder
+
+
+def _refuse_other_options(folder: Path, options: "Options") -> None:
+    """Compare what a run learns from and how, but not where it runs, nor how many seeds there are.
+
+    Raises:
+        UserError: an option differs.
+    """
+    before, now = (_told(values) for values in (read(folder / "options.yaml").values, _plain(options)))
+    for name, value in now.items():
+        if name in before and before[name] != value:
+            raise UserError(
+                f"{name} is {value} here but {before[name]} in {folder}: give the same options, or start anew"
+            )
+
+
+def _told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a call's options that its numbers depend on."""
+    trainer = {f"trainer.{name}": values["trainer"].get(name) for name in TRAINER}
+    return {name: value for name, value in values.items() if name not in FREE} | trainer
+
+
+def _plain(options: "Options") -> dict[str, Any]:
+    """Options as their file has them."""
+    return dict(yaml.safe_load(dump(options)))
 
 
 def scores_of(folder: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def suitable(trainer: TrainerOptions, say: Say) -> TrainerOptions:
 
 def open_run(
     verb: str, options: Any, *, resumed: Path | None, seed: int, state: Mapping[str, Any]
-) -> Run:  # fmt: skip
+) -> Run:
     """A new run, or one to go on with.
 
     Args:
@@ -67,7 +67,7 @@ def open_run(
     Raises:
         UserError: the run had other settings, of which nothing is left in it; or the new folder is not empty.
     """
-    refuse_other_run(resumed, state)
+    refuse_other_run(resumed, {"seed": seed, "accumulate": options.trainer.accumulate, **state})
     if resumed is not None:
         return Run.resume(resumed, options)
     return Run.create("updetr", verb, options, seed=seed, folder=options.out)

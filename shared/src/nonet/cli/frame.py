@@ -5,7 +5,6 @@ named.
 """
 
 import difflib
-import errno
 import importlib
 import importlib.util
 import os
@@ -16,14 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nonet.errors import RunFailed, UserError
+from nonet.errors import RunFailed, UserError, is_mistake
 
 DONE, FAILED, WRONG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes
-OF_THE_MACHINE = {
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC,
-    errno.ENOTDIR, errno.EPERM, errno.EROFS,
-}  # fmt: skip
-"""errors of files and folders that say all there is to say"""
 
 
 class Verb(NamedTuple):
@@ -85,7 +79,7 @@ def main(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it exits
         return PIPE_CLOSED
     except OSError as error:
-        if error.errno not in OF_THE_MACHINE:
+        if not is_mistake(error):
             raise
         where = "" if error.filename is None else f"{error.filename}: "
         return _say(command, f"{where}{error.strerror}", WRONG)
@@ -172,7 +166,9 @@ def _refuse_no_place(out: Any) -> None:
     Raises:
         UserError: the folder that `out`, a Path, would be made in is none, or may not be written to.
     """
-    if not isinstance(out, Path):
+    from nonet.runs import first_process
+
+    if not isinstance(out, Path) or not first_process():  # others write nothing, and may not see the place
         return
     there = next((place for place in (out, *out.absolute().parents) if place.exists()), out)
     if there == out and not there.is_dir():

@@ -80,7 +80,9 @@ def _check(options: Options) -> int:
             found = label_faults(source)
             if not found:
                 raise
-            faults += [line for line in (str(error),) if line not in found] + found
+            faults += found
+            if str(error) not in found:  # a summary of them
+                print(error)
     findings = check(read)
     for line in (*findings.remarks, *findings.defects, *bounded(faults)):
         print(line)
