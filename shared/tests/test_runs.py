@@ -73,7 +73,7 @@ def test_a_run_keeps_its_options_its_circumstances_and_its_end(monkeypatch):
     ("error", "code"),
     [
         (KeyboardInterrupt(), 130), (RunFailed(), 1), (ZeroDivisionError(), 1), (UserError(), 2),
-        (SystemExit(), 0), (FileNotFoundError(2, "No such file", "a"), 2), (OSError(5, "Input error", "a"), 1),
+        (SystemExit(), 0), (FileNotFoundError(2, "No such file", "a"), 2), (OSError(5, "Input"), 1),
     ],
 )  # fmt: skip
 def test_the_way_a_run_ended_is_noted(error, code):
