@@ -12,6 +12,7 @@ from operator import itemgetter, methodcaller, neg
 
 import pytest
 
+from nonet.data import parallel
 from nonet.data.parallel import ItemFailed, ordered_map
 from nonet.data.text import Record
 from nonet.errors import RunFailed, UserError
@@ -162,6 +163,22 @@ def test_a_worker_that_is_killed_ends_the_run_with_the_likely_reason(work):
     with pytest.raises(RunFailed, match=match):
         list(ordered_map(work.Bad("die"), range(100), workers=2))
     assert alive() == []
+
+
+def test_a_code_that_another_thread_is_told_first_is_waited_for():
+    """As where the pool's thread has waited for the process: the other one is told a moment later."""
+
+    class Told:
+        codes = iter((None, None, -9))
+
+        def join(self, seconds):
+            assert seconds > 0
+
+        @property
+        def exitcode(self):
+            return next(self.codes, -9)
+
+    assert "by signal 9, most likely for lack of memory" in str(parallel._died("item 3", {Told()}))
 
 
 def test_what_cannot_be_pickled_is_said_by_item(work):

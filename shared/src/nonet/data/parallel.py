@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LOCAL_WINDOW = 4  # chunks per worker that are in work or wait for their turn
+PATIENCE = 10.0  # seconds for workers to end, and to say how
 _QUIET = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -154,8 +156,11 @@ def _received(future: "Future[Any]", name: str) -> tuple[list[Any], Failure | No
 
 
 def _died(name: str, ours: set[Any]) -> RunFailed:
+    end = time.monotonic() + PATIENCE  # they are ending; a busy machine takes its time
     for process in ours:
-        process.join(10)  # they are ending; a busy machine takes its time
+        process.join(max(0.0, end - time.monotonic()))
+        while process.exitcode is None and time.monotonic() < end:
+            time.sleep(0.01)  # the pool's thread waits for it as well, and may have been told first
     codes = {process.exitcode for process in ours} - {None, 0, -signal.SIGTERM}
     if codes and min(codes) < 0:
         why = f"by signal {-min(codes)}, most likely for lack of memory; use fewer workers"
