@@ -52,9 +52,7 @@ def suitable(trainer: TrainerOptions, say: Say) -> TrainerOptions:
     return replace(trainer, precision="fp32")
 
 
-def open_run(
-    verb: str, options: Any, *, resumed: Path | None, seed: int, state: Mapping[str, Any]
-) -> Run:
+def open_run(verb: str, options: Any, *, resumed: Path | None, seed: int, state: Mapping[str, Any]) -> Run:
     """A new run, or one to go on with.
 
     Args:
