@@ -22,7 +22,7 @@ from updetr.detections import Detections
 from updetr.detector import Detector, parameter_count
 from updetr.evaluating import Evaluation, add_scores, evaluate
 from updetr.file_notes import FileNotes
-from updetr.finetune_data import Batch, EvaluationImages, TrainingImages, collate, collate_readable, crowded
+from updetr.finetune_data import EvaluationImages, TrainingImages, collate, collate_readable, crowded
 from updetr.labelled_data import nothing_left_out, overlap, read_labelled
 from updetr.loading import load_into, new_detector, save_model
 from updetr.low_data import subset
@@ -76,7 +76,7 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
     if not trainer.validate_every and val is not None:
         every = round(options.validate_epochs * batches.steps(0) / trainer.accumulate)
         trainer = replace(trainer, validate_every=min(every, trainer.steps))
-    module = ReadableModule(
+    module = FinetuneModule(
         detector, set_loss(detector, options.loss), options.rates, steps=trainer.steps, ema=options.ema,
         judge=None if val is None else ApJudge(val), keep=options.keep_features,
     )  # fmt: skip
@@ -103,17 +103,6 @@ def finetune_once(options: "Options", resumed: Path | None) -> Path:
             )
             _finish(options, run, detector, train, val, files, overwrite=resumed is not None)
     return run.folder
-
-
-class ReadableModule(FinetuneModule):
-    """Passes over batches of validation of which no image can be read."""
-
-    def validation_step(self, batch: Batch, number: int) -> None:
-        """The loss and the detections of a batch."""
-        if "pixels" in batch:
-            super().validation_step(batch, number)
-        else:
-            self.loss.join(self.device)
 
 
 class ApJudge:

@@ -131,7 +131,10 @@ class FinetuneModule(SetModule):
         return self.noted(self.loss(outputs, targets_of(batch)))
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """The loss and the detections of a batch."""
+        """The loss and the detections of a batch; none of whose images may have been readable."""
+        if "pixels" not in batch:
+            self.loss.join(self.device)
+            return
         outputs = self._answers(self.best_model, batch, training=False)
         result = self.loss(outputs, targets_of(batch))
         images, boxes = len(batch["ids"]), len(batch["boxes"])
