@@ -9,11 +9,12 @@ of features, which transformers does not have, is left out on both sides.
 """
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from benchmarks.harness import Row, peak_cuda_memory, save, table, versus
+from benchmarks.harness import Row, peak_cuda_memory, peak_memory, save, table, versus
 from torch import Tensor, nn
 from transformers import TableTransformerConfig, TableTransformerForObjectDetection
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
@@ -57,35 +58,57 @@ TINY: tuple[dict[str, Any], tuple[int, int, int, int]] = (
 )
 WEIGHTS = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2}
 Result = tuple[Tensor, ...]
+Sizes = tuple[dict[str, Any], tuple[int, int, int, int]]
+Step = Callable[[], Result]
 
 
 def main(*, tiny: bool = False, device: str = "cpu") -> list[Row]:
-    """A row a detector; on a GPU one more with the memory that a step takes."""
+    """A row a detector, and one more with the memory that a step takes."""
     torch.set_num_threads(1)
     rows, weights = [], []
     steps = STEPS if device == "cpu" else STEPS_CUDA
-    for name, (sizes, shape) in ({"tiny": TINY} if tiny else steps).items():
-        config = DetectorConfig(**({"dropout": 0.0, "reconstruct": False} | sizes))
-        torch.manual_seed(SEED)
-        model = PatchDetector(Detector(config)).train().to(device)
-        model.detector.backbone.freeze()
-        batch = made_up(config, shape, device)
-        name = f"step of {name}, {config.queries} queries, {config.patches} patches"
-        folded = model.detector.backbone.fold().to(device)
-        ours = partial(our_step, model, folded, SetLoss(classes=1).to(device), batch)
-        peers = partial(peers_step, PeerModel(model).to(device), batch)
+    for about, sizes in ({"tiny": TINY} if tiny else steps).items():
+        config, both = contenders(sizes, device)
+        name = f"step of {about}, {config.queries} queries, {config.patches} patches"
         timed: dict[str, Any] = {"rounds": 1 if tiny else 5, "clock": device}
-        rows.append(versus(name, ours, peers, same_step, unit="images", per_call=shape[0], **timed))
+        rows.append(versus(name, *both, same_step, unit="images", per_call=sizes[1][0], **timed))
         if device == "cuda":
-            mine, theirs = (f"{peak_cuda_memory(each):,.0f}" for each in (ours, peers))
-            weights.append({"name": name, "ours, MiB": mine, "peer, MiB": theirs})
+            found = [peak_cuda_memory(each) for each in both]
+        elif not tiny:
+            found = [peak_memory(run, prepare=partial(one, sizes, place)) for place in (0, 1)]
+        else:
+            continue
+        mine, theirs = (f"{each:,.0f}" for each in found)
+        weights.append({"name": name, "ours, MiB": mine, "peer, MiB": theirs})
     print(table(rows), table(weights) if weights else "", sep="\n\n")
     if not tiny:
         kept: dict[str, Any] = {"versions": ("torch", "transformers"), "data": "noise", "seed": SEED}
-        save("updetr", rows, table="step" if device == "cpu" else "step-cuda", **kept)
-        if weights:
-            save("updetr", weights, table="memory-cuda", **kept)
+        for title, each in (("step", rows), ("memory", weights)):
+            save("updetr", each, table=title if device == "cpu" else f"{title}-cuda", **kept)
     return rows
+
+
+def contenders(sizes: Sizes, device: str) -> tuple[DetectorConfig, tuple[Step, Step]]:
+    """The detector, and a step of ours and of the peer with the same weights."""
+    options, shape = sizes
+    config = DetectorConfig(**({"dropout": 0.0, "reconstruct": False} | options))
+    torch.manual_seed(SEED)
+    model = PatchDetector(Detector(config)).train().to(device)
+    model.detector.backbone.freeze()
+    batch, folded = made_up(config, shape, device), model.detector.backbone.fold().to(device)
+    ours = partial(our_step, model, folded, SetLoss(classes=1).to(device), batch)
+    return config, (ours, partial(peers_step, PeerModel(model).to(device), batch))
+
+
+def one(sizes: Sizes, place: int) -> Step:
+    """One of the contenders, in a process of its own; both are built, so that nothing else differs."""
+    torch.set_num_threads(1)
+    return contenders(sizes, "cpu")[1][place]
+
+
+def run(step: Step) -> None:
+    """Once."""
+    step()
 
 
 def made_up(
